@@ -1,0 +1,1 @@
+"""Sharing patterns, one file each, over any backbone."""

@@ -1,0 +1,1 @@
+"""Networks as lists of stages; the sharing patterns are built over them."""

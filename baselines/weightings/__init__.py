@@ -1,0 +1,1 @@
+"""Weightings, one file each."""

@@ -1,0 +1,11 @@
+"""Kinds of task, one file each: loss, metrics, drawing. A new file in this package is a new kind."""
+
+import importlib
+import pkgutil
+
+from benchmark.tasks.base import KINDS, Accumulator, Metric, Task, TaskKind, register_kind
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["KINDS", "Accumulator", "Metric", "Task", "TaskKind", "register_kind"]

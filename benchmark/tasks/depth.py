@@ -1,0 +1,81 @@
+"""Depth: metres (or another positive length scale) per pixel, 0 unknown."""
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from torch import Tensor
+
+from benchmark.tasks.base import Accumulator, Metric, TaskKind, legacy_batches, legacy_twins, masked_mean, register_kind
+
+_POOLED = (
+    Metric("abs_error", "absolute error", "m", False, "Mean of |predicted − true| over all valid pixels of the split."),
+    Metric(
+        "rel_error",
+        "relative error",
+        "",
+        False,
+        "Mean of |predicted − true| / true over all valid pixels of the split.",
+    ),
+)
+
+#: Depth at which the colour scale of drawings ends, in metres.
+DRAWN_RANGE = 8.0
+
+
+class DepthErrors(Accumulator):
+    """Per image: sums of absolute and relative error and the number of valid pixels."""
+
+    def __init__(self) -> None:
+        self.sums: list[Tensor] = []
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Add (B, 1, H, W) predictions and targets."""
+        target = target.double()
+        valid = target > 0
+        error = torch.where(valid, (prediction.double() - target).abs(), 0)
+        relative = torch.where(valid, error / target, 0)
+        self.sums.append(torch.stack([x.flatten(1).sum(1) for x in (error, relative, valid.double())], dim=1))
+
+    def compute(self) -> dict[str, float]:
+        """Pooled means, and means of per-batch means."""
+        per_image = torch.cat(self.sums)  # (N, 3)
+        pooled = per_image.sum(0)
+        batches = legacy_batches(per_image)
+        return {
+            "abs_error": (pooled[0] / pooled[2]).item(),
+            "rel_error": (pooled[1] / pooled[2]).item(),
+            "legacy_abs_error": (batches[:, 0] / batches[:, 2]).nanmean().item(),
+            "legacy_rel_error": (batches[:, 1] / batches[:, 2]).nanmean().item(),
+        }
+
+
+@register_kind
+class Depth(TaskKind):
+    """L1 loss over valid pixels (Liu et al., CVPR 2019)."""
+
+    name = "depth"
+    dense = True
+    metrics: ClassVar[tuple[Metric, ...]] = _POOLED + legacy_twins(
+        _POOLED, lambda m: f"{m.title} of each batch of two images, averaged over batches, as in the papers' scripts."
+    )
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """(B, 1, H, W) and (B, 1, H, W) -> scalar."""
+        target = target.float()
+        return masked_mean((prediction.float() - target).abs(), target > 0)
+
+    def accumulator(self, channels: int, device: torch.device) -> Accumulator:
+        """Sums of errors."""
+        return DepthErrors()
+
+    def decide(self, prediction: Tensor) -> Tensor:
+        """(B, 1, H, W) -> the same in half precision."""
+        return prediction.half()
+
+    def draw(self, values: np.ndarray) -> np.ndarray:
+        """(1, H, W) metres -> a perceptually uniform colour map; unknown is black."""
+        depth = values[0].astype(np.float32)
+        coloured = colormaps["viridis_r"](np.clip(depth / DRAWN_RANGE, 0, 1), bytes=True)[..., :3]
+        return np.where(depth[..., None] > 0, coloured, 0).astype(np.uint8)

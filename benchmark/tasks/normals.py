@@ -1,0 +1,91 @@
+"""Surface normals: a unit vector per pixel in camera coordinates, the zero vector where unknown."""
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmark.tasks.base import LEGACY_BATCH, Accumulator, Metric, TaskKind, legacy_twins, masked_mean, register_kind
+
+THRESHOLDS = (11.25, 22.5, 30.0)
+
+_POOLED = (
+    Metric("mean_angle", "mean angle", "°", False, "Mean angle between predicted and true normal over the split's valid pixels."),
+    Metric("median_angle", "median angle", "°", False, "Median of that angle over the split's valid pixels."),
+    *(
+        Metric(f"within_{t:g}", f"< {t:g}°", "%", True, f"Share of the split's valid pixels with an angle under {t:g}°.")
+        for t in THRESHOLDS
+    ),
+)  # fmt: skip
+
+
+class Angles(Accumulator):
+    """Every pixel's angle in degrees, NaN where the truth is unknown: an exact median needs them all."""
+
+    def __init__(self) -> None:
+        self.angles: list[Tensor] = []
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Add (B, 3, H, W) predictions and targets, of any length."""
+        valid = (target != 0).any(1)
+        p, t = F.normalize(prediction.float(), dim=1), F.normalize(target.float(), dim=1)
+        # Kahan's formula: the arc cosine of a float32 dot product is off by up to 0.03° near 0° and 180°.
+        angle = 2 * torch.atan2((p - t).norm(dim=1), (p + t).norm(dim=1)).rad2deg()
+        self.angles.append(torch.where(valid, angle, torch.nan).flatten(1))
+
+    def compute(self) -> dict[str, float]:
+        """Pooled statistics, and means of per-batch statistics."""
+        per_image = torch.cat(self.angles)  # (N, H * W)
+        batches = [angle_statistics(batch) for batch in per_image.split(LEGACY_BATCH)]
+        legacy = torch.stack([batch for batch in batches if not batch.isnan().any()] or batches[:1]).mean(0)
+        names = [m.name for m in _POOLED]
+        pooled = angle_statistics(per_image)
+        return dict(zip(names, pooled.tolist(), strict=True)) | {
+            f"legacy_{name}": value for name, value in zip(names, legacy.tolist(), strict=True)
+        }
+
+
+def angle_statistics(angles: Tensor) -> Tensor:
+    """Mean, median and shares (%) within the thresholds of all angles that are not NaN, in float64; NaN if none is."""
+    angles = angles[~angles.isnan()]
+    if not len(angles):
+        return torch.full((2 + len(THRESHOLDS),), torch.nan, dtype=torch.float64)
+    count = len(angles)
+    middle = [angles.kthvalue(k).values.double() for k in ((count + 1) // 2, count // 2 + 1)]
+    within = [100 * (angles < t).double().mean() for t in THRESHOLDS]
+    return torch.stack([angles.mean(dtype=torch.float64), (middle[0] + middle[1]) / 2, *within]).cpu()
+
+
+@register_kind
+class Normals(TaskKind):
+    """One minus the mean dot product over valid pixels (Liu et al., CVPR 2019)."""
+
+    name = "normals"
+    dense = True
+    metrics: ClassVar[tuple[Metric, ...]] = _POOLED + legacy_twins(
+        _POOLED, lambda m: f"{m.title} of each batch of two images, averaged over batches, as in the papers' scripts."
+    )
+
+    def finish(self, raw: Tensor) -> Tensor:
+        """Scale to unit length over channels."""
+        return F.normalize(raw.float(), dim=1)
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """(B, 3, H, W) and (B, 3, H, W) -> scalar."""
+        target = target.float()
+        return masked_mean(1 - (prediction.float() * target).sum(1), (target != 0).any(1))
+
+    def accumulator(self, channels: int, device: torch.device) -> Accumulator:
+        """All angles."""
+        return Angles()
+
+    def decide(self, prediction: Tensor) -> Tensor:
+        """(B, 3, H, W) -> the same in half precision."""
+        return prediction.half()
+
+    def draw(self, values: np.ndarray) -> np.ndarray:
+        """(3, H, W) unit vectors -> the usual RGB code; unknown is black."""
+        colour = np.rint((values.astype(np.float32) + 1) * 127.5).clip(0, 255)
+        return np.where((values != 0).any(0), colour, 0).transpose(1, 2, 0).astype(np.uint8)

@@ -1,0 +1,1 @@
+"""One run: epochs, steps, evaluation."""
