@@ -1,0 +1,282 @@
+"""Records of runs: one JSON file each, written whole or not at all, and the pictures that go with them."""
+
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+from zipfile import BadZipFile
+
+import numpy as np
+from pydantic import ValidationError
+
+from benchmark.errors import UserError
+from benchmark.spec import Frozen, RunSpec
+
+SCHEMA_VERSION: Literal[1] = 1
+
+Status = Literal["ok", "diverged", "out-of-memory", "failed"]
+
+#: Values by task.
+ByTask = dict[str, float | None]
+
+
+class TaskInfo(Frozen):
+    """A task of the run's data set."""
+
+    name: str
+    kind: str
+    channels: int
+    classes: tuple[str, ...] = ()
+
+
+class EpochRecord(Frozen):
+    """One epoch. A number that is not finite is stored as null.
+
+    Attributes:
+        epoch: counted from 1.
+        losses: mean loss by split and task; training losses are means over the epoch's steps, while weights move.
+        weights: mean weight of each task's loss over the epoch's steps; empty without weighting.
+        metrics: by split, task and metric; empty where the epoch was not evaluated.
+    """
+
+    epoch: int
+    learning_rate: float
+    losses: dict[str, ByTask]
+    weights: ByTask
+    metrics: dict[str, dict[str, dict[str, float | None]]]
+
+
+class Cost(Frozen):
+    """What the run took; None where it is not known.
+
+    Attributes:
+        parameters: of the model, without what belongs to the weighting.
+        shared_parameters: those that more than one task's loss reaches.
+        forward_flops: floating-point operations of one picture's forward pass.
+        seconds_per_step: median over epochs of training time per step.
+        train_seconds: all training steps.
+        wall_seconds: the whole run, with loading and evaluation.
+        peak_bytes: most memory held, on the GPU if there is one, else by the process.
+    """
+
+    parameters: int | None = None
+    shared_parameters: int | None = None
+    forward_flops: int | None = None
+    seconds_per_step: float | None = None
+    train_seconds: float | None = None
+    wall_seconds: float | None = None
+    peak_bytes: int | None = None
+
+
+class Provenance(Frozen):
+    """Where a record comes from."""
+
+    suite_version: str
+    git_commit: str | None
+    git_dirty: bool | None
+    packages: dict[str, str]
+    python: str
+    platform: str
+    device: str
+    precision: str
+    threads: int
+    data_hash: str | None
+    started: str
+
+
+class RunRecord(Frozen):
+    """A run and what came of it.
+
+    Attributes:
+        reference: whether the architecture trains every task alone, so that Δm is taken against it.
+        error: what went wrong, where the status is not ``ok``.
+        truth: name of the file with the pictured test samples' inputs and targets.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    id: str
+    spec: RunSpec
+    reference: bool
+    status: Status
+    error: str | None = None
+    tasks: tuple[TaskInfo, ...]
+    curves: tuple[EpochRecord, ...]
+    cost: Cost
+    provenance: Provenance
+    truth: str | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file of the store that cannot be used, and why."""
+
+    path: Path
+    reason: str
+
+
+class Store:
+    """A folder of records.
+
+    ``<data set>/<architecture>_<weighting>_s<seed>_<id>.json`` is a record; the ``.npz`` beside it holds the last epoch's
+    predictions for the pictured test samples, one array a task; ``<data set>/truth-<hash>.npz`` their inputs and targets.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, spec: RunSpec) -> Path:
+        """The record's file."""
+        name = f"{spec.architecture.name}_{spec.weighting_name}_s{spec.seed}_{spec.id}.json"
+        return self.root / spec.dataset.name / name
+
+    def check_writable(self) -> None:
+        """Try to write, before hours are spent on runs.
+
+        Raises:
+            UserError: the folder cannot be made or written.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            reason = error.strerror or error
+            raise UserError(
+                f"cannot write the results folder {self.root} ({reason}); name another with --results"
+            ) from error
+
+    def get(self, spec: RunSpec) -> RunRecord | None:
+        """The record of ``spec``; None where there is none.
+
+        Raises:
+            UserError: there is a file, but it is no valid record of this run.
+        """
+        path = self.path(spec)
+        if not path.exists():
+            return None
+        record = read_record(path)
+        if record.id != spec.id:
+            raise UserError(f"{path} holds run {record.id}, not {spec.id}: it was renamed or edited")
+        return record
+
+    def set_aside(self, spec: RunSpec) -> Path:
+        """Rename an unusable record so that the run can be done again and nothing is lost; return the new name."""
+        path = self.path(spec)
+        target = path.with_suffix(".json.unreadable")
+        path.rename(target)
+        return target
+
+    def put(
+        self,
+        record: RunRecord,
+        predictions: Mapping[str, np.ndarray] | None = None,
+        truth: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        """Write a record. The pictures come first: where there is a record, they are complete."""
+        path = self.path(record.spec)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if truth is not None and record.truth is not None and not (path.parent / record.truth).exists():
+            write_atomically(path.parent / record.truth, pack(truth))
+        if predictions is not None:
+            write_atomically(path.with_suffix(".npz"), pack(predictions))
+        else:
+            path.with_suffix(".npz").unlink(missing_ok=True)
+        write_atomically(path, (record.model_dump_json(indent=1) + "\n").encode())
+
+    def scan(self) -> tuple[list[RunRecord], list[Problem]]:
+        """Every record, ordered by path, and every file that is none.
+
+        Raises:
+            UserError: the folder does not exist.
+        """
+        if not self.root.is_dir():
+            raise UserError(
+                f"there is no results folder {self.root}; make one with 'mtbench run' or name it with --results"
+            )
+        records, problems = [], []
+        for path in self._files():
+            try:
+                record = read_record(path)
+                if path != self.path(record.spec):
+                    raise UserError(f"{path} holds run {record.id}, whose file is {self.path(record.spec).name}")
+                records.append(record)
+            except UserError as error:
+                problems.append(Problem(path, str(error)))
+        return records, problems
+
+    def _files(self) -> Iterator[Path]:
+        return iter(sorted(self.root.glob("*/*.json")))
+
+    def predictions(self, record: RunRecord) -> dict[str, np.ndarray] | None:
+        """The pictured test samples' predictions by task; None where none were kept."""
+        return unpack(self.path(record.spec).with_suffix(".npz"))
+
+    def truth(self, record: RunRecord) -> dict[str, np.ndarray] | None:
+        """The pictured test samples: ``image``, ``id`` and a target per task; None where none were kept."""
+        if record.truth is None or Path(record.truth).name != record.truth:
+            return None
+        return unpack(self.path(record.spec).parent / record.truth)
+
+
+def read_record(path: Path) -> RunRecord:
+    """Read and validate one record.
+
+    Raises:
+        UserError: the file is unreadable, truncated, of another schema, or its identity does not fit its spec.
+    """
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error})") from error
+    try:
+        raw: Any = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{path} is not whole JSON ({error})") from error
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION:
+        raise UserError(f"{path} has record schema {version!r}; this suite reads {SCHEMA_VERSION}")
+    try:
+        record = RunRecord.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{path} is no valid record: {where}: {first['msg']}") from error
+    if record.id != record.spec.id:
+        raise UserError(f"{path} says it is run {record.id}, but its spec is run {record.spec.id}: it was edited")
+    return record
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write under a temporary name, make it durable, rename: readers see the old file or the new one, never a part."""
+    handle, scratch = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(scratch).chmod(0o644)
+        Path(scratch).replace(path)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+
+
+def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Arrays as compressed .npz bytes, the same for the same arrays."""
+    buffer = BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def unpack(path: Path) -> dict[str, np.ndarray] | None:
+    """The arrays of an .npz file; None where it is missing or damaged: pictures are no part of the numbers."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error):
+        return None
