@@ -1,0 +1,60 @@
+"""Dynamic weight average: more weight to the task whose loss falls more slowly."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from benchmark.errors import UsageError
+from benchmark.registry import WEIGHTINGS
+from benchmark.tasks import Task
+from benchmark.weighting import Weighting
+
+
+@WEIGHTINGS.register("dwa")
+class DynamicWeightAverage(Weighting):
+    """Dynamic weight average (Liu et al., CVPR 2019).
+
+    In epoch t, w_k = K softmax_k(r_k / T) with r_k = L_k(t−1) / L_k(t−2), L_k(t) being task k's mean training loss over
+    epoch t; 1 in the first two epochs. The weights sum to K, and no task's unit of loss matters.
+
+    A ratio that has no meaning counts as 1, as of a task whose loss stays the same: where L_k(t−2) is 0, where either
+    loss or the ratio itself is not finite, and after the first epoch, which has no predecessor. The paper leaves these
+    cases open; plain division would carry NaN into every weight.
+
+    State: the last epoch's losses and the weights in force, both in buffers, so that a restored run goes on as if it
+    had never stopped.
+
+    Args:
+        tasks: the tasks, in the order of the losses.
+        temperature: T; the larger, the more even the weights. 2 in the paper.
+
+    Raises:
+        UsageError: ``temperature`` is not a positive finite number.
+    """
+
+    last_losses: Tensor  # (K,)
+    current_weights: Tensor  # (K,)
+
+    def __init__(self, tasks: Sequence[Task], *, temperature: float = 2.0) -> None:
+        super().__init__(tasks)
+        number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
+        if not number or not math.isfinite(temperature) or temperature <= 0:
+            raise UsageError(f"'dwa' needs a positive finite number as 'temperature', found {temperature!r}")
+        self.temperature = float(temperature)
+        self.register_buffer("last_losses", torch.full((len(self.tasks),), torch.nan))
+        self.register_buffer("current_weights", torch.ones(len(self.tasks)))
+
+    def weights(self, losses: Tensor) -> Tensor:
+        """(K,) losses -> (K,) weights of this epoch, whatever the step's losses are."""
+        return self.current_weights.clone()
+
+    def epoch_end(self, train_losses: Tensor) -> None:
+        """Set the next epoch's weights from (K,) mean training losses of this one and of the one before."""
+        train_losses = train_losses.detach().to(self.last_losses)
+        ratio = train_losses / self.last_losses
+        ratio = torch.where(ratio.isfinite() & self.last_losses.isfinite(), ratio, 1.0)
+        # In place: a captured graph of the step reads these very tensors.
+        self.current_weights.copy_(len(self.tasks) * torch.softmax(ratio / self.temperature, dim=0))
+        self.last_losses.copy_(train_losses)
