@@ -1,0 +1,106 @@
+"""Multi-Task Attention Network: a shared network from whose stages each task masks what it needs."""
+
+from collections.abc import Iterable, Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from baselines.architectures.pattern import SharingPattern
+from baselines.backbones import Memory, Stage, build_backbone, conv_block
+from benchmark.registry import ARCHITECTURES
+from benchmark.tasks import Task
+
+
+class Attention(nn.Sequential):
+    """Att: joined features of one size to a mask: 1×1 conv, batch norm, ReLU, 1×1 conv, batch norm, sigmoid."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, 1),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(outputs, outputs, 1),
+            nn.BatchNorm2d(outputs),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, *features: Tensor) -> Tensor:
+        """Features (B, Cᵢ, H, W) with ΣCᵢ = inputs -> (B, outputs, H, W)."""
+        return super().forward(torch.cat(features, 1) if len(features) > 1 else features[0])
+
+
+@ARCHITECTURES.register("mtan")
+class MTAN(SharingPattern):
+    """MTAN: a shared network and, for each task, soft attention masks on every stage of it.
+
+    Source: Liu, Johns & Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019 (github.com/lorenmt/mtan).
+    Written u and p for the shared features after a stage's first block and after all of it, and a for task k's path:
+
+    - encoder: a ← shrink(F(Att(u, a) · p)), where the first stage has no a yet, and shrink pools as the backbone does;
+    - decoder: a ← Att(x, b) · p with x the unpooled feature that enters the stage and b = G(upsample(a)), bilinear;
+    - the head reads the last a.
+
+    Masks belong to a task; the transforms F and G, 3×3 convolution with batch norm and ReLU, serve all tasks.
+    A backbone without decoder carries the encoder half, as in the paper's Visual Decathlon experiment: on a WRN,
+    masks on the stem and the three groups, u = p = the group's output, and the head reads a after the last F.
+
+    Deviation: upsampling aims at the size of the unpooled feature, not at twice the map, so that sizes that 32 does not
+    divide work; where 32 divides them nothing changes.
+
+    Args:
+        tasks: what to predict.
+        width: channels of the backbone's first level.
+        backbone: see ``build_backbone``.
+    """
+
+    def __init__(self, tasks: Sequence[Task], *, width: int = 64, backbone: str = "segnet") -> None:
+        super().__init__(tasks, build_backbone(backbone, width))
+        self.trunk = nn.ModuleList(plan.build() for plan in self.stages)
+        encoder, decoder = self.backbone.encoder, self.stages[len(self.backbone.encoder) :]
+        reach = [plan.outputs for plan in encoder]
+        self.transforms = nn.ModuleList(
+            [conv_block(a, b) for a, b in zip(reach, [*reach[1:], reach[-1]], strict=True)]
+            + [conv_block(plan.inputs, plan.outputs) for plan in decoder]
+        )
+        masks = [(reach[0], reach[0])] + [(2 * f, f) for f in reach[1:]]
+        masks += [(plan.inputs + plan.outputs, plan.outputs) for plan in decoder]
+        self.attention = nn.ModuleList(nn.ModuleList(Attention(a, b) for a, b in masks) for _ in self.tasks)
+        self.initialise()
+
+    def features(self, images: Tensor, chosen: Sequence[int]) -> list[Tensor]:
+        """The last masked (encoder alone: transformed) feature of each task."""
+        memory: Memory = []
+        levels = list(zip(self.stages, cast(Iterable[Stage], self.trunk), self.transforms, strict=True))
+        depth = len(self.backbone.encoder)
+        x = images
+        paths: list[tuple[Tensor, ...]] = [() for _ in chosen]
+        for level, (plan, stage, transform) in enumerate(levels[:depth]):
+            u, p = stage.parts(plan.enter(x, memory))
+            x = plan.leave(p, memory)
+            masks = self._masks(level, u, chosen, paths)
+            paths = [(plan.shrink(transform(mask * p)),) for mask in masks]
+        for level, (plan, stage, transform) in enumerate(levels[depth:], depth):
+            x = plan.enter(x, memory)
+            paths = [(transform(upsample(a, x.shape[-2:])),) for (a,) in paths]
+            masks = self._masks(level, x, chosen, paths)
+            x = stage(x)
+            paths = [(mask * x,) for mask in masks]
+        return [a for (a,) in paths]
+
+    def _masks(
+        self, level: int, shared: Tensor, chosen: Sequence[int], paths: list[tuple[Tensor, ...]]
+    ) -> list[Tensor]:
+        """Every chosen task's mask at one level, from a shared feature and, past the first level, its own path."""
+        attention = cast(Sequence[Sequence[Attention]], self.attention)
+        return [attention[k][level](shared, *path) for k, path in zip(chosen, paths, strict=True)]
+
+    def own(self, k: int) -> list[nn.Module]:
+        """The task's masks."""
+        return [self.attention[k]]
+
+
+def upsample(x: Tensor, size: torch.Size) -> Tensor:
+    """Bilinear, with aligned corners. (B, C, h, w) -> (B, C, *size)."""
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=True)

@@ -1,0 +1,24 @@
+"""Single-Task Attention Network: what MTAN's attention is worth without any sharing."""
+
+from collections.abc import Sequence
+
+from baselines.architectures.mtan import MTAN
+from baselines.architectures.single_task import OnePerTask
+from benchmark.registry import ARCHITECTURES
+from benchmark.tasks import Task
+
+
+@ARCHITECTURES.register("stan")
+class STAN(OnePerTask):
+    """STAN: one MTAN with a single task for each task, nothing shared.
+
+    Source: Liu, Johns & Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019.
+
+    Args:
+        tasks: what to predict.
+        width: channels of the backbone's first level.
+        backbone: see ``build_backbone``.
+    """
+
+    def __init__(self, tasks: Sequence[Task], *, width: int = 64, backbone: str = "segnet") -> None:
+        super().__init__(tasks, MTAN, width=width, backbone=backbone)

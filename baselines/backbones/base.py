@@ -1,0 +1,86 @@
+"""What a backbone is: plans of stages, from which a sharing pattern builds as many and as wide ones as it needs."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+#: What one stream's encoder leaves for its own decoder, a stack: indices of the maxima and the size before pooling.
+Memory = list[tuple[Tensor, torch.Size]]
+
+
+class Stage(nn.Module):
+    """One level of an encoder or a decoder: a first block and the rest."""
+
+    def __init__(self, first: nn.Module, rest: nn.Module) -> None:
+        super().__init__()
+        self.first = first
+        self.rest = rest
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The feature after the whole stage."""
+        return self.rest(self.first(x))
+
+    def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The features after the first block and after the whole stage."""
+        first = self.first(x)
+        return first, self.rest(first)
+
+
+@dataclass(frozen=True)
+class StagePlan(ABC):
+    """How to build one stage, and how the map's size changes around it.
+
+    A stream is ``x = plan.leave(stage(plan.enter(x, memory)), memory)`` over the plans of its stages.
+
+    Attributes:
+        inputs: channels that enter.
+        outputs: channels that leave.
+        middle: channels between the stage's layers; ``outputs`` when None.
+    """
+
+    inputs: int
+    outputs: int
+    middle: int | None = None
+
+    @abstractmethod
+    def build(self) -> Stage:
+        """A stage with its own parameters."""
+
+    def channels(self, layers: int) -> list[tuple[int, int]]:
+        """Channels in and out of each of ``layers`` layers in a row."""
+        between = [self.outputs if self.middle is None else self.middle] * (layers - 1)
+        ends = [self.inputs, *between, self.outputs]
+        return list(pairwise(ends))
+
+    def enter(self, x: Tensor, memory: Memory) -> Tensor:
+        """What happens to the map's size before the stage."""
+        return x
+
+    def leave(self, x: Tensor, memory: Memory) -> Tensor:
+        """What happens to the map's size after the stage."""
+        return x
+
+    def shrink(self, x: Tensor) -> Tensor:
+        """Bring a map of this encoder stage's size, of a path beside the stream, to the size of the next level."""
+        return x
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network as a list of stages.
+
+    Attributes:
+        encoder: stages from the picture down.
+        decoder: stages from the smallest map up to the picture's size; empty where the backbone has none.
+        smallest: the least height and width of a picture.
+        start: how weights start, where the backbone says so; None leaves it to the sharing pattern.
+    """
+
+    encoder: tuple[StagePlan, ...]
+    decoder: tuple[StagePlan, ...]
+    smallest: int
+    start: Callable[[Tensor], Tensor] | None = None
