@@ -27,8 +27,8 @@ DRAWN_RANGE = 8.0
 class DepthErrors(Accumulator):
     """Per image: sums of absolute and relative error and the number of valid pixels."""
 
-    def __init__(self) -> None:
-        self.sums: list[Tensor] = []
+    def __init__(self, device: torch.device) -> None:
+        self.sums = [torch.zeros(0, 3, dtype=torch.float64, device=device)]
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Add (B, 1, H, W) predictions and targets."""
@@ -43,11 +43,12 @@ class DepthErrors(Accumulator):
         per_image = torch.cat(self.sums)  # (N, 3)
         pooled = per_image.sum(0)
         batches = legacy_batches(per_image)
+        batches = batches[batches[:, 2] > 0]
         return {
             "abs_error": (pooled[0] / pooled[2]).item(),
             "rel_error": (pooled[1] / pooled[2]).item(),
-            "legacy_abs_error": (batches[:, 0] / batches[:, 2]).nanmean().item(),
-            "legacy_rel_error": (batches[:, 1] / batches[:, 2]).nanmean().item(),
+            "legacy_abs_error": (batches[:, 0] / batches[:, 2]).mean().item(),
+            "legacy_rel_error": (batches[:, 1] / batches[:, 2]).mean().item(),
         }
 
 
@@ -68,7 +69,7 @@ class Depth(TaskKind):
 
     def accumulator(self, channels: int, device: torch.device) -> Accumulator:
         """Sums of errors."""
-        return DepthErrors()
+        return DepthErrors(device)
 
     def decide(self, prediction: Tensor) -> Tensor:
         """(B, 1, H, W) -> the same in half precision."""

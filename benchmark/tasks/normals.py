@@ -12,20 +12,35 @@ from benchmark.tasks.base import LEGACY_BATCH, Accumulator, Metric, TaskKind, le
 THRESHOLDS = (11.25, 22.5, 30.0)
 
 _POOLED = (
-    Metric("mean_angle", "mean angle", "°", False, "Mean angle between predicted and true normal over the split's valid pixels."),
+    Metric(
+        "mean_angle",
+        "mean angle",
+        "°",
+        False,
+        "Mean angle between predicted and true normal over the split's valid pixels.",
+    ),
     Metric("median_angle", "median angle", "°", False, "Median of that angle over the split's valid pixels."),
     *(
-        Metric(f"within_{t:g}", f"< {t:g}°", "%", True, f"Share of the split's valid pixels with an angle under {t:g}°.")
+        Metric(
+            f"within_{t:g}",
+            f"< {t:g}°",
+            "%",
+            True,
+            f"Share of the split's valid pixels with an angle under {t:g}°.",
+        )
         for t in THRESHOLDS
     ),
-)  # fmt: skip
+)
+
+#: Stands for the angle where the truth is unknown; not NaN, which a diverged network's prediction gives.
+UNKNOWN = -1.0
 
 
 class Angles(Accumulator):
-    """Every pixel's angle in degrees, NaN where the truth is unknown: an exact median needs them all."""
+    """Every pixel's angle in degrees, −1 where the truth is unknown: an exact median needs them all."""
 
-    def __init__(self) -> None:
-        self.angles: list[Tensor] = []
+    def __init__(self, device: torch.device) -> None:
+        self.angles = [torch.zeros(0, device=device)]
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Add (B, 3, H, W) predictions and targets, of any length."""
@@ -33,23 +48,23 @@ class Angles(Accumulator):
         p, t = F.normalize(prediction.float(), dim=1), F.normalize(target.float(), dim=1)
         # Kahan's formula: the arc cosine of a float32 dot product is off by up to 0.03° near 0° and 180°.
         angle = 2 * torch.atan2((p - t).norm(dim=1), (p + t).norm(dim=1)).rad2deg()
-        self.angles.append(torch.where(valid, angle, torch.nan).flatten(1))
+        self.angles.append(torch.where(valid, angle, UNKNOWN).flatten(1))
 
     def compute(self) -> dict[str, float]:
         """Pooled statistics, and means of per-batch statistics."""
         per_image = torch.cat(self.angles)  # (N, H * W)
-        batches = [angle_statistics(batch) for batch in per_image.split(LEGACY_BATCH)]
-        legacy = torch.stack([batch for batch in batches if not batch.isnan().any()] or batches[:1]).mean(0)
-        names = [m.name for m in _POOLED]
+        batches = [batch for batch in per_image.split(LEGACY_BATCH) if (batch != UNKNOWN).any()]
         pooled = angle_statistics(per_image)
+        legacy = torch.stack([angle_statistics(batch) for batch in batches]).mean(0) if batches else pooled
+        names = [m.name for m in _POOLED]
         return dict(zip(names, pooled.tolist(), strict=True)) | {
             f"legacy_{name}": value for name, value in zip(names, legacy.tolist(), strict=True)
         }
 
 
 def angle_statistics(angles: Tensor) -> Tensor:
-    """Mean, median and shares (%) within the thresholds of all angles that are not NaN, in float64; NaN if none is."""
-    angles = angles[~angles.isnan()]
+    """Mean, median and shares (%) within the thresholds of all known angles, in float64; NaN where there are none."""
+    angles = angles[angles != UNKNOWN]
     if not len(angles):
         return torch.full((2 + len(THRESHOLDS),), torch.nan, dtype=torch.float64)
     count = len(angles)
@@ -79,7 +94,7 @@ class Normals(TaskKind):
 
     def accumulator(self, channels: int, device: torch.device) -> Accumulator:
         """All angles."""
-        return Angles()
+        return Angles(device)
 
     def decide(self, prediction: Tensor) -> Tensor:
         """(B, 3, H, W) -> the same in half precision."""

@@ -23,8 +23,7 @@ class ConfusionCounts(Accumulator):
 
     def __init__(self, channels: int, device: torch.device) -> None:
         self.channels = channels
-        self.counts: list[Tensor] = []
-        self.device = device
+        self.counts = [torch.zeros(0, channels + 1, channels, dtype=torch.int64, device=device)]
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Add (B, C, H, W) logits and (B, H, W) class ids."""
@@ -32,7 +31,7 @@ class ConfusionCounts(Accumulator):
         target = target.long()
         truth = torch.where(target < 0, classes, target)  # (B, H, W)
         cell = (truth * classes + prediction.argmax(1)).flatten(1)  # (B, H * W)
-        counts = torch.zeros(len(cell), (classes + 1) * classes, dtype=torch.int64, device=self.device)
+        counts = cell.new_zeros(len(cell), (classes + 1) * classes)
         counts.scatter_add_(1, cell, torch.ones_like(cell))
         self.counts.append(counts.unflatten(1, (classes + 1, classes)))
 
@@ -42,11 +41,13 @@ class ConfusionCounts(Accumulator):
         known = per_image[:, :-1]
         pooled = known.sum(0)
         right, valid = known.diagonal(dim1=1, dim2=2).sum(1), known.sum((1, 2))
+        # The papers' scripts let predictions on unknown pixels enter the union. An image that is wholly unknown makes
+        # their pixel accuracy NaN; here it counts in neither twin.
+        legacy_iou = torch.where(valid > 0, mean_iou(known, per_image.sum(1)), torch.nan)
         return {
             "miou": 100 * mean_iou(pooled, pooled.sum(0)).item(),
             "pixel_accuracy": 100 * (right.sum() / valid.sum()).item(),
-            # The papers' scripts let predictions on unknown pixels enter the union.
-            "legacy_miou": 100 * mean_iou(known, per_image.sum(1)).nanmean().item(),
+            "legacy_miou": 100 * legacy_iou.nanmean().item(),
             "legacy_pixel_accuracy": 100 * (right / valid).nanmean().item(),
         }
 
