@@ -23,22 +23,23 @@ class Weighting(nn.Module, ABC):
 
     @abstractmethod
     def weights(self, losses: Tensor) -> Tensor:
-        """The weight of each task's loss in this step; they are what the record's curves show.
+        """The weight of each task's loss in this step, called once a step; the record's curves show them.
 
         Args:
-            losses: (K,) this step's losses in the order of ``tasks``.
+            losses: (K,) this step's losses in the order of ``tasks``, without graph.
 
         Returns:
-            (K,) weights.
+            (K,) weights, attached to the parameters that the weighting learns, if any.
         """
 
-    def objective(self, losses: Tensor) -> Tensor:
+    def objective(self, losses: Tensor, weights: Tensor) -> Tensor:
         """The scalar whose gradient is the training direction: by default the weighted sum.
 
         Args:
-            losses: (K,) this step's losses, attached to the graph.
+            losses: (K,) this step's losses, attached to the model's graph.
+            weights: (K,) what ``weights`` gave for them.
         """
-        return (self.weights(losses).detach() * losses).sum()
+        return (weights * losses).sum()
 
     def epoch_end(self, train_losses: Tensor) -> None:
         """Called after every epoch.

@@ -42,8 +42,8 @@ class Uncertainty(Weighting):
 
     def weights(self, losses: Tensor) -> Tensor:
         """(K,) losses -> (K,) effective weights 1 / (2 exp(s_k))."""
-        return (-self.log_variances.detach()).exp() / 2
+        return (-self.log_variances).exp() / 2
 
-    def objective(self, losses: Tensor) -> Tensor:
+    def objective(self, losses: Tensor, weights: Tensor) -> Tensor:
         """(K,) losses -> Σ L_k / (2 exp(s_k)) + s_k / 2, differentiable in the losses and in s."""
-        return ((-self.log_variances).exp() * losses + self.log_variances).sum() / 2
+        return (weights * losses).sum() + self.log_variances.sum() / 2
