@@ -19,6 +19,8 @@ class MultiTaskModel(nn.Module, ABC):
 
     #: False where no parameter serves two tasks: then there is nothing to weight, and the runs are references for Δm.
     shares: ClassVar[bool] = True
+    #: True for the architecture that Δm is taken against: it trains every task alone, on the plain backbone.
+    reference: ClassVar[bool] = False
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         super().__init__()

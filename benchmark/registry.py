@@ -24,7 +24,7 @@ class Entry(Generic[T]):
     """One registered class: its name, its version, and options that the name presets."""
 
     name: str
-    factory: Callable[..., T]
+    factory: Any  # a class, or a function that returns a T
     version: int
     preset: Mapping[str, Any] = field(default_factory=dict)
 
@@ -61,7 +61,8 @@ class Entry(Generic[T]):
 
     def build(self, *args: Any, **options: Any) -> T:
         """Construct the object: ``args`` come from the suite, ``options`` from the user."""
-        return self.factory(*args, **self.resolve(options), **self.preset)
+        built: T = self.factory(*args, **self.resolve(options), **self.preset)
+        return built
 
 
 class Registry(Generic[T]):

@@ -122,8 +122,9 @@ class Problem:
 class Store:
     """A folder of records.
 
-    ``<data set>/<architecture>_<weighting>_s<seed>_<id>.json`` is a record; the ``.npz`` beside it holds the last epoch's
-    predictions for the pictured test samples, one array a task; ``<data set>/truth-<hash>.npz`` their inputs and targets.
+    ``<data set>/<architecture>_<weighting>_s<seed>_<id>.json`` is a record; the ``.npz`` beside it holds the last
+    epoch's predictions for the pictured test samples, one array a task; ``<data set>/truth-<hash>.npz`` holds their
+    inputs and targets.
     """
 
     def __init__(self, root: Path) -> None:
@@ -163,6 +164,13 @@ class Store:
         if record.id != spec.id:
             raise UserError(f"{path} holds run {record.id}, not {spec.id}: it was renamed or edited")
         return record
+
+    def peek(self, spec: RunSpec) -> RunRecord | None:
+        """The record of ``spec``; None where there is none or it is unusable."""
+        try:
+            return self.get(spec)
+        except UserError:
+            return None
 
     def set_aside(self, spec: RunSpec) -> Path:
         """Rename an unusable record so that the run can be done again and nothing is lost; return the new name."""

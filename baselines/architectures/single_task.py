@@ -45,5 +45,7 @@ class SingleTask(OnePerTask):
         backbone: see ``build_backbone``.
     """
 
+    reference: ClassVar[bool] = True
+
     def __init__(self, tasks: Sequence[Task], *, width: int = 64, backbone: str = "segnet") -> None:
         super().__init__(tasks, Split, width=width, backbone=backbone)

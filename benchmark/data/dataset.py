@@ -75,8 +75,8 @@ D = TypeVar("D", bound="DataSet")
 class DataSet(ABC):
     """A set of pictures with a target per task.
 
-    A subclass is registered with ``register_dataset``; its keyword-only constructor arguments are its options, and they,
-    its name and its version are its identity. It defines ``build``; preparation, caching and loading are done here.
+    A subclass is registered with ``register_dataset``; its keyword-only constructor arguments are its options; they
+    and its name and version are its identity. It defines ``build``; preparation, caching and loading are done here.
     """
 
     #: The registered name.
@@ -84,6 +84,16 @@ class DataSet(ABC):
     #: Version of the code that makes the data; raise it whenever the same options would give other bytes.
     version: ClassVar[int]
     tasks: tuple[Task, ...]
+
+    @property
+    @abstractmethod
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of every picture."""
+
+    @property
+    @abstractmethod
+    def samples(self) -> Mapping[str, int]:
+        """Number of samples by split."""
 
     @abstractmethod
     def build(self, split: str, source: Path | None, progress: Progress) -> dict[str, np.ndarray]:

@@ -85,6 +85,16 @@ class MultiFashion(DataSet):
                 )
         self.train, self.val, self.test = train, val, test
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """One grey channel on the square canvas."""
+        return (1, CANVAS, CANVAS)
+
+    @property
+    def samples(self) -> dict[str, int]:
+        """As the options say."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
     def build(self, split: str, source: Path | None, progress: Progress) -> dict[str, np.ndarray]:
         """Compose one split. See ``DataSet.build``."""
         if split not in SPLITS:
