@@ -1,0 +1,179 @@
+"""Grids: architectures × weightings × data sets × seeds under one protocol, as TOML files -> lists of ``RunSpec``."""
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, JsonValue, ValidationError
+
+from benchmark.errors import UsageError, unknown
+from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS, Registry
+from benchmark.spec import Component, Frozen, Protocol, RunSpec
+
+BUILTIN = files("benchmark") / "grids"
+
+Options = dict[str, JsonValue]
+NO_OPTIONS: Options = {}
+
+
+class Choice(Frozen):
+    """A registered method with options of its own; in a file, its bare name will do."""
+
+    name: str
+    options: Options = NO_OPTIONS
+
+
+def _as_choice(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+Choices = tuple[Annotated[Choice, BeforeValidator(_as_choice)], ...] | Literal["all"]
+
+
+class DataSetChoice(Frozen):
+    """What a grid says of one data set.
+
+    Attributes:
+        by_default: False where the set is run only when ``--dataset`` names it.
+        options: of the data set.
+        architecture: options of every architecture on this set.
+        protocol: what differs from the grid's protocol on this set.
+    """
+
+    by_default: bool = True
+    options: Options = NO_OPTIONS
+    architecture: Options = NO_OPTIONS
+    protocol: Options = NO_OPTIONS
+
+
+class Grid(Frozen):
+    """A grid file.
+
+    Attributes:
+        architectures: what to run; ``"all"`` for everything registered. The references for Δm are always run too.
+        weightings: likewise; an architecture that shares nothing runs once, without weighting.
+        architecture: options of every architecture that knows them.
+        protocol: common to all runs.
+    """
+
+    description: str = ""
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    architectures: Choices
+    weightings: Choices
+    architecture: Options = NO_OPTIONS
+    protocol: Options = NO_OPTIONS
+    datasets: dict[str, DataSetChoice] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What the command line narrows a grid to; None keeps what the grid says. Any registered name may be given."""
+
+    datasets: Sequence[str] | None = None
+    architectures: Sequence[str] | None = None
+    weightings: Sequence[str] | None = None
+    seeds: Sequence[int] | None = None
+
+
+NO_FILTERS = Filters()
+
+
+def grid_names() -> list[str]:
+    """Names of the grids that come with the suite."""
+    return sorted(Path(str(item)).stem for item in BUILTIN.iterdir() if item.name.endswith(".toml"))
+
+
+def load_grid(name: str) -> Grid:
+    """Load a grid of the suite by name, or a TOML file.
+
+    Raises:
+        UsageError: there is no such grid or file, it is no TOML, or a key or value is not valid.
+    """
+    if name.endswith(".toml"):
+        try:
+            text = Path(name).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"the grid file {name} cannot be read ({error})") from error
+    elif name in grid_names():
+        text = (BUILTIN / f"{name}.toml").read_text()
+    else:
+        raise UsageError(f"{unknown('grid', name, grid_names())}, or a path that ends in .toml")
+    try:
+        return Grid.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"the grid {name} is not valid TOML: {error}") from error
+    except ValidationError as error:
+        raise UsageError(f"the grid {name} is not valid: {first_error(error)}") from error
+
+
+def first_error(error: ValidationError) -> str:
+    """The first complaint of a validation as ``where: what (found …)``."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']} (found {first['input']!r})"
+
+
+def expand(grid: Grid, filters: Filters = NO_FILTERS) -> list[RunSpec]:
+    """Every run of a grid, references first, without repetition.
+
+    Raises:
+        UsageError: an unknown name or option, or a value that the protocol does not allow.
+    """
+    specs = {
+        spec.id: spec
+        for seed in (grid.seeds if filters.seeds is None else filters.seeds)
+        for dataset, choice in _datasets(grid, filters).items()
+        for spec in _cells(grid, filters, dataset, choice, seed)
+    }
+    return list(specs.values())
+
+
+def _datasets(grid: Grid, filters: Filters) -> dict[str, DataSetChoice]:
+    if filters.datasets is None:
+        return {name: choice for name, choice in grid.datasets.items() if choice.by_default}
+    return {name: grid.datasets.get(name, DataSetChoice()) for name in filters.datasets}
+
+
+def _cells(grid: Grid, filters: Filters, dataset: str, choice: DataSetChoice, seed: int) -> Iterator[RunSpec]:
+    try:
+        protocol = Protocol.model_validate({**grid.protocol, **choice.protocol})
+    except ValidationError as error:
+        raise UsageError(f"the protocol for '{dataset}' is not valid: {first_error(error)}") from error
+    data = Component.of(DATASETS, dataset, choice.options)
+    weightings = _chosen(WEIGHTINGS, grid.weightings, filters.weightings)
+    for architecture in _architectures(grid, filters, {**grid.architecture, **choice.architecture}):
+        shares = ARCHITECTURES[architecture.name].factory.shares
+        for weighting in weightings if shares else [None]:
+            yield RunSpec(dataset=data, architecture=architecture, weighting=weighting, seed=seed, protocol=protocol)
+
+
+def _architectures(grid: Grid, filters: Filters, common: Mapping[str, Any]) -> list[Component]:
+    """References first, then what was chosen; each with those of the common options that it knows."""
+    references = [Choice(name=name) for name in ARCHITECTURES if ARCHITECTURES[name].factory.reference]
+    choices = [*references, *_choices(ARCHITECTURES, grid.architectures, filters.architectures)]
+    known = {option for choice in choices for option in ARCHITECTURES[choice.name].defaults}
+    for option in common:
+        if option not in known:
+            raise unknown("architecture option", option, known)
+    return [
+        Component.of(
+            ARCHITECTURES,
+            choice.name,
+            {k: v for k, v in common.items() if k in ARCHITECTURES[choice.name].defaults} | choice.options,
+        )
+        for choice in choices
+    ]
+
+
+def _chosen(registry: Registry[Any], listed: Choices, names: Sequence[str] | None) -> list[Component]:
+    return [Component.of(registry, choice.name, choice.options) for choice in _choices(registry, listed, names)]
+
+
+def _choices(registry: Registry[Any], listed: Choices, names: Sequence[str] | None) -> list[Choice]:
+    choices = [Choice(name=name) for name in registry] if listed == "all" else list(listed)
+    if names is None:
+        return choices
+    return [choice for name in names for choice in [c for c in choices if c.name == name] or [Choice(name=name)]]
