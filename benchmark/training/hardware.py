@@ -1,0 +1,105 @@
+"""What a run runs on: device, precision, threads; and what it is recorded as."""
+
+import platform
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from benchmark.errors import UsageError
+
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where and how to compute.
+
+    Attributes:
+        device: ``cpu`` or ``cuda`` with an optional index.
+        precision: ``fp32``, or ``bf16`` (autocast; parameters, losses and metrics stay in float32).
+        threads: of one run on the CPU. Numbers come back bit for bit only with the same count.
+    """
+
+    device: str
+    precision: str
+    threads: int
+
+    @classmethod
+    def choose(cls, device: str = "auto", precision: str = "auto", threads: int = 1) -> "Hardware":
+        """Resolve ``auto``: CUDA where there is one; bf16 on CUDA devices that compute in it, float32 elsewhere.
+
+        Raises:
+            UsageError: the device does not exist here, or the precision is unknown.
+        """
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            kind = torch.device(device).type
+        except RuntimeError as error:
+            raise UsageError(f"unknown device '{device}'. Known: auto, cpu, cuda, cuda:N") from error
+        if kind not in ("cpu", "cuda"):
+            raise UsageError(f"the device '{device}' is not supported. Known: auto, cpu, cuda, cuda:N")
+        if kind == "cuda" and (torch.device(device).index or 0) >= torch.cuda.device_count():
+            raise UsageError(
+                f"there is no device '{device}' here ({torch.cuda.device_count()} CUDA devices); try --device cpu"
+            )
+        if precision not in PRECISIONS:
+            raise UsageError(f"unknown precision '{precision}'. Known: {', '.join(PRECISIONS)}")
+        if precision == "auto":
+            precision = "bf16" if kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+        return cls(device, precision, threads)
+
+    @property
+    def name(self) -> str:
+        """The processor's or the GPU's name."""
+        device = torch.device(self.device)
+        return torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """The context of forward passes."""
+        return torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    @contextmanager
+    def memory_peak(self) -> Iterator["MemoryPeak"]:
+        """Measure the most memory held inside the context."""
+        peak = MemoryPeak(torch.device(self.device))
+        try:
+            yield peak
+        finally:
+            peak.stop()
+
+
+class MemoryPeak:
+    """The most memory held since the start: allocated on the GPU, or resident in this process (Linux)."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.bytes: int | None = None
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        else:
+            try:
+                Path("/proc/self/clear_refs").write_text("5")  # resets the peak that VmHWM reports
+                self._resettable = True
+            except OSError:
+                self._resettable = False
+
+    def stop(self) -> None:
+        """Read the peak; None where the system does not tell."""
+        if self.device.type == "cuda":
+            self.bytes = torch.cuda.max_memory_allocated(self.device)
+        elif self._resettable:
+            lines = Path("/proc/self/status").read_text().splitlines()
+            self.bytes = next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.processor() or platform.machine())

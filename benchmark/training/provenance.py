@@ -1,0 +1,52 @@
+"""Where a record comes from: versions, the suite's commit, the machine."""
+
+import platform
+import subprocess
+from datetime import datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmark.store import Provenance
+from benchmark.training.hardware import Hardware
+
+DISTRIBUTION = "mtbench"
+#: Packages that decide the numbers.
+PACKAGES = ("numpy", "torch")
+
+
+def provenance(hardware: Hardware, data_hash: str | None, started: datetime) -> Provenance:
+    """The provenance of a run that began at ``started`` on ``hardware``."""
+    commit, dirty = git_state()
+    return Provenance(
+        suite_version=version(DISTRIBUTION),
+        git_commit=commit,
+        git_dirty=dirty,
+        packages={name: version(name) for name in PACKAGES},
+        python=platform.python_version(),
+        platform=platform.platform(),
+        device=hardware.name,
+        precision=hardware.precision,
+        threads=hardware.threads,
+        data_hash=data_hash,
+        started=started.isoformat(timespec="seconds"),
+    )
+
+
+@cache
+def git_state() -> tuple[str | None, bool | None]:
+    """Commit of the suite's checkout and whether it has uncommitted changes; (None, None) for an installed package."""
+    root = Path(__file__).resolve().parents[2]
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=20, check=True)
+        return done.stdout.strip()
+
+    if not (root / ".git").exists():
+        return None, None
+    try:
+        # Records and pages are output: writing them does not change the suite.
+        changes = git("status", "--porcelain", "--", ".", ":!results", ":!reports")
+        return git("rev-parse", "HEAD"), bool(changes)
+    except (OSError, subprocess.SubprocessError):
+        return None, None

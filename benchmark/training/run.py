@@ -1,0 +1,185 @@
+"""One run, from its spec to its record: whatever happens inside becomes a record, never a crash of the grid."""
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmark.data import SPLITS, DataSet, Split, Storage, build_dataset
+from benchmark.model import MultiTaskModel, build_model
+from benchmark.registry import ARCHITECTURES
+from benchmark.spec import RunSpec, derive_seed
+from benchmark.store import Cost, EpochRecord, RunRecord, Status, TaskInfo
+from benchmark.training.engine import Diverged, Trainer
+from benchmark.training.evaluation import decide, scaled
+from benchmark.training.hardware import Hardware
+from benchmark.training.provenance import provenance
+from benchmark.weighting import Weighting, build_weighting
+
+#: Test samples whose pictures are kept, spread evenly over the split.
+PICTURED = 4
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A record; and, of a run that went well, predictions for the pictured test samples and the samples themselves."""
+
+    record: RunRecord
+    predictions: Arrays | None = None
+    truth: Arrays | None = None
+
+
+@dataclass
+class Progress:
+    """What is known of a run so far: all that its record will say, however it ends."""
+
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    clock: float = field(default_factory=perf_counter)
+    curves: list[EpochRecord] = field(default_factory=list)
+    cost: Cost = field(default_factory=Cost)
+    predictions: Arrays | None = None
+    truth: Arrays | None = None
+
+    def learn(self, **cost: int | float | None) -> None:
+        """Fill in parts of the cost."""
+        self.cost = self.cost.model_copy(update=cost)
+
+
+def execute(
+    spec: RunSpec, *, storage: Storage, hardware: Hardware, on_epoch: Callable[[EpochRecord], None] = lambda _: None
+) -> Outcome:
+    """Do one run on a prepared data set.
+
+    A loss that is not finite, exhausted memory and any exception of a method end in a record with that status.
+
+    Raises:
+        UserError: the data set is unknown or cannot be loaded.
+    """
+    torch.set_num_threads(hardware.threads)
+    progress = Progress()
+    dataset = build_dataset(spec.dataset.name, **spec.dataset.options)
+    data_hash = dataset.content_hash(storage)
+    splits = {split: dataset.load(split, storage, hardware.device) for split in SPLITS}
+    status, error = _attempt(spec, dataset, splits, hardware=hardware, progress=progress, on_epoch=on_epoch)
+    progress.learn(wall_seconds=perf_counter() - progress.clock)
+    record = _record(spec, dataset, status, error, hardware=hardware, progress=progress, data_hash=data_hash)
+    return Outcome(record, progress.predictions, progress.truth)
+
+
+def lost(spec: RunSpec, reason: str, *, hardware: Hardware) -> Outcome:
+    """The outcome of a run whose process is gone with all that it knew."""
+    dataset = build_dataset(spec.dataset.name, **spec.dataset.options)
+    return Outcome(_record(spec, dataset, "failed", reason, hardware=hardware, progress=Progress(), data_hash=None))
+
+
+def _record(
+    spec: RunSpec,
+    dataset: DataSet,
+    status: Status,
+    error: str | None,
+    *,
+    hardware: Hardware,
+    progress: Progress,
+    data_hash: str | None,
+) -> RunRecord:
+    return RunRecord(
+        id=spec.id,
+        spec=spec,
+        reference=ARCHITECTURES[spec.architecture.name].factory.reference,
+        status=status,
+        error=error,
+        tasks=tuple(TaskInfo(name=t.name, kind=t.kind, channels=t.channels, classes=t.classes) for t in dataset.tasks),
+        curves=tuple(progress.curves),
+        cost=progress.cost,
+        provenance=provenance(hardware, data_hash, progress.started),
+        truth=f"truth-{data_hash[:16]}.npz" if data_hash and progress.truth is not None else None,
+    )
+
+
+def _attempt(
+    spec: RunSpec,
+    dataset: DataSet,
+    splits: dict[str, Split],
+    *,
+    hardware: Hardware,
+    progress: Progress,
+    on_epoch: Callable[[EpochRecord], None],
+) -> tuple[Status, str | None]:
+    def remember(epoch: EpochRecord) -> None:
+        progress.curves.append(epoch)
+        on_epoch(epoch)
+
+    try:
+        model = _model(spec, dataset, hardware)
+        weighting = _weighting(spec, dataset, hardware)
+        trainer = Trainer(model, weighting, spec=spec, splits=splits, hardware=hardware)
+        progress.learn(
+            parameters=sum(p.numel() for p in model.parameters()),
+            shared_parameters=sum(p.numel() for p in model.shared_parameters()),
+            forward_flops=forward_flops(model, splits["train"].images[:1]),
+        )
+        with hardware.memory_peak() as peak:
+            trainer.fit(remember)
+        progress.learn(
+            seconds_per_step=median(trainer.epoch_seconds) / trainer.steps,
+            train_seconds=sum(trainer.epoch_seconds),
+            peak_bytes=peak.bytes,
+        )
+        _keep_pictures(model, splits["test"], hardware=hardware, progress=progress)
+    except Diverged as error:
+        return "diverged", str(error)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        return "out-of-memory", _describe(error)
+    except Exception as error:  # noqa: BLE001 - a method is foreign code: its failure is a result, kept with its place
+        return "failed", _describe(error)
+    return "ok", None
+
+
+def _model(spec: RunSpec, dataset: DataSet, hardware: Hardware) -> MultiTaskModel:
+    name, options = spec.architecture.name, spec.architecture.options
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed("init", name, spec.seed))
+        model = build_model(name, dataset.tasks, **options)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.to(hardware.device)
+
+
+def _weighting(spec: RunSpec, dataset: DataSet, hardware: Hardware) -> Weighting | None:
+    if spec.weighting is None:
+        return None
+    return build_weighting(spec.weighting.name, dataset.tasks, **spec.weighting.options).to(hardware.device)
+
+
+@torch.no_grad()
+def forward_flops(model: MultiTaskModel, image: Tensor) -> int:
+    """Floating-point operations of the forward pass of one picture, (1, C, H, W) uint8, through all tasks."""
+    model.eval()
+    with FlopCounterMode(display=False) as counter:
+        model(scaled(image))
+    return counter.get_total_flops()
+
+
+def _keep_pictures(model: MultiTaskModel, test: Split, *, hardware: Hardware, progress: Progress) -> None:
+    """Keep the last epoch's predictions for a few test samples, and the samples."""
+    chosen = torch.linspace(0, len(test) - 1, min(PICTURED, len(test))).long()
+    images = test.images[chosen.to(test.images.device)]
+    decisions = decide(model, images, hardware)
+    progress.predictions = {name: values.numpy() for name, values in decisions.items()}
+    truth = {name: values[chosen.to(values.device)].cpu().numpy() for name, values in test.targets.items()}
+    progress.truth = {"image": images.cpu().numpy(), "id": test.ids[chosen.numpy()], **truth}
+
+
+def _describe(error: BaseException) -> str:
+    """The exception and the innermost places where it was raised, without paths of this machine."""
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    places = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
+    return f"{type(error).__name__}: {error} (in {places})"
