@@ -1,0 +1,382 @@
+"""The command line `mtbench`: commands, their options, and how their results are told."""
+
+import shlex
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+import benchmark.report as report_pages
+from benchmark.data import SPLITS, Storage, build_dataset
+from benchmark.errors import UsageError, UserError
+from benchmark.execution.display import Display, duration
+from benchmark.execution.local import Setup, default_workers, run_all
+from benchmark.grid import Filters, expand, grid_names, load_grid
+from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS, Registry, load_plugin_file
+from benchmark.spec import Component, RunSpec
+from benchmark.store import Store
+from benchmark.training.estimate import estimate, work
+from benchmark.training.hardware import PRECISIONS, Hardware
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_RESULTS = Path("results")
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+
+class Commands(click.Group):
+    """Ends every error that a user can cause in one line: exit 2 for wrong usage, 1 for failure."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; tracebacks only under --debug."""
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            if ctx.params.get("debug"):
+                raise
+            errors.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
+            ctx.exit(2 if isinstance(error, UsageError) else 1)
+        except KeyboardInterrupt:
+            errors.print("Interrupted. Finished runs are kept; the same command goes on from there.")
+            ctx.exit(130)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mtbench")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def main(debug: bool) -> None:
+    """Benchmark multi-task learning in vision: run grids of methods, build leaderboard pages.
+
+    \b
+    Example:
+      mtbench run --grid quick
+      mtbench report
+    """
+
+
+class Seeds(click.ParamType):
+    """Seeds such as ``0,2,5-7``."""
+
+    name = "seeds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Parse; click reports what is wrong."""
+        if isinstance(value, tuple):
+            return value
+        seeds: dict[int, None] = {}
+        for part in str(value).split(","):
+            first, _, last = part.strip().partition("-")
+            if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) < int(first):
+                self.fail(f"expected seeds such as 0,1,2 or 0-4, found '{value}'", param, ctx)
+            seeds.update(dict.fromkeys(range(int(first), int(last or first) + 1)))
+        return tuple(seeds)
+
+
+def store_option(command: F) -> F:
+    """The option that names the records' folder."""
+    return click.option(
+        "--results",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=DEFAULT_RESULTS,
+        show_default=True,
+        help="Folder of records.",
+    )(command)
+
+
+def plugin_option(command: F) -> F:
+    """The option that loads a user's methods."""
+    return click.option(
+        "--plugin",
+        "plugins",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="Python file that registers methods or data sets. May be given again.",
+    )(command)
+
+
+def source_option(command: F) -> F:
+    """The option that says where a data set's official files lie."""
+    return click.option(
+        "--source",
+        "sources",
+        multiple=True,
+        metavar="DATASET=DIR",
+        help="Folder of a data set's official files. May be given again.",
+    )(command)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The runs that the grid options mean, and the words that said so."""
+
+    specs: list[RunSpec]
+    store: Store
+    plugins: tuple[Path, ...]
+    grid: str
+
+    def command(self, specs: Sequence[RunSpec]) -> str:
+        """The command that does these runs of one cell."""
+        first = specs[0]
+        words = ["mtbench", "run", "--grid", self.grid]
+        words += [word for plugin in self.plugins for word in ("--plugin", str(plugin))]
+        if self.store.root != DEFAULT_RESULTS:
+            words += ["--results", str(self.store.root)]
+        words += ["--dataset", first.dataset.name, "--architecture", first.architecture.name]
+        if first.weighting:
+            words += ["--weighting", first.weighting.name]
+        return shlex.join([*words, "--seeds", ",".join(str(spec.seed) for spec in specs)])
+
+
+def grid_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say which runs are meant; the command gets them as one ``Selection``."""
+
+    @wraps(command)
+    def selecting(
+        grid: str,
+        datasets: tuple[str, ...],
+        architectures: tuple[str, ...],
+        weightings: tuple[str, ...],
+        seeds: tuple[int, ...] | None,
+        results: Path,
+        plugins: tuple[Path, ...],
+        **others: Any,
+    ) -> None:
+        for plugin in plugins:
+            load_plugin_file(plugin)
+        filters = Filters(datasets or None, architectures or None, weightings or None, seeds)
+        command(Selection(expand(load_grid(grid), filters), Store(results), plugins, grid), **others)
+
+    selected: Callable[..., None] = selecting
+    for option in (
+        plugin_option,
+        store_option,
+        click.option("--seeds", type=Seeds(), help="Seeds instead of the grid's, such as 0,1,2 or 0-4."),
+        click.option("--weighting", "weightings", multiple=True, help="Only this weighting. May be given again."),
+        click.option(
+            "--architecture", "architectures", multiple=True, help="Only this architecture. May be given again."
+        ),
+        click.option("--dataset", "datasets", multiple=True, help="Only this data set. May be given again."),
+        click.option("--grid", required=True, metavar="NAME|FILE.toml", help=f"{', '.join(grid_names())}, or a file."),
+    ):
+        selected = option(selected)
+    return selected
+
+
+def parse_sources(sources: tuple[str, ...]) -> dict[str, Path]:
+    """``DATASET=DIR`` words by data set.
+
+    Raises:
+        UsageError: a word is of another form or names no data set.
+    """
+    folders = {}
+    for word in sources:
+        name, equals, folder = word.partition("=")
+        if not equals or not folder:
+            raise UsageError(f"--source needs DATASET=DIR, found '{word}'")
+        if not Path(folder).is_dir():
+            raise UserError(f"--source {word}: there is no folder {folder}")
+        folders[DATASETS[name].name] = Path(folder)
+    return folders
+
+
+@main.command()
+@grid_options
+@source_option
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True, help="Of the networks.")
+@click.option("--workers", type=click.IntRange(1), help="Runs at once. Default: one per processor, or one on a GPU.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of each run.")
+@click.option("--dry-run", is_flag=True, help="Only list the runs and what they will cost.")
+def run(
+    selection: Selection,
+    *,
+    sources: tuple[str, ...],
+    device: str,
+    precision: str,
+    workers: int | None,
+    threads: int,
+    dry_run: bool,
+) -> None:
+    """Do the runs of a grid that have no record yet, or whose record says that they failed.
+
+    Single-task references of every data set and seed are part of every grid.
+
+    \b
+    Example:
+      mtbench run --grid quick
+      mtbench run --grid paper --architecture mtan --seeds 0-4 --device cuda
+      mtbench run --grid my-grid.toml --dry-run
+    """
+    setup = Setup(
+        Storage.default(parse_sources(sources)), Hardware.choose(device, precision, threads), selection.plugins
+    )
+    specs, store = selection.specs, selection.store
+    if dry_run:
+        show_plan(selection, setup, workers)
+        return
+    store.check_writable()
+    missing = [spec for spec in specs if not is_done(store, spec)]
+    console.print(f"{len(specs)} runs in the grid, {len(specs) - len(missing)} done already, {len(missing)} to do.")
+    if not missing:
+        return
+    for dataset in {spec.dataset.model_dump_json(): spec.dataset for spec in missing}.values():
+        prepare(dataset, setup.storage)
+    with Display(console, {spec.id: work(spec) for spec in missing}) as display:
+        workers = workers or default_workers(len(missing), setup.hardware)
+        run_all(missing, store=store, setup=setup, workers=workers, observer=display)
+    bad = len(display.bad) + len(display.refusals)
+    console.print(f"{len(missing) - bad} of {len(missing)} runs went well; records are in {escape(str(store.root))}.")
+    if bad:
+        raise UserError(f"{bad} of {len(missing)} runs failed: 'mtbench status' says why, the same command tries again")
+
+
+def is_done(store: Store, spec: RunSpec) -> bool:
+    """Whether the run went well. An unusable record is set aside, so that the run can be done again."""
+    try:
+        record = store.get(spec)
+    except UserError as error:
+        aside = store.set_aside(spec)
+        errors.print(
+            f"[yellow]Warning:[/] {escape(str(error))}; kept as {escape(aside.name)}, done again", soft_wrap=True
+        )
+        return False
+    return record is not None and record.status == "ok"
+
+
+def prepare(component: Component, storage: Storage) -> None:
+    """Prepare a data set under a progress bar, unless it is ready."""
+    dataset = build_dataset(component.name, **component.options)
+    if dataset.is_ready(storage):
+        return
+    with Progress(console=console, transient=True) as progress:
+        bars = {s: progress.add_task(f"preparing {component.name} {s}", total=None) for s in SPLITS}
+        dataset.prepare(storage, lambda split, done, total: progress.update(bars[split], completed=done, total=total))
+    console.print(f"Prepared {component.name} in {escape(str(dataset.folder(storage)))}.")
+
+
+def show_plan(selection: Selection, setup: Setup, workers: int | None) -> None:
+    """The runs of a grid, and what those that are not done will cost here."""
+    table = Table("data set", "architecture", "weighting", "seed", "record", "PFLOP", "time alone")
+    total, missing = 0.0, 0
+    for spec in selection.specs:
+        cost = estimate(spec, setup.hardware)
+        record = selection.store.peek(spec)
+        status = record.status if record else "missing"
+        if status != "ok":
+            total, missing = total + cost.seconds, missing + 1
+        cells = (spec.dataset.name, spec.architecture.name, spec.weighting_name, str(spec.seed), status)
+        table.add_row(*cells, f"{cost.flops / 1e15:.3f}", duration(cost.seconds))
+    console.print(table)
+    workers = workers or default_workers(missing, setup.hardware)
+    console.print(
+        f"{len(selection.specs)} runs, {missing} to do: about {duration(total / workers)} on {setup.hardware.name} "
+        f"({setup.hardware.precision}, {workers} at once). An estimate, from a few timed steps on random pictures."
+    )
+
+
+@main.command()
+@grid_options
+def status(selection: Selection) -> None:
+    """Say which runs of a grid are done, failed or missing, and the command that does each.
+
+    \b
+    Example:
+      mtbench status --grid quick
+    """
+    cells: dict[tuple[str, str, str], list[RunSpec]] = {}
+    for spec in selection.specs:
+        cells.setdefault((spec.dataset.name, spec.architecture.model_dump_json(), spec.weighting_name), []).append(spec)
+    counts: Counter[str] = Counter()
+    for specs in cells.values():
+        counts.update(show_cell(selection, specs))
+    console.print(f"{counts['done']} done, {counts['failed']} failed, {counts['missing']} missing.")
+
+
+def show_cell(selection: Selection, specs: list[RunSpec]) -> list[str]:
+    """Print the state of one cell's runs; return each run's."""
+    states = []
+    reasons = []
+    for spec in specs:
+        try:
+            record = selection.store.get(spec)
+        except UserError as error:
+            states.append("failed")
+            reasons.append(f"seed {spec.seed}: {error}")
+            continue
+        states.append("missing" if record is None else "done" if record.status == "ok" else "failed")
+        if record and record.status != "ok":
+            reasons.append(f"seed {spec.seed}: {record.status}: {record.error}")
+    first = specs[0]
+    name = f"{first.dataset.name} {first.architecture.name} {first.weighting_name}"
+    console.print(
+        f"{escape(name)}: " + ", ".join(f"{n} {state}" for state, n in Counter(states).items()), soft_wrap=True
+    )
+    for reason in reasons:
+        console.print(f"  [red]{escape(reason)}[/]", soft_wrap=True)
+    if todo := [spec for spec, state in zip(specs, states, strict=True) if state != "done"]:
+        console.print(f"  [dim]{escape(selection.command(todo))}[/]", soft_wrap=True)
+    return states
+
+
+@main.command()
+@store_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("reports"),
+    show_default=True,
+    help="Folder of pages.",
+)
+def report(results: Path, out: Path) -> None:
+    """Build the leaderboard pages from the records.
+
+    \b
+    Example:
+      mtbench report
+      mtbench report --results results --out reports
+    """
+    page = report_pages.build(Store(results), out)
+    console.print(f"The leaderboard is at {escape(str(page.resolve()))}", soft_wrap=True)
+
+
+@main.command("list")
+@click.argument("kind", type=click.Choice(["architectures", "weightings", "datasets", "grids"]), required=False)
+@plugin_option
+def list_(kind: str | None, plugins: tuple[Path, ...]) -> None:
+    """List what can be named in a grid, with its options and their defaults.
+
+    \b
+    Example:
+      mtbench list
+      mtbench list architectures
+    """
+    for plugin in plugins:
+        load_plugin_file(plugin)
+    registries: dict[str, Registry[Any]] = {
+        "architectures": ARCHITECTURES,
+        "weightings": WEIGHTINGS,
+        "datasets": DATASETS,
+    }
+    for title, registry in registries.items():
+        if kind in (None, title):
+            table = Table("name", "options", "what it is", title=title, title_justify="left", expand=True)
+            for name in registry:
+                entry = registry[name]
+                options = ", ".join(f"{option}={value}" for option, value in entry.defaults.items())
+                table.add_row(escape(name), escape(options), escape(entry.summary))
+            console.print(table)
+    if kind in (None, "grids"):
+        table = Table("name", "what it is", title="grids", title_justify="left", expand=True)
+        for name in grid_names():
+            table.add_row(name, escape(load_grid(name).description))
+        console.print(table)
