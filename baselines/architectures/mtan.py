@@ -75,7 +75,7 @@ class MTAN(SharingPattern):
         levels = list(zip(self.stages, cast(Iterable[Stage], self.trunk), self.transforms, strict=True))
         depth = len(self.backbone.encoder)
         x = images
-        paths: list[tuple[Tensor, ...]] = [() for _ in chosen]
+        paths: list[tuple[Tensor, ...]] = [() for _ in chosen]  # for each task nothing yet, then one feature
         for level, (plan, stage, transform) in enumerate(levels[:depth]):
             u, p = stage.parts(plan.enter(x, memory))
             x = plan.leave(p, memory)

@@ -35,12 +35,15 @@ class WideBlock(nn.Module):
             nn.ReLU(inplace=True),
             nn.Conv2d(outputs, outputs, 3, padding=1, stride=stride),
         )
+        self.stride = stride
         same = inputs == outputs and stride == 1
-        self.shortcut = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, stride=stride)
+        self.shortcut = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) -> (B, outputs, ⌈H/stride⌉, ⌈W/stride⌉)."""
-        return self.shortcut(x) + self.residual(x)
+        # The stride is taken before the 1×1 convolution: oneDNN's strided one writes past its memory for fewer than 16
+        # channels in channels-last (uxlfoundation/oneDNN issue 6035). The values are the same.
+        return self.shortcut(x[..., :: self.stride, :: self.stride]) + self.residual(x)
 
 
 @dataclass(frozen=True)
