@@ -134,9 +134,12 @@ def load_installed_plugins() -> None:
 def load_plugin_file(file: Path) -> None:
     """Import a Python file that registers methods or data sets; a second call with the same file changes nothing.
 
+    Installed plugins come first, so that a name that both use is reported as the file's fault.
+
     Raises:
         UserError: the file cannot be read or imported.
     """
+    load_installed_plugins()
     file = file.resolve()
     name = f"mtbench_plugin_{file.stem}_{hashlib.sha256(bytes(file)).hexdigest()[:8]}"
     if name in sys.modules:
@@ -148,6 +151,6 @@ def load_plugin_file(file: Path) -> None:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that ends itself is no plugin either
         del sys.modules[name]
         raise UserError(f"the plugin {file} cannot be imported: {error!r}") from error

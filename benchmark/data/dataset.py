@@ -6,7 +6,8 @@ import os
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
@@ -141,67 +142,84 @@ class DataSet(ABC):
         """
         if self.is_ready(storage):
             return
-        try:
+        folder = self.folder(storage)
+        with writing(storage.cache):
             storage.cache.mkdir(parents=True, exist_ok=True)
             scratch = Path(tempfile.mkdtemp(prefix=f".{self.name}-", dir=storage.cache))
-        except OSError as error:
-            raise UserError(
-                f"cannot write the data cache {storage.cache} ({error.strerror}); set MTBENCH_CACHE"
-            ) from error
         try:
-            self._write(scratch, storage.sources.get(self.name), progress)
+            # A folder inside: the outer one is closed to other users of a shared cache.
+            self._write(scratch / folder.name, storage, progress)
             try:
-                scratch.rename(self.folder(storage))
-            except OSError:
+                (scratch / folder.name).rename(folder)
+            except OSError as error:
                 # Another process was first: its folder is complete, ours is the same and not needed.
                 if not self.is_ready(storage):
-                    raise
+                    raise UserError(f"{folder} is in the way ({error.strerror}); delete it and run again") from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
-    def _write(self, folder: Path, source: Path | None, progress: Progress) -> None:
-        digest = hashlib.sha256()
-        counts = {}
+    def _write(self, folder: Path, storage: Storage, progress: Progress) -> None:
+        with writing(storage.cache):
+            folder.mkdir()
+        hashes = {}
         for split in SPLITS:
-            arrays = self.build(split, source, progress)
+            arrays = self.build(split, storage.sources.get(self.name), progress)
             self._check(split, arrays)
-            counts[split] = len(arrays[IMAGE])
             for name in sorted(arrays):
                 array = np.ascontiguousarray(arrays[name])
-                digest.update(f"{split}/{name} {array.dtype} {array.shape}".encode())
-                digest.update(array.tobytes())
-                np.save(folder / f"{split}-{name}.npy", array, allow_pickle=False)
+                hashes[f"{split}-{name}"] = array_hash(array)
+                with writing(storage.cache):
+                    np.save(folder / f"{split}-{name}.npy", array, allow_pickle=False)
         manifest = {
             "schema": MANIFEST_SCHEMA,
             "dataset": self.name,
             "version": self.version,
             "options": self.options,
-            "samples": counts,
-            "content_hash": digest.hexdigest(),
+            "samples": dict(self.samples),
+            "arrays": hashes,
+            "content_hash": hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest(),
         }
-        (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        with writing(storage.cache):
+            (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
 
     def _check(self, split: str, arrays: Mapping[str, np.ndarray]) -> None:
-        expected = {IMAGE, "id", *(task.name for task in self.tasks)}
-        if set(arrays) != expected:
-            raise ValueError(f"{self.name}: split '{split}' must hold {sorted(expected)}, found {sorted(arrays)}")
+        expected = sorted([IMAGE, "id", *(task.name for task in self.tasks)])
+        if sorted(arrays) != expected:
+            raise ValueError(f"{self.name}: split '{split}' must hold {expected}, found {sorted(arrays)}")
+        count = self.samples[split]
         lengths = {name: len(array) for name, array in arrays.items()}
-        if len(set(lengths.values())) != 1 or arrays[IMAGE].dtype != np.uint8:
-            raise ValueError(f"{self.name}: split '{split}' needs uint8 images and equal lengths, found {lengths}")
+        if set(lengths.values()) != {count}:
+            raise ValueError(f"{self.name}: split '{split}' must hold {count} samples, found {lengths}")
+        images = arrays[IMAGE]
+        if images.dtype != np.uint8 or images.shape[1:] != self.image_shape:
+            raise ValueError(
+                f"{self.name}: images must be uint8 of shape {self.image_shape}, "
+                f"found {images.dtype} of shape {images.shape[1:]}"
+            )
 
     def content_hash(self, storage: Storage) -> str:
-        """SHA-256 over all prepared arrays."""
+        """SHA-256 over all prepared arrays.
+
+        Raises:
+            UserError: the prepared form is missing or damaged.
+        """
         return cast(str, self._manifest(storage)["content_hash"])
 
     def _manifest(self, storage: Storage) -> dict[str, Any]:
         file = self.folder(storage) / MANIFEST
         try:
-            return cast(dict[str, Any], json.loads(file.read_text()))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{file} cannot be read ({error}); delete its folder and run again") from error
+            manifest = json.loads(file.read_text())
+            if manifest["schema"] != MANIFEST_SCHEMA:
+                raise ValueError("made by another version of mtbench")
+            digest = hashlib.sha256(json.dumps(manifest["arrays"], sort_keys=True).encode()).hexdigest()
+            if digest != manifest["content_hash"]:
+                raise ValueError("its content hash does not fit")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{file} cannot be used ({error!r}); delete its folder and run again") from error
+        return cast(dict[str, Any], manifest)
 
     def load(self, split: str, storage: Storage, device: torch.device | str = "cpu") -> Split:
-        """Load one split of the prepared form onto ``device``.
+        """Load one split of the prepared form onto ``device``, and make sure that it is what was prepared.
 
         Raises:
             UserError: the prepared form is missing or damaged.
@@ -209,16 +227,17 @@ class DataSet(ABC):
         if split not in SPLITS:
             raise unknown("split", split, SPLITS)
         folder = self.folder(storage)
-        count = self._manifest(storage)["samples"][split]
+        hashes = self._manifest(storage)["arrays"]
 
         def read(name: str) -> np.ndarray:
             file = folder / f"{split}-{name}.npy"
             try:
-                array = np.load(file, allow_pickle=False)
-            except (OSError, ValueError) as error:
-                raise UserError(f"{file} cannot be read ({error}); delete its folder and run again") from error
-            if len(array) != count:
-                raise UserError(f"{file} holds {len(array)} samples, not {count}; delete its folder and run again")
+                with file.open("rb") as stream:
+                    array = np.load(stream, allow_pickle=False)
+                if array_hash(array) != hashes[file.stem]:
+                    raise ValueError("its content is not what was prepared")
+            except Exception as error:  # NumPy's reader raises anything on damaged bytes, MemoryError for one
+                raise UserError(f"{file} cannot be used ({error!r}); delete its folder and run again") from error
             return cast(np.ndarray, array)
 
         return Split(
@@ -226,6 +245,24 @@ class DataSet(ABC):
             targets={task.name: torch.from_numpy(read(task.name)).to(device) for task in self.tasks},
             ids=read("id"),
         )
+
+
+def array_hash(array: np.ndarray) -> str:
+    """SHA-256 of type, shape and values."""
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
+    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+@contextmanager
+def writing(cache: Path) -> Iterator[None]:
+    """Report what hinders writing into the cache as the user's to mend."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write the data cache {cache} ({error.strerror}); make room, or set MTBENCH_CACHE to another folder"
+        ) from error
 
 
 def register_dataset(cls: type[D]) -> type[D]:

@@ -1,0 +1,199 @@
+"""Names and options: what is registered, what is wrong, and plugins."""
+
+import subprocess
+import sys
+
+import pytest
+
+from benchmark.errors import UsageError, UserError
+from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS, Registry, load_plugin_file
+
+
+@pytest.fixture
+def cakes():
+    """A registry of its own: one class under two names, the second of which fixes an option."""
+    registry = Registry("cake")
+
+    @registry.register("plain", version=3)
+    @registry.register("large", size=30)
+    class Cake:
+        """Flour and sugar.
+
+        And more words.
+        """
+
+        def __init__(self, oven, *, size=20, sugar=100, icing):
+            self.made = (oven, size, sugar, icing)
+
+    return registry
+
+
+def test_options_are_filled_up_with_defaults(cakes):
+    assert cakes["plain"].resolve({"icing": "lemon", "sugar": 0}) == {"size": 20, "sugar": 0, "icing": "lemon"}
+    assert cakes["plain"].build("gas", icing="lemon").made == ("gas", 20, 100, "lemon")
+
+
+def test_a_preset_option_is_fixed_and_not_offered(cakes):
+    assert set(cakes["plain"].defaults) == {"size", "sugar", "icing"}
+    assert set(cakes["large"].defaults) == {"sugar", "icing"}
+    assert cakes["large"].build("gas", icing="lemon").made == ("gas", 30, 100, "lemon")
+    with pytest.raises(UsageError, match=r"unknown option of 'large' 'size'\..* Known: icing, sugar"):
+        cakes["large"].resolve({"icing": "lemon", "size": 5})
+
+
+def test_what_the_suite_passes_is_no_option(cakes):
+    with pytest.raises(UsageError, match="unknown option of 'plain' 'oven'"):
+        cakes["plain"].resolve({"oven": "gas", "icing": "lemon"})
+
+
+def test_an_option_without_default_must_be_given(cakes):
+    with pytest.raises(UsageError, match="'plain' needs the option 'icing', which has no default"):
+        cakes["plain"].build("gas")
+
+
+def test_an_unknown_option_comes_with_the_nearest_and_all_known(cakes):
+    with pytest.raises(UsageError) as caught:
+        cakes["plain"].resolve({"suger": 3})
+    assert str(caught.value) == "unknown option of 'plain' 'suger'. Did you mean 'sugar'? Known: icing, size, sugar"
+
+
+def test_an_unknown_name_comes_with_the_nearest_and_all_known(cakes):
+    with pytest.raises(UsageError) as caught:
+        cakes["plan"]
+    assert str(caught.value) == "unknown cake 'plan'. Did you mean 'plain'? Known: large, plain"
+    with pytest.raises(UsageError) as caught:
+        cakes["xyz"]
+    assert str(caught.value) == "unknown cake 'xyz'. Known: large, plain"
+    with pytest.raises(UsageError, match="Known: none"):
+        Registry("cake")["plain"]
+
+
+def test_a_name_is_taken_once(cakes):
+    with pytest.raises(ValueError, match=r"the cake 'plain' is registered already, by .*Cake"):
+
+        @cakes.register("plain")
+        class Other:
+            pass
+
+    assert cakes["plain"].version == 3
+
+
+def test_a_registry_is_a_collection_of_names(cakes):
+    assert sorted(cakes) == ["large", "plain"]
+    assert len(cakes) == 2
+    assert "plain" in cakes
+    assert "plan" not in cakes
+
+
+def test_an_entry_says_what_it_is(cakes):
+    assert cakes["plain"].summary == "Flour and sugar."
+    assert (cakes["plain"].version, cakes["large"].version) == (3, 1)
+
+
+def test_installed_methods_are_found_without_being_imported_by_name():
+    script = "from benchmark import WEIGHTINGS, ARCHITECTURES; print(sorted(WEIGHTINGS)); print(len(ARCHITECTURES) > 0)"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "'dwa', 'equal', 'uncertainty'" in found
+    assert found.endswith("True\n")
+
+
+@pytest.mark.parametrize("registry", [ARCHITECTURES, WEIGHTINGS, DATASETS], ids=lambda registry: registry.kind)
+def test_everything_registered_says_in_a_line_what_it_is(registry):
+    for name in registry:
+        assert registry[name].summary.endswith((".", ":"))
+
+
+# Plugin files.
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """Writes a plugin file; what it registers is forgotten after the test."""
+    for registry in (ARCHITECTURES, WEIGHTINGS, DATASETS):
+        assert len(registry)  # installed plugins first: they must stay
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+
+    def write(text):
+        file = tmp_path / "mine.py"
+        file.write_text(text)
+        return file
+
+    return write
+
+
+ONE = """
+from benchmark.registry import WEIGHTINGS
+from benchmark.weighting import Weighting
+
+@WEIGHTINGS.register("one-hundred")
+class Hundred(Weighting):
+    '''A hundred for all.'''
+
+    def __init__(self, tasks, *, factor=1):
+        super().__init__(tasks)
+        self.factor = factor
+
+    def weights(self, losses):
+        return 100 * self.factor + 0 * losses
+"""
+
+
+def test_a_plugin_file_registers(plugin):
+    file = plugin(ONE)
+    load_plugin_file(file)
+    assert WEIGHTINGS["one-hundred"].defaults == {"factor": 1}
+    load_plugin_file(file)  # a second time changes nothing
+    load_plugin_file(file.parent / "." / file.name)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1 / 0", "ZeroDivisionError"),
+        ("def f(:", "SyntaxError"),
+        ("import nothing_of_this_name", "ModuleNotFoundError"),
+        ("raise SystemExit(3)", "SystemExit"),
+        (ONE.replace("one-hundred", "equal"), "the weighting 'equal' is registered already"),
+        ("from benchmark.registry import WEIGHTINGS; WEIGHTINGS['eqal']", "Did you mean 'equal'"),
+        (b"\xff\xfe\x00".decode("latin-1"), "SyntaxError"),
+    ],
+)
+def test_a_broken_plugin_file_is_one_line_that_names_it(plugin, text, message):
+    file = plugin(text)
+    with pytest.raises(UserError) as caught:
+        load_plugin_file(file)
+    assert str(caught.value).startswith(f"the plugin {file} cannot be imported: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mended_plugin_file_can_be_loaded(plugin):
+    with pytest.raises(UserError):
+        load_plugin_file(plugin("1 / 0"))
+    load_plugin_file(plugin(ONE.replace("one-hundred", "mended")))
+    assert "mended" in WEIGHTINGS
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    for path in (tmp_path / "nothing.py", tmp_path, tmp_path / "text.txt"):
+        with pytest.raises(UserError, match="is not a readable Python file") as caught:
+            load_plugin_file(path)
+        assert str(path) in str(caught.value)
+
+
+def test_a_name_that_a_plugin_file_steals_is_the_files_fault(tmp_path):
+    # Also as the very first thing that a process does, before the installed methods are there.
+    file = tmp_path / "thief.py"
+    file.write_text(ONE.replace("one-hundred", "equal"))
+    script = (
+        "import sys, pathlib\n"
+        "from benchmark.errors import UserError\n"
+        "from benchmark.registry import load_plugin_file\n"
+        "try:\n"
+        "    load_plugin_file(pathlib.Path(sys.argv[1]))\n"
+        "except UserError as error:\n"
+        "    print(error)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", script, file], capture_output=True, text=True, check=True).stdout
+    assert str(file) in said
+    assert "'equal' is registered already" in said
