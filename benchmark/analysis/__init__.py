@@ -1,1 +1,32 @@
-"""From records to data frames: selection of epochs, Δm, intervals, non-dominated sets."""
+"""From records to data frames: selection of epochs, Δm, intervals, non-dominated sets.
+
+Pure functions, fit for a notebook::
+
+    records, problems = Store(Path("results")).scan()
+    for board in analysis.boards(records):
+        chosen = analysis.select(analysis.frame(board.records, board.labels))
+        test = chosen[chosen["split"] == "test"]
+        print(analysis.delta_m(test, analysis.references(test)))
+"""
+
+from benchmark.analysis.boards import Board, boards
+from benchmark.analysis.delta import delta_m
+from benchmark.analysis.frames import costs, frame, weights
+from benchmark.analysis.intervals import Estimate, estimate
+from benchmark.analysis.pareto import non_dominated
+from benchmark.analysis.selection import RULES, references, select
+
+__all__ = [
+    "RULES",
+    "Board",
+    "Estimate",
+    "boards",
+    "costs",
+    "delta_m",
+    "estimate",
+    "frame",
+    "non_dominated",
+    "references",
+    "select",
+    "weights",
+]

@@ -1,0 +1,131 @@
+"""Which runs may stand in one table."""
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pydantic import JsonValue
+
+from benchmark.spec import Component, Protocol
+from benchmark.store import RunRecord, TaskInfo
+
+#: Options that describe the backbone where no reference says which options count.
+BACKBONE = ("width", "backbone")
+
+
+@dataclass(frozen=True)
+class Board:
+    """Runs that may be compared: the same data set, tasks, protocol and backbone.
+
+    Attributes:
+        key: 16 hex digits, a hash of what the runs have in common.
+        backbone: the architecture options that all runs share.
+        records: ordered by architecture, weighting and seed.
+    """
+
+    key: str
+    dataset: Component
+    tasks: tuple[TaskInfo, ...]
+    protocol: Protocol
+    backbone: Mapping[str, JsonValue]
+    records: tuple[RunRecord, ...]
+
+    @cached_property
+    def labels(self) -> dict[str, tuple[str, str]]:
+        """By run id the names of architecture and weighting, with the options in which namesakes differ."""
+        architectures = _names([record.spec.architecture for record in self.records])
+        weightings = _names([record.spec.weighting for record in self.records])
+        pairs = list(zip(architectures, weightings, strict=True))
+        seeds = [record.spec.seed for record in self.records]
+        # A name can be chosen so that it looks like another with its options; the run's id tells them apart.
+        while len(cells := Counter(zip(pairs, seeds, strict=True))) < len(pairs):
+            pairs = [
+                pair if cells[pair, seed] == 1 else (f"{pair[0]} [{record.id}]", pair[1])
+                for pair, seed, record in zip(pairs, seeds, self.records, strict=True)
+            ]
+        return {record.id: pair for record, pair in zip(self.records, pairs, strict=True)}
+
+
+def boards(records: Iterable[RunRecord]) -> list[Board]:
+    """Sort records into boards, ordered by data set and key.
+
+    Two runs share a board if their data set (name, version, options), its tasks and the protocol agree, and their
+    architectures the backbone. A reference's options are its backbone; another run belongs to the reference whose every
+    option it has with the same value (of several the one with the most options). Runs that belong to no reference are
+    grouped by the options of ``BACKBONE``.
+    """
+    settings: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in sorted(records, key=_order):
+        settings[_dumps(_setting(record))].append(record)
+    found = []
+    for setting, members in settings.items():
+        options = {_dumps(r.spec.architecture.options): r.spec.architecture.options for r in members if r.reference}
+        known = [options[key] for key in sorted(options)]
+        groups: dict[str, list[RunRecord]] = defaultdict(list)
+        for record in members:
+            groups[_dumps(_backbone(record, known))].append(record)
+        found += [_board(setting, backbone, group) for backbone, group in groups.items()]
+    return sorted(found, key=lambda board: (board.dataset.name, board.key))
+
+
+def _board(setting: str, backbone: str, records: Sequence[RunRecord]) -> Board:
+    key = hashlib.sha256(f"{setting}{backbone}".encode()).hexdigest()[:16]
+    first = records[0]
+    return Board(key, first.spec.dataset, first.tasks, first.spec.protocol, json.loads(backbone), tuple(records))
+
+
+def _setting(record: RunRecord) -> list[Any]:
+    spec = record.spec
+    return [
+        spec.dataset.model_dump(mode="json"),
+        [task.model_dump(mode="json") for task in record.tasks],
+        spec.protocol.model_dump(mode="json"),
+    ]
+
+
+def _backbone(record: RunRecord, references: Sequence[Mapping[str, JsonValue]]) -> Mapping[str, JsonValue]:
+    options = record.spec.architecture.options
+    if record.reference:
+        return options
+    fitting = [r for r in references if all(k in options and _dumps(options[k]) == _dumps(r[k]) for k in r)]
+    if fitting:
+        return max(fitting, key=len)
+    return {name: options[name] for name in BACKBONE if name in options}
+
+
+def _names(components: Sequence[Component | None]) -> list[str]:
+    """A name per component, with version and options in brackets where components of the same name differ in them."""
+    namesakes: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for component in components:
+        if component is not None:
+            namesakes[component.name].append(_details(component))
+    return [_name(component, namesakes[component.name]) if component else "none" for component in components]
+
+
+def _name(component: Component, namesakes: Sequence[Mapping[str, str]]) -> str:
+    own = _details(component)
+    different = [key for key in sorted(own) if any(other.get(key) != own[key] for other in namesakes)]
+    words = ", ".join(f"{key} {own[key]}" for key in different)
+    return f"{component.name} ({words})" if words else component.name
+
+
+def _details(component: Component) -> dict[str, str]:
+    return {"version": str(component.version)} | {key: plain(value) for key, value in component.options.items()}
+
+
+def plain(value: JsonValue) -> str:
+    """An option's value as a reader would write it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _order(record: RunRecord) -> tuple[Any, ...]:
+    spec = record.spec
+    return spec.dataset.name, spec.architecture.name, spec.weighting_name, spec.seed, record.id

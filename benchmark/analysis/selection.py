@@ -1,0 +1,92 @@
+"""Which epoch stands for a run. Only validation numbers choose; test numbers are looked up."""
+
+import numpy as np
+import pandas as pd
+
+from benchmark.analysis.delta import mean_over_tasks, relative_gains
+from benchmark.errors import unknown
+
+#: Rules by name, in words.
+RULES = {
+    "val-delta-m": "the epoch with the best validation Δm; a single-task reference: for each task its own best epoch",
+    "last": "the last evaluated epoch",
+}
+
+
+def select(data: pd.DataFrame, rule: str = "val-delta-m") -> pd.DataFrame:
+    """Reduce the metrics of one board to one epoch per run (for references: per run and task).
+
+    ``val-delta-m``:
+
+    * A run that shares a seed with a reference: the epoch with the best Δm of its validation metrics against the
+      reference's validation metrics at the reference's own chosen epochs; the earliest of several.
+    * A reference trains every task alone, so each task chooses for itself: the epoch at which the mean over the task's
+      validation metrics of ±value / s is greatest (plus where higher is better), the earliest of several. s is the mean
+      absolute value of that metric over the run's evaluated epochs: metrics of different units count by their relative
+      changes, as in Δm. With one metric this is the epoch of its best value.
+    * A run whose Δm is defined at no epoch (no reference of its seed, a metric that is never finite, a reference value
+      of 0), and a reference's task with a metric that is missing or not finite at every epoch: the last epoch.
+
+    ``last``: the last evaluated epoch.
+
+    Legacy metrics choose nothing; they are looked up like the others.
+
+    Args:
+        data: as made by ``frame``, of runs that may be compared. Runs whose status is not ``ok`` are left out; a seed
+            with two references has none (``references``).
+        rule: a name of ``RULES``.
+
+    Returns:
+        The chosen rows of ``data``, all splits, with a further column ``rule``: the rule that really chose.
+
+    Raises:
+        UsageError: the rule is unknown.
+    """
+    if rule not in RULES:
+        raise unknown("selection rule", rule, RULES)
+    data = data[data["status"] == "ok"]
+    chosen = _chosen(data[(data["split"] == "val") & ~data["legacy"]]) if rule == "val-delta-m" else {}
+    last = data.groupby("run")["epoch"].max().to_dict()
+    keys = list(data[["run", "task"]].itertuples(index=False, name=None))
+    epochs = pd.Series([chosen.get(key, last[key[0]]) for key in keys], index=data.index, dtype=int)
+    rules = pd.Series([rule if key in chosen else "last" for key in keys], index=data.index, dtype=str)
+    return data.assign(rule=rules)[data["epoch"] == epochs].reset_index(drop=True)
+
+
+def references(data: pd.DataFrame) -> pd.DataFrame:
+    """The reference rows of seeds that have exactly one reference run: with two, choosing one would be a guess."""
+    rows = data[data["reference"] & (data["status"] == "ok")]
+    runs = rows.groupby("seed")["run"].transform("nunique")
+    return rows[runs == 1]
+
+
+def _chosen(val: pd.DataFrame) -> dict[tuple[str, str], int]:
+    """By run and task the chosen epoch; without an entry where the rule is undefined."""
+    chosen = _own_best(val[val["reference"]])
+    keys = val[["run", "task"]].itertuples(index=False, name=None)
+    at_choice = pd.Series([chosen.get(key, -1) for key in keys], index=val.index, dtype=int) == val["epoch"]
+    others = val[~val["reference"]]
+    if not others.empty:
+        gains = relative_gains(others, ["run", "seed", "epoch"], references(val[at_choice]))
+        best = _first_best(mean_over_tasks(gains).droplevel("seed"))
+        tasks = others[["run", "task"]].drop_duplicates().itertuples(index=False, name=None)
+        chosen |= {(run, task): best[run] for run, task in tasks if run in best}
+    return chosen
+
+
+def _own_best(val: pd.DataFrame) -> dict[tuple[str, str], int]:
+    """Each run's and task's own best epoch, see ``select``."""
+    chosen: dict[tuple[str, str], int] = {}
+    for task, rows in val.groupby("task", sort=True):
+        wide = rows.pivot(index=["run", "epoch"], columns="metric", values="value").sort_index()
+        higher = rows.drop_duplicates("metric").set_index("metric")["higher_is_better"].reindex(wide.columns)
+        scale = wide.abs().groupby(level="run").transform("mean")
+        score = (wide * np.where(higher, 1.0, -1.0) / scale.where(scale > 0, 1.0)).mean(axis=1, skipna=False)
+        chosen |= {(run, str(task)): epoch for run, epoch in _first_best(score).items()}
+    return chosen
+
+
+def _first_best(score: pd.Series) -> dict[str, int]:
+    """By run the first epoch with the greatest score; ``score`` is indexed and ordered by run and epoch."""
+    finite = score[np.isfinite(score)]
+    return dict(iter(finite.groupby(level="run").idxmax())) if len(finite) else {}

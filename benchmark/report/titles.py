@@ -1,0 +1,55 @@
+"""What boards and their pages are called."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from benchmark.analysis import Board
+from benchmark.analysis.boards import plain
+
+SHORT = 6
+
+
+def stems(boards: Sequence[Board]) -> list[str]:
+    """File names of boards' pages, without suffix: readable, stable and distinct."""
+    short = [f"{slug(board.dataset.name)}-{board.key[:SHORT]}" for board in boards]
+    seen = Counter(short)
+    return [
+        name if seen[name] == 1 else f"{slug(board.dataset.name)}-{board.key}"
+        for name, board in zip(short, boards, strict=True)
+    ]
+
+
+def slug(name: str) -> str:
+    """A name as part of a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "board"
+
+
+def titles(boards: Sequence[Board]) -> list[str]:
+    """Each board in a few words: what everyone asks for, and whatever else tells boards of one data set apart."""
+    by_dataset: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for board in boards:
+        by_dataset[board.dataset.name].append(settings(board))
+    return [_title(settings(board), by_dataset[board.dataset.name]) for board in boards]
+
+
+def _title(own: dict[str, str], others: Sequence[dict[str, str]]) -> str:
+    words = [own["picture size"]] if "picture size" in own else []
+    for key, value in own.items():
+        always = key in ("width", "epochs", "batch size")
+        if key != "picture size" and (always or any(other.get(key) != value for other in others)):
+            words.append(f"{value} epochs" if key == "epochs" else f"{key} {value}")
+    return ", ".join(word.replace(" ", "\u00a0") for word in words)
+
+
+def settings(board: Board) -> dict[str, str]:
+    """Everything that a board's runs have in common, by name."""
+    options = {key: plain(value) for key, value in board.dataset.options.items()}
+    found = {"data version": str(board.dataset.version)}
+    if {"width", "height"} <= set(options):
+        found["picture size"] = f"{options.pop('width')} × {options.pop('height')} px"
+    found |= {(f"data {key}" if key in board.backbone else key): value for key, value in options.items()}
+    found |= {key: plain(value) for key, value in board.backbone.items()}
+    return found | {
+        key.replace("_", " "): plain(value) for key, value in board.protocol.model_dump(mode="json").items()
+    }
