@@ -284,7 +284,7 @@ def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
 def unpack(path: Path) -> dict[str, np.ndarray] | None:
     """The arrays of an .npz file; None where it is missing or damaged: pictures are no part of the numbers."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             return dict(arrays)
     except (OSError, ValueError, EOFError, BadZipFile, zlib.error):
         return None

@@ -15,6 +15,8 @@ from benchmark.store import EpochRecord, RunRecord
 
 #: Refreshes per second of the live display.
 RATE = 4
+#: Share of the work that must be done before the time left is told: at first, starting up dominates.
+KNOWN_SHARE = 0.05
 
 
 class Display:
@@ -100,8 +102,8 @@ class Display:
     def time_left(self) -> str:
         """The remaining time in words."""
         share = sum(self.done.values()) / sum(self.work.values())
-        if share <= 0:
-            return "time left unknown"
+        if share < KNOWN_SHARE:
+            return "time left not known yet"
         return f"{duration((perf_counter() - self.begun) * (1 - share) / share)} left"
 
 

@@ -1,0 +1,251 @@
+"""The command line as a user meets it: what it does, and one clear line for every mistake."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from benchmark.cli import main
+from benchmark.store import Store
+
+GRID = """
+description = "toy"
+seeds = [0]
+architectures = ["tiny"]
+weightings = ["equal", "dwa"]
+[architecture]
+width = 4
+[protocol]
+epochs = 2
+batch_size = 4
+learning_rate = 1e-2
+[datasets.toy]
+"""
+
+
+class Shell:
+    """Runs `mtbench` in a folder of its own."""
+
+    def __init__(self, folder, plugin):
+        self.folder = folder
+        self.plugin = plugin
+        (folder / "grid.toml").write_text(GRID)
+
+    def __call__(self, *words, plugin=True, grid="grid.toml"):
+        words = list(words)
+        if words[0] in ("run", "status"):
+            words[1:1] = ["--grid", grid, *(["--plugin", str(self.plugin)] if plugin else [])]
+        previous = Path.cwd()
+        os.chdir(self.folder)
+        try:
+            return CliRunner().invoke(main, words, catch_exceptions=False)
+        finally:
+            os.chdir(previous)
+
+    @property
+    def records(self):
+        return {path: path.read_bytes() for path in sorted(self.folder.glob("results/*/*.json"))}
+
+
+@pytest.fixture
+def mtbench(tmp_path, toy):
+    return Shell(tmp_path, toy)
+
+
+def one_line(result, code, *parts):
+    """An error of this exit code, in one line without a traceback, that holds all ``parts``."""
+    assert result.exit_code == code, result.output + result.stderr
+    line = result.stderr.strip().splitlines()[-1]
+    assert line.startswith("Error:")
+    assert "Traceback" not in result.stderr
+    for part in parts:
+        assert part in line, line
+
+
+def test_run_status_report_and_run_again(mtbench):
+    result = mtbench("run")
+    assert result.exit_code == 0, result.output
+    assert "3 runs in the grid, 0 done already, 3 to do" in result.output
+    assert "[3/3" in result.output
+    before = mtbench.records
+    assert len(before) == 3
+    again = mtbench("run")
+    assert again.exit_code == 0
+    assert "3 done already, 0 to do" in again.output
+    assert mtbench.records == before
+    status = mtbench("status")
+    assert "3 done, 0 failed, 0 missing" in status.output
+    assert mtbench("report").exit_code == 0
+    assert (mtbench.folder / "reports" / "index.html").is_file()
+
+
+def test_more_runs_do_only_what_is_missing(mtbench):
+    mtbench("run", "--weighting", "equal")
+    before = mtbench.records
+    status = mtbench("status")
+    assert "2 done, 0 failed, 1 missing" in status.output
+    command = next(line.strip() for line in status.output.splitlines() if "mtbench run" in line)
+    assert command.endswith("--dataset toy --architecture tiny --weighting dwa --seeds 0")
+    assert "1 to do" in mtbench("run").output
+    assert {path: mtbench.records[path] for path in before} == before
+
+
+def test_several_workers_give_the_same_records(mtbench, tmp_path):
+    mtbench("run", "--workers", "1")
+    alone = [r.curves for r in Store(mtbench.folder / "results").scan()[0]]
+    mtbench("run", "--workers", "3", "--results", "others")
+    together = [r.curves for r in Store(mtbench.folder / "others").scan()[0]]
+    assert alone == together
+
+
+@pytest.mark.parametrize(
+    ("architecture", "status", "reason"),
+    [
+        ("explosive", "failed", "RuntimeError: boom <b>bold</b>"),
+        ("greedy", "out-of-memory", "OutOfMemoryError"),
+        ("suicidal", "failed", "the worker process was ended by SIGKILL"),
+    ],
+)
+def test_a_run_that_fails_is_a_record_and_the_others_go_on(mtbench, architecture, status, reason):
+    words = ("--architecture", architecture, "--architecture", "tiny", "--weighting", "equal", "--workers", "1")
+    result = mtbench("run", *words)
+    one_line(result, 1, "1 of 3 runs failed", "mtbench status")
+    records = {r.spec.architecture.name: r for r in Store(mtbench.folder / "results").scan()[0]}
+    assert {name: r.status for name, r in records.items()} == {"single-task": "ok", architecture: status, "tiny": "ok"}
+    assert reason in records[architecture].error
+    shown = mtbench("status", *words[:-2])
+    assert reason in shown.output
+    assert "1 failed" in shown.output
+    assert "1 to do" in mtbench("run", *words).output
+
+
+def test_divergence_is_a_record(mtbench):
+    one_line(mtbench("run", "--weighting", "runaway"), 1, "1 of 2 runs failed")
+    assert "diverged: the training loss" in mtbench("status", "--weighting", "runaway").output
+
+
+def test_a_truncated_record_is_named_kept_and_done_again(mtbench):
+    mtbench("run", "--weighting", "equal")
+    path = next(iter(mtbench.records))
+    path.write_bytes(path.read_bytes()[:100])
+    shown = mtbench("status", "--weighting", "equal")
+    assert "is not whole JSON" in shown.output
+    assert "1 failed" in shown.output
+    result = mtbench("run", "--weighting", "equal")
+    assert result.exit_code == 0
+    assert "is not whole JSON" in result.stderr
+    assert "kept as" in result.stderr
+    assert json.loads(path.read_text())["status"] == "ok"
+    assert path.with_suffix(".json.unreadable").stat().st_size == 100
+
+
+def test_a_dry_run_lists_every_run_and_writes_nothing(mtbench):
+    result = mtbench("run", "--dry-run")
+    assert result.exit_code == 0
+    assert result.output.count("missing") == 3
+    assert "3 runs, 3 to do: about" in result.output
+    assert not (mtbench.folder / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "parts"),
+    [
+        (["run", "--architecture", "mtam"], 2, ["unknown architecture 'mtam'", "Did you mean 'mtan'?", "cross-stitch"]),
+        (["run", "--weighting", "dwaa"], 2, ["unknown weighting 'dwaa'", "Did you mean 'dwa'?"]),
+        (["run", "--dataset", "toyy"], 2, ["unknown data set 'toyy'", "Did you mean 'toy'?"]),
+        (["run", "--seeds", "a"], 2, ["expected seeds such as 0,1,2 or 0-4, found 'a'"]),
+        (["run", "--seeds", "4-2"], 2, ["expected seeds"]),
+        (["run", "--device", "cuda:77"], 2, ["there is no device 'cuda:77'", "--device cpu"]),
+        (["run", "--precision", "fp8"], 2, ["fp8"]),
+        (["run", "--source", "toy"], 2, ["--source needs DATASET=DIR, found 'toy'"]),
+        (["run", "--source", "toy=/no/such"], 1, ["there is no folder /no/such"]),
+        (["run", "--colour"], 2, ["No such option"]),
+        (["run", "--plugin", "missing.py"], 1, ["missing.py", "not a readable Python file"]),
+        (["report"], 1, ["no results folder results", "mtbench run"]),
+        (["report", "--results", "grid.toml"], 2, ["grid.toml"]),
+        (["list", "people"], 2, ["people"]),
+        (["fly"], 2, ["fly"]),
+    ],
+)  # fmt: skip
+def test_mistakes_end_in_one_line(mtbench, words, code, parts):
+    one_line(mtbench(*words), code, *parts)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("seeds = [", ["is not valid TOML"]),
+        (GRID + "[datasets.toy2]", ["unknown data set 'toy2'"]),
+        (GRID.replace("epochs = 2", "epoch = 2"), ["the protocol for 'toy' is not valid"]),
+        (GRID.replace("width", "widht"), ["unknown architecture option 'widht'", "Did you mean 'width'?"]),
+        (GRID + "options = { sise = 4 }", ["unknown option of 'toy' 'sise'", "Did you mean 'size'?"]),
+    ],
+)
+def test_mistakes_in_a_grid_file_end_in_one_line(mtbench, text, parts):
+    (mtbench.folder / "grid.toml").write_text(text)
+    one_line(mtbench("run"), 2, *parts)
+    assert not mtbench.records
+
+
+def test_an_unknown_grid_ends_in_one_line(mtbench):
+    one_line(mtbench("run", grid="quik"), 2, "unknown grid 'quik'", "Did you mean 'quick'?")
+    one_line(mtbench("run", grid="missing.toml"), 2, "missing.toml cannot be read")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_ends_in_one_line(mtbench):
+    mtbench.folder.chmod(0o500)
+    one_line(mtbench("run"), 1, "cannot write the results folder results", "--results")
+
+
+def test_a_results_folder_below_a_file_ends_in_one_line(mtbench):
+    one_line(mtbench("run", "--results", "grid.toml/results"), 1, "cannot write the results folder", "--results")
+
+
+def test_the_debug_flag_shows_the_traceback(mtbench):
+    with pytest.raises(Exception, match="no results folder"):
+        mtbench("--debug", "report")
+
+
+def test_list_names_everything_and_its_options(mtbench):
+    result = mtbench("list", "--plugin", str(mtbench.plugin))
+    for word in ("mtan", "cross-stitch", "uncertainty", "scenes", "quick", "tiny", "width=64"):
+        assert word in result.output
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["status"], ["report"], ["list"]])
+def test_every_command_explains_itself_with_an_example(command):
+    result = CliRunner().invoke(main, [*command, "--help"])
+    assert result.exit_code == 0
+    assert "Example:" in result.output
+    assert "mtbench" in result.output
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+def test_an_ended_grid_keeps_what_is_finished_and_goes_on(mtbench, ending):
+    words = ["run", "--seeds", "0-19", "--weighting", "equal"]
+    program = [sys.executable, "-c", "from benchmark.cli import main; main()"]
+    full = [*program, "run", "--grid", "grid.toml", "--plugin", str(mtbench.plugin), *words[1:]]
+    process = subprocess.Popen(full, cwd=mtbench.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while len(mtbench.records) < 3 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(ending)
+    _, stderr = process.communicate(timeout=60)
+    if ending == signal.SIGINT:
+        assert process.returncode == 130
+        assert "Interrupted" in stderr
+        assert "Traceback" not in stderr
+    kept = mtbench.records
+    assert 3 <= len(kept) < 40
+    assert all(json.loads(text)["status"] == "ok" for text in kept.values())
+    assert Store(mtbench.folder / "results").scan()[1] == []
+    rest = mtbench("run", "--seeds", "0-2", "--weighting", "equal")
+    assert rest.exit_code == 0
+    assert {path: text for path, text in mtbench.records.items() if path in kept} == kept

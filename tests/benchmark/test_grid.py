@@ -1,0 +1,134 @@
+"""Grid files and what they expand to."""
+
+import pytest
+
+from benchmark.errors import UsageError
+from benchmark.grid import Filters, Grid, expand, grid_names, load_grid
+
+MINIMAL = """
+seeds = [3]
+architectures = ["mtan", "stan", { name = "split", options = { variant = "deep" } }]
+weightings = ["equal", { name = "dwa", options = { temperature = 1.0 } }]
+[architecture]
+width = 8
+[protocol]
+epochs = 1
+batch_size = 2
+[datasets.scenes]
+[datasets.multi-fashion]
+by_default = false
+architecture = { backbone = "wrn" }
+protocol = { epochs = 5 }
+"""
+
+
+def grid(tmp_path, text=MINIMAL):
+    file = tmp_path / "grid.toml"
+    file.write_text(text)
+    return load_grid(str(file))
+
+
+def cells(specs):
+    return [(s.dataset.name, s.architecture.name, s.weighting_name, s.seed) for s in specs]
+
+
+def test_a_grid_holds_its_cells_and_the_references(tmp_path):
+    assert cells(expand(grid(tmp_path))) == [
+        ("scenes", "single-task", "none", 3),
+        ("scenes", "mtan", "equal", 3),
+        ("scenes", "mtan", "dwa", 3),
+        ("scenes", "stan", "none", 3),
+        ("scenes", "split", "equal", 3),
+        ("scenes", "split", "dwa", 3),
+    ]
+
+
+def test_options_reach_the_methods(tmp_path):
+    specs = expand(grid(tmp_path))
+    assert all(s.architecture.options["width"] == 8 for s in specs)
+    assert specs[-1].architecture.options["variant"] == "deep"
+    assert specs[-1].weighting.options == {"temperature": 1.0}
+
+
+def test_a_data_set_has_its_own_protocol_and_architecture_options(tmp_path):
+    specs = expand(grid(tmp_path), Filters(datasets=["multi-fashion"]))
+    assert {s.protocol.epochs for s in specs} == {5}
+    assert {s.architecture.options["backbone"] for s in specs} == {"wrn"}
+    assert {s.architecture.options["width"] for s in specs} == {8}
+
+
+def test_filters_keep_the_references_and_may_name_anything_registered(tmp_path):
+    filters = Filters(architectures=["dense"], weightings=["uncertainty"], seeds=[0, 1])
+    assert cells(expand(grid(tmp_path), filters)) == [
+        ("scenes", "single-task", "none", 0),
+        ("scenes", "dense", "uncertainty", 0),
+        ("scenes", "single-task", "none", 1),
+        ("scenes", "dense", "uncertainty", 1),
+    ]
+
+
+def test_a_filter_keeps_the_grids_options(tmp_path):
+    specs = expand(grid(tmp_path), Filters(architectures=["split"], weightings=["dwa"]))
+    assert specs[-1].architecture.options["variant"] == "deep"
+    assert specs[-1].weighting.options == {"temperature": 1.0}
+
+
+def test_nothing_is_run_twice(tmp_path):
+    doubled = grid(tmp_path, MINIMAL.replace('"stan"', '"stan", "mtan", "single-task"').replace("[3]", "[3, 3]"))
+    assert len(expand(doubled)) == 6
+
+
+def test_the_suites_grids_hold_what_they_promise():
+    assert set(grid_names()) >= {"quick", "paper", "full"}
+    patterns = {"single-task", "stan", "split-wide", "split-deep", "dense", "cross-stitch", "mtan"}
+    quick = expand(load_grid("quick"))
+    assert len(quick) == 2 + 5 * 3
+    assert {s.architecture.name for s in quick} == patterns
+    assert {s.seed for s in quick} == {0}
+    paper = expand(load_grid("paper"))
+    assert {s.architecture.options["width"] for s in paper} == {64}
+    assert len(paper) == 3 * len(quick)
+    full = expand(load_grid("full"), Filters(datasets=["scenes", "multi-fashion"]))
+    assert {s.architecture.name for s in full} >= {*patterns, "split"}
+    assert {s.seed for s in full} == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seeds = [3]", "seeds = [", "not valid TOML"),
+        ("seeds = [3]", "seeds = []", "seeds: "),
+        ("seeds = [3]", "seeds = [-1]", "seeds.0: "),
+        ("seeds = [3]", "", "seeds: Field required"),
+        ("seeds = [3]", "seeds = [3]\nsed = 1", "sed: Extra inputs"),
+        ('"mtan"', '"mtann"', r"unknown architecture 'mtann'. Did you mean 'mtan'\?"),
+        ('"equal"', '"equl"', r"unknown weighting 'equl'. Did you mean 'equal'\?"),
+        ("scenes", "scens", r"unknown data set 'scens'. Did you mean 'scenes'\?"),
+        ("width = 8", "widht = 8", r"unknown architecture option 'widht'. Did you mean 'width'\?"),
+        ("variant =", "varriant =", "unknown option of 'split' 'varriant'"),
+        ("batch_size = 2", "batch_size = 0", "the protocol for 'scenes' is not valid: batch_size"),
+        ("batch_size = 2", 'batch_size = 2\nbatch = "x"', "the protocol for 'scenes' is not valid: batch"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, old, new, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        expand(grid(tmp_path, MINIMAL.replace(old, new, 1)))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_grid_names_the_known():
+    with pytest.raises(UsageError, match=r"unknown grid 'quik'. Did you mean 'quick'\?.*a path that ends in .toml"):
+        load_grid("quik")
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_grid("no-such-file.toml")
+
+
+def test_all_means_everything_registered():
+    everything = Grid(
+        seeds=(0,),
+        architectures="all",
+        weightings="all",
+        datasets={"scenes": {}},
+        protocol={"epochs": 1, "batch_size": 2},
+    )
+    assert {"dense", "mtan", "split"} <= {s.architecture.name for s in expand(everything)}

@@ -1,0 +1,200 @@
+"""One run: its record, its repetition, its failures."""
+
+import dataclasses
+
+import pytest
+import torch
+
+import benchmark
+from benchmark.data import Storage, build_dataset
+from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
+from benchmark.spec import Component, Protocol, RunSpec
+from benchmark.training.evaluation import evaluate
+from benchmark.training.hardware import Hardware
+from benchmark.training.run import execute
+
+CPU = Hardware("cpu", "fp32", 1)
+
+
+@pytest.fixture
+def storage(toy):
+    storage = Storage.default()
+    for name in ("toy", "toy-words"):
+        build_dataset(name).prepare(storage)
+    return storage
+
+
+def spec(architecture="tiny", weighting="equal", *, dataset="toy", seed=0, options=None, **protocol):
+    return RunSpec(
+        dataset=Component.of(DATASETS, dataset),
+        architecture=Component.of(ARCHITECTURES, architecture, options),
+        weighting=Component.of(WEIGHTINGS, weighting) if weighting else None,
+        seed=seed,
+        protocol=Protocol(**{"epochs": 3, "batch_size": 4, "learning_rate": 1e-2, **protocol}),
+    )
+
+
+def without_times(record):
+    """Everything but what a clock decides."""
+    times = ("seconds_per_step", "train_seconds", "wall_seconds", "peak_bytes")
+    cost = record.cost.model_copy(update=dict.fromkeys(times))
+    return record.model_copy(update={"cost": cost, "provenance": record.provenance.model_copy(update={"started": ""})})
+
+
+def test_a_run_leaves_a_whole_record(storage):
+    heard = []
+    outcome = execute(spec(), storage=storage, hardware=CPU, on_epoch=heard.append)
+    record = outcome.record
+    assert record.status == "ok"
+    assert [epoch.epoch for epoch in record.curves] == [1, 2, 3]
+    assert heard == list(record.curves)
+    last = record.curves[-1]
+    assert set(last.losses) == set(last.metrics) | {"train"} == {"train", "val", "test"}
+    for split in ("val", "test"):
+        for task in build_dataset("toy").tasks:
+            assert set(last.metrics[split][task.name]) == {metric.name for metric in task.metrics}
+    assert last.weights == {"semantic": 1.0, "depth": 1.0, "normals": 1.0}
+    assert record.cost.parameters == record.cost.shared_parameters + 4 * 3 + 3 + 4 + 1 + 4 * 3 + 3
+    # Multiply-adds count double: the 3×3 convolution, then the 1×1 convolutions of 3 + 1 + 3 channels.
+    assert record.cost.forward_flops == 2 * 32 * 32 * 4 * (27 + 7)
+    assert record.provenance.data_hash == build_dataset("toy").content_hash(storage)
+    assert outcome.predictions["semantic"].shape == (4, 32, 32)
+    assert set(outcome.truth) == {"image", "id", "semantic", "depth", "normals"}
+
+
+@pytest.mark.parametrize("architecture", ["tiny", "mtan"])
+@pytest.mark.parametrize("weighting", ["equal", "uncertainty", "dwa"])
+def test_the_same_spec_gives_the_same_record(storage, architecture, weighting):
+    run = spec(architecture, weighting, options={"width": 4})
+    torch.manual_seed(1)
+    first = execute(run, storage=storage, hardware=CPU)
+    torch.manual_seed(2)  # whatever was drawn before must not matter
+    torch.rand(3)
+    second = execute(run, storage=storage, hardware=CPU)
+    assert first.record.status == "ok"
+    assert without_times(first.record) == without_times(second.record)
+    assert all((first.predictions[k] == second.predictions[k]).all() for k in first.predictions)
+
+
+def test_another_seed_gives_another_record(storage):
+    first, second = (execute(spec(seed=s), storage=storage, hardware=CPU).record for s in (0, 1))
+    assert first.curves[0].losses != second.curves[0].losses
+
+
+def test_a_run_leaves_the_global_generator_alone(storage):
+    torch.manual_seed(5)
+    expected = torch.rand(2)
+    torch.manual_seed(5)
+    execute(spec(), storage=storage, hardware=CPU)
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_training_learns(storage):
+    record = execute(spec("split", options={"width": 8}, epochs=12), storage=storage, hardware=CPU).record
+    first, last = record.curves[0], record.curves[-1]
+    assert last.losses["train"]["depth"] < 0.7 * first.losses["train"]["depth"]
+    assert last.metrics["test"]["semantic"]["miou"] > 40
+
+
+def test_classification_runs_on_a_network_without_decoder(storage):
+    run = spec("mtan", dataset="toy-words", options={"width": 4, "backbone": "wrn"}, epochs=6)
+    record = execute(run, storage=storage, hardware=CPU).record
+    assert record.status == "ok"
+    assert record.curves[-1].metrics["test"]["brightness"]["accuracy"] > 80
+
+
+def test_single_task_needs_no_weighting_and_trains_each_task_alone(storage):
+    record = execute(spec("single-task", None, options={"width": 4}), storage=storage, hardware=CPU).record
+    assert record.reference
+    assert record.curves[0].weights == {}
+    assert record.cost.shared_parameters == 0
+
+
+def test_the_learning_rate_decays_by_the_protocol(storage):
+    record = execute(spec(epochs=5, lr_step=2, lr_decay=0.1), storage=storage, hardware=CPU).record
+    assert [epoch.learning_rate for epoch in record.curves] == pytest.approx([1e-2, 1e-2, 1e-3, 1e-3, 1e-4])
+
+
+def test_dwa_moves_its_weights_from_the_third_epoch_on(storage):
+    record = execute(spec(weighting="dwa", epochs=4), storage=storage, hardware=CPU).record
+    weights = [list(epoch.weights.values()) for epoch in record.curves]
+    assert weights[0] == weights[1] == [1, 1, 1]
+    assert weights[2] != [1, 1, 1]
+    assert all(sum(w) == pytest.approx(3) for w in weights)
+
+
+def test_uncertainty_learns_its_weights(storage):
+    record = execute(spec(weighting="uncertainty"), storage=storage, hardware=CPU).record
+    assert len({tuple(epoch.weights.values()) for epoch in record.curves}) == 3
+
+
+def test_only_some_epochs_are_evaluated_and_always_the_last(storage):
+    record = execute(spec(epochs=5, evaluate_every=2), storage=storage, hardware=CPU).record
+    assert [bool(epoch.metrics) for epoch in record.curves] == [False, True, False, True, True]
+    assert set(record.curves[0].losses) == {"train"}
+
+
+def test_a_loss_that_is_not_finite_is_a_record(storage):
+    outcome = execute(spec(weighting="runaway"), storage=storage, hardware=CPU)
+    assert outcome.record.status == "diverged"
+    assert "is not finite in epoch" in outcome.record.error
+    assert outcome.record.curves
+    assert outcome.record.truth is None
+    assert outcome.predictions is None
+
+
+def test_an_exception_of_a_method_is_a_record_with_its_place(storage):
+    record = execute(spec("explosive"), storage=storage, hardware=CPU).record
+    assert record.status == "failed"
+    assert record.error.startswith("RuntimeError: boom <b>bold</b> (in forward:")
+    assert "/" not in record.error.replace("</b>", "")
+    assert record.cost.parameters
+
+
+def test_exhausted_memory_is_a_record(storage):
+    record = execute(spec("greedy"), storage=storage, hardware=CPU).record
+    assert (record.status, record.error[:16]) == ("out-of-memory", "OutOfMemoryError")
+
+
+def test_fewer_samples_than_a_batch_is_a_record(storage):
+    record = execute(spec(batch_size=50), storage=storage, hardware=CPU).record
+    assert (record.status, "12 samples, less than one batch of 50" in record.error) == ("failed", True)
+
+
+def test_evaluation_does_not_depend_on_its_batch_size(storage, monkeypatch):
+    dataset = build_dataset("toy")
+    split = dataset.load("test", storage)
+    model = benchmark.build_model("mtan", dataset.tasks, width=4)
+    found = []
+    for size in (1, 2, 32):
+        monkeypatch.setattr("benchmark.training.evaluation.EVALUATION_BATCH", size)
+        found.append(evaluate(model, split, CPU))
+    for other in found[1:]:
+        assert other.losses == pytest.approx(found[0].losses, rel=1e-5)
+        for task, metrics in other.metrics.items():
+            assert metrics == pytest.approx(found[0].metrics[task], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision"), [("gpu", "fp32"), ("mps", "fp32"), ("cuda:99", "fp32"), ("cpu", "fp8")]
+)
+def test_hardware_that_is_not_there_is_named(device, precision):
+    with pytest.raises(benchmark.errors.UsageError):
+        Hardware.choose(device, precision)
+
+
+def test_bf16_trains_too(storage):
+    record = execute(
+        spec("mtan", options={"width": 4}), storage=storage, hardware=dataclasses.replace(CPU, precision="bf16")
+    ).record
+    assert record.status == "ok"
+    assert record.provenance.precision == "bf16"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_run_on_cuda_agrees_with_the_cpu(storage):
+    run = spec("mtan", options={"width": 4}, epochs=1)
+    cpu = execute(run, storage=storage, hardware=CPU).record
+    cuda = execute(run, storage=storage, hardware=Hardware("cuda", "fp32", 1)).record
+    assert cuda.status == "ok"
+    assert cuda.curves[0].losses["train"] == pytest.approx(cpu.curves[0].losses["train"], rel=1e-2)

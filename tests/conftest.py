@@ -1,0 +1,29 @@
+"""What all tests share: the toy plugin, a data cache of their own, no progress bars."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmark.registry import load_plugin_file
+
+TOY = Path(__file__).parent / "toy.py"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory):
+    """A data cache that only this test session uses."""
+    os.environ["MTBENCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _threads():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def toy():
+    """The toy plugin's path, after it is loaded here."""
+    load_plugin_file(TOY)
+    return TOY

@@ -1,0 +1,160 @@
+"""A plugin for tests: data sets of a few tiny pictures that are made in no time, and methods that misbehave."""
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmark.data import DataSet, Progress, register_dataset
+from benchmark.errors import UserError
+from benchmark.model import MultiTaskModel
+from benchmark.registry import ARCHITECTURES, WEIGHTINGS
+from benchmark.spec import derive_seed
+from benchmark.tasks import Task
+from benchmark.weighting import Weighting
+
+
+@register_dataset
+class Toy(DataSet):
+    """Half-planes: class, depth and normal of a pixel depend on its side and brightness."""
+
+    name = "toy"
+    version = 1
+
+    def __init__(self, *, size: int = 32, train: int = 12, val: int = 5, test: int = 5) -> None:
+        self.size, self.train, self.val, self.test = size, train, val, test
+        self.tasks: tuple[Task, ...] = (
+            Task("semantic", "segmentation", 3, ("left", "right", "dark")),
+            Task("depth", "depth", 1),
+            Task("normals", "normals", 3),
+        )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return (3, self.size, self.size)
+
+    @property
+    def samples(self) -> Mapping[str, int]:
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+    def build(self, split: str, source: Path | None, progress: Progress) -> dict[str, np.ndarray]:
+        if source is not None and not source.is_dir():
+            raise UserError(f"toy: no folder {source}")
+        count = self.samples[split]
+        draw = np.random.default_rng(derive_seed("toy", split))
+        image = draw.integers(0, 256, (count, 3, self.size, self.size)).astype(np.uint8)
+        right = np.arange(self.size) >= draw.integers(8, self.size - 8, count)[:, None]
+        side = np.broadcast_to(right[:, None, :], (count, self.size, self.size))
+        image[:, 0] = np.where(side, 220, image[:, 0] // 4)
+        semantic = np.where(image[:, 1] < 60, 2, side).astype(np.int8)
+        semantic[:, 0] = -1
+        depth = (1 + 3 * side[:, None] + image[:, 2:] / 255).astype(np.float16)
+        depth[:, :, 0] = 0
+        normals = np.zeros((count, 3, self.size, self.size), np.float16)
+        normals[:, 0], normals[:, 2] = np.where(side, 0.6, -0.6), -0.8
+        normals[:, :, 0] = 0
+        progress(split, count, count)
+        identity = np.array([f"{split}-{i}" for i in range(count)])
+        return {"image": image, "id": identity, "semantic": semantic, "depth": depth, "normals": normals}
+
+
+@register_dataset
+class ToyWords(DataSet):
+    """Grey pictures whose brightness and contrast are two classes."""
+
+    name = "toy-words"
+    version = 1
+
+    def __init__(self, *, train: int = 64, val: int = 16, test: int = 16) -> None:
+        self.train, self.val, self.test = train, val, test
+        self.tasks: tuple[Task, ...] = (
+            Task("brightness", "classification", 2, ("dark", "light")),
+            Task("contrast", "classification", 2, ("flat", "rough")),
+        )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return (1, 16, 16)
+
+    @property
+    def samples(self) -> Mapping[str, int]:
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+    def build(self, split: str, source: Path | None, progress: Progress) -> dict[str, np.ndarray]:
+        count = self.samples[split]
+        draw = np.random.default_rng(derive_seed("toy-words", split))
+        light, rough = draw.integers(0, 2, count), draw.integers(0, 2, count)
+        noise = draw.normal(size=(count, 1, 16, 16)) * (5 + 40 * rough[:, None, None, None])
+        image = (80 + 90 * light[:, None, None, None] + noise).clip(0, 255).astype(np.uint8)
+        identity = np.arange(count)
+        return {
+            "image": image,
+            "id": identity,
+            "brightness": light.astype(np.int16),
+            "contrast": rough.astype(np.int16),
+        }
+
+
+class Tiny(MultiTaskModel):
+    """One shared convolution and a 1×1 convolution a task."""
+
+    def __init__(self, tasks: Sequence[Task], *, width: int = 4) -> None:
+        super().__init__(tasks)
+        self.shared = nn.Conv2d(3, width, 3, padding=1)
+        self.heads = nn.ModuleDict({task.name: nn.Conv2d(width, task.channels, 1) for task in tasks})
+
+    def forward(self, images: Tensor, tasks: Any = None) -> dict[str, Tensor]:
+        feature = torch.relu(self.shared(images))
+        return {task.name: task.finish(self.heads[task.name](feature)) for task in self.tasks}
+
+    def task_parameters(self, task: str) -> list[nn.Parameter]:
+        return list(self.heads[task].parameters())
+
+
+ARCHITECTURES.register("tiny")(Tiny)
+
+
+@ARCHITECTURES.register("explosive")
+class Explosive(Tiny):
+    """Raises in its third forward pass in training mode."""
+
+    passes: ClassVar[int] = 0
+
+    def forward(self, images: Tensor, tasks: Any = None) -> dict[str, Tensor]:
+        self.count = getattr(self, "count", 0) + self.training
+        if self.count == 3:
+            raise RuntimeError("boom <b>bold</b>")
+        return super().forward(images, tasks)
+
+
+@ARCHITECTURES.register("greedy")
+class Greedy(Tiny):
+    """Runs out of memory in training."""
+
+    def forward(self, images: Tensor, tasks: Any = None) -> dict[str, Tensor]:
+        if self.training:
+            raise torch.OutOfMemoryError("asked for too much")
+        return super().forward(images, tasks)
+
+
+@ARCHITECTURES.register("suicidal")
+class Suicidal(Tiny):
+    """Kills its process, as the kernel does when memory runs out."""
+
+    def forward(self, images: Tensor, tasks: Any = None) -> dict[str, Tensor]:
+        if self.training:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(images, tasks)
+
+
+@WEIGHTINGS.register("runaway")
+class Runaway(Weighting):
+    """Weights that overflow."""
+
+    def weights(self, losses: Tensor) -> Tensor:
+        return torch.full_like(losses, torch.inf)
