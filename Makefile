@@ -1,0 +1,32 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := build/demo
+
+.PHONY: setup demo test lint clean
+
+setup: $(VENV)/.installed
+
+# torch first and by itself: a pinned CPU build, where pip finds one, must not be replaced by what another package asks for.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# The demo has a store of its own, so that its board shows runs of this machine beside nobody else's.
+demo: setup
+	$(BIN)/mtbench run --grid quick --results $(DEMO)/results
+	$(BIN)/mtbench report --results $(DEMO)/results --out $(DEMO)/reports
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) build
