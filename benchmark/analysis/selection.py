@@ -80,8 +80,9 @@ def _own_best(val: pd.DataFrame) -> dict[tuple[str, str], int]:
     for task, rows in val.groupby("task", sort=True):
         wide = rows.pivot(index=["run", "epoch"], columns="metric", values="value").sort_index()
         higher = rows.drop_duplicates("metric").set_index("metric")["higher_is_better"].reindex(wide.columns)
-        scale = wide.abs().groupby(level="run").transform("mean")
-        score = (wide * np.where(higher, 1.0, -1.0) / scale.where(scale > 0, 1.0)).mean(axis=1, skipna=False)
+        with np.errstate(over="ignore"):
+            scale = wide.abs().groupby(level="run").transform("mean")
+            score = (wide * np.where(higher, 1.0, -1.0) / scale.where(scale > 0, 1.0)).mean(axis=1, skipna=False)
         chosen |= {(run, str(task)): epoch for run, epoch in _first_best(score).items()}
     return chosen
 

@@ -30,11 +30,13 @@ def build(store: Store, out: Path, *, rule: str = "val-delta-m") -> Path:
     """
     check_target(out)
     records, problems = store.scan()
-    if not any(record.status == "ok" and record.curves for record in records):
-        found = f"{len(records)} unfinished runs" if records else "no record"
-        unreadable = f" and {len(problems)} unreadable files" if problems else ""
-        raise UserError(
-            f"{store.root} holds {found}{unreadable}, nothing to report; run 'mtbench run --grid quick' first"
-        )
+    if not any(record.status == "ok" and any(epoch.metrics for epoch in record.curves) for record in records):
+        found = _count(len(records), "run that did not finish", "runs that did not finish") if records else "no record"
+        unreadable = f" and {_count(len(problems), 'unreadable file', 'unreadable files')}" if problems else ""
+        raise UserError(f"{store.root} holds {found}{unreadable}; make runs with 'mtbench run --grid quick'")
     replace(out, render(boards(records), problems, store, rule))
     return out / "index.html"
+
+
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"

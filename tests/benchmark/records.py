@@ -117,7 +117,8 @@ def record(architecture="split-wide", weighting="equal", **changes):
         "curves": curve(spec, tasks, gain, epochs),
         "cost": Cost(
             parameters=int(size * 1e6), shared_parameters=int(size * 5e5), forward_flops=10**9,
-            seconds_per_step=step, train_seconds=step * 50 * epochs, wall_seconds=step * 70 * epochs, peak_bytes=2 * 10**9,
+            seconds_per_step=step, train_seconds=step * 50 * epochs, wall_seconds=step * 70 * epochs,
+            peak_bytes=2 * 10**9,
         ),
         "provenance": Provenance(
             suite_version="0.1.0", git_commit="a" * 40, git_dirty=False, packages={"torch": "2.13.0"}, python="3.11.2",

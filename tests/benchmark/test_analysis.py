@@ -1,0 +1,315 @@
+"""Δm, selection, intervals, non-dominated sets and boards, against numbers worked out by hand or by brute force."""
+
+import math
+import runpy
+from pathlib import Path
+from statistics import mean, stdev
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmark import analysis
+from benchmark.errors import UsageError
+
+made = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("records.py"))))
+
+TIDY = ["architecture", "weighting", "seed", "task", "metric", "value", "higher_is_better"]
+
+
+def tidy(architecture, values, seed=0, weighting="equal"):
+    """Rows of one run from {(task, metric): value}; errors are better lower."""
+    rows = [(architecture, weighting, seed, *key, value, "error" not in key[1]) for key, value in values.items()]
+    return pd.DataFrame(rows, columns=TIDY)
+
+
+SINGLE = {("seg", "miou"): 40.0, ("seg", "accuracy"): 80.0, ("depth", "error"): 0.5}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        # ((+10 + 5) / 2 + 20) / 2
+        ({("seg", "miou"): 44.0, ("seg", "accuracy"): 84.0, ("depth", "error"): 0.4}, 13.75),
+        # ((−25 + 0) / 2 + 0) / 2
+        ({("seg", "miou"): 30.0, ("seg", "accuracy"): 80.0, ("depth", "error"): 0.5}, -6.25),
+        # (0 − 100) / 2
+        ({("seg", "miou"): 40.0, ("seg", "accuracy"): 80.0, ("depth", "error"): 1.0}, -50.0),
+        (SINGLE, 0.0),
+        (SINGLE | {("seg", "miou"): math.nan}, math.nan),
+        ({key: value for key, value in SINGLE.items() if key != ("depth", "error")}, math.nan),
+        (SINGLE | {("seg", "another"): 1.0}, math.nan),
+    ],
+)
+def test_delta_m_by_hand(values, expected):
+    found = analysis.delta_m(tidy("mtan", values), tidy("single-task", SINGLE, weighting="none"))
+    assert found.loc[0, "delta_m"] == pytest.approx(expected, nan_ok=True)
+
+
+def test_delta_m_pairs_by_seed_and_guesses_nothing():
+    runs = pd.concat([tidy("mtan", SINGLE, seed) for seed in (0, 1, 2)])
+    halved = {key: value / 2 for key, value in SINGLE.items()}
+    reference = pd.concat([tidy("single-task", SINGLE, 0), tidy("single-task", halved, 2)])
+    found = analysis.delta_m(runs, reference).set_index("seed")["delta_m"]
+    # Twice the mIoU and accuracy (+100), twice the error (−100).
+    assert found.to_dict() == pytest.approx({0: 0.0, 1: math.nan, 2: 0.0}, nan_ok=True)
+    assert analysis.delta_m(runs, reference[:0])["delta_m"].isna().all()
+    assert analysis.delta_m(runs[:0], reference).empty
+
+
+def test_delta_m_is_undefined_for_a_reference_of_zero():
+    zero = tidy("single-task", SINGLE | {("seg", "miou"): 0.0})
+    assert analysis.delta_m(tidy("mtan", SINGLE), zero)["delta_m"].isna().all()
+
+
+def test_delta_m_ignores_legacy_metrics():
+    runs = tidy("mtan", SINGLE | {("seg", "legacy_miou"): 1.0})
+    runs["legacy"] = runs["metric"].str.startswith("legacy")
+    assert analysis.delta_m(runs, tidy("single-task", SINGLE))["delta_m"].tolist() == [0.0]
+
+
+def test_delta_m_refuses_frames_with_several_epochs():
+    runs = pd.concat([tidy("mtan", SINGLE), tidy("mtan", SINGLE)])
+    with pytest.raises(ValueError, match="more than one value"):
+        analysis.delta_m(runs, tidy("single-task", SINGLE))
+
+
+positive = st.floats(0.01, 1000)
+
+
+@st.composite
+def tables(draw):
+    """Some runs and references with the same metrics, values positive, in any order."""
+    keys = draw(
+        st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["iou", "error", "x"])), min_size=1, unique=True)
+    )
+    seeds = draw(st.lists(st.integers(0, 3), min_size=1, unique=True))
+    runs = [tidy(name, {k: draw(positive) for k in keys}, s) for s in seeds for name in ("one", "two")]
+    references = [tidy("single-task", {k: draw(positive) for k in keys}, s) for s in seeds]
+    return pd.concat(runs, ignore_index=True), pd.concat(references, ignore_index=True)
+
+
+def brute_force(runs, reference):
+    """Δm with loops only."""
+    found = {}
+    for row in runs.to_dict("records"):
+        (single,) = [
+            r["value"]
+            for r in reference.to_dict("records")
+            if (r["seed"], r["task"], r["metric"]) == (row["seed"], row["task"], row["metric"])
+        ]
+        gain = (row["value"] - single) / single * (100 if row["higher_is_better"] else -100)
+        cell = found.setdefault((row["architecture"], row["weighting"], row["seed"]), {})
+        cell.setdefault(row["task"], []).append(gain)
+    return {cell: mean(mean(gains) for gains in tasks.values()) for cell, tasks in found.items()}
+
+
+def by_cell(frame):
+    return frame.set_index(["architecture", "weighting", "seed"])["delta_m"].to_dict()
+
+
+@given(tables(), st.randoms())
+def test_delta_m_equals_brute_force_in_any_order(frames, random):
+    runs, reference = frames
+    order = list(range(len(runs)))
+    random.shuffle(order)
+    found = by_cell(analysis.delta_m(runs.iloc[order], reference.iloc[::-1]))
+    assert found == pytest.approx(brute_force(runs, reference))
+
+
+@given(tables(), st.floats(1.01, 3))
+def test_delta_m_grows_when_a_metric_gets_better(frames, factor):
+    runs, reference = frames
+    before = by_cell(analysis.delta_m(runs, reference))
+    better = runs.copy()
+    better["value"] *= np.where(better["higher_is_better"], factor, 1 / factor)
+    after = by_cell(analysis.delta_m(better, reference))
+    assert all(after[cell] > before[cell] for cell in before)
+
+
+@given(tables())
+def test_delta_m_of_a_seed_does_not_depend_on_other_seeds(frames):
+    runs, reference = frames
+    every = by_cell(analysis.delta_m(runs, reference))
+    for seed in runs["seed"].unique():
+        alone = by_cell(analysis.delta_m(runs[runs["seed"] == seed], reference))
+        assert alone == pytest.approx({cell: value for cell, value in every.items() if cell[2] == seed})
+
+
+def test_frame_is_tidy():
+    found = made.record(epochs=3)
+    data = analysis.frame([found])
+    assert len(data) == 3 * 2 * (4 + 4 + 10)
+    assert set(data["architecture"]) == {"split-wide"}
+    one = data[(data["epoch"] == 2) & (data["split"] == "val") & (data["metric"] == "abs_error")]
+    assert one["value"].tolist() == [found.curves[1].metrics["val"]["depth"]["abs_error"]]
+    assert not one["higher_is_better"].any()
+
+
+def test_frame_leaves_out_what_nobody_could_judge():
+    tasks = (made.SCENES[0], made.SCENES[1].model_copy(update={"kind": "telepathy"}))
+    found = made.edited(made.record(tasks=tasks), lambda e, s, t, m, v: v)
+    assert set(analysis.frame([found])["task"]) == {"semantic"}
+    assert list(analysis.frame([])) == list(analysis.frame([found]))
+
+
+def scripted(architecture, weighting, miou, **changes):
+    """A run on one segmentation task whose validation mIoU is given by epoch; test numbers run the other way."""
+    found = made.record(architecture, weighting, tasks=made.SCENES[:1], epochs=len(miou), **changes)
+
+    def edit(epoch, split, task, metric, value):
+        right = miou[epoch - 1]
+        return right if split == "val" else None if right is None else 100.0 - right
+
+    return made.edited(found, edit)
+
+
+def chosen(records, rule="val-delta-m"):
+    """By architecture: chosen epochs and the rules that chose."""
+    data = analysis.select(analysis.frame(records), rule)
+    return {
+        name: (sorted(set(rows["epoch"])), sorted(set(rows["rule"]))) for name, rows in data.groupby("architecture")
+    }
+
+
+def test_selection_takes_the_best_validation_epoch():
+    records = [
+        scripted("single-task", None, [10, 50, 50, 40]),
+        scripted("stan", None, [10, 20, 60, 40]),
+        scripted("mtan", "equal", [70, 20, 60, 40]),
+    ]
+    assert chosen(records) == {
+        "single-task": ([2], ["val-delta-m"]),
+        "stan": ([3], ["val-delta-m"]),
+        "mtan": ([1], ["val-delta-m"]),
+    }
+    assert set(map(str, chosen(records, "last").values())) == {"([4], ['last'])"}
+    with pytest.raises(UsageError, match="val-delta-m"):
+        chosen(records, "best-on-test")
+
+
+def test_selection_falls_back_to_the_last_epoch_and_says_so():
+    single = scripted("single-task", None, [10, 50])
+    assert chosen([single, scripted("mtan", "equal", [30, 20], seed=1)])["mtan"] == ([2], ["last"])
+    assert chosen([single, scripted("mtan", "equal", [None, None])])["mtan"] == ([2], ["last"])
+    zero = scripted("single-task", None, [0, 0])
+    assert chosen([zero, scripted("mtan", "equal", [30, 20])]) == {
+        "single-task": ([1], ["val-delta-m"]),
+        "mtan": ([2], ["last"]),
+    }
+    assert chosen([made.failed(single, epochs=1), scripted("mtan", "equal", [30, 20])]) == {"mtan": ([2], ["last"])}
+
+
+def test_tasks_of_a_reference_choose_for_themselves():
+    best = {"semantic": 3, "depth": 5, "normals": 8}
+    found = made.edited(
+        made.record("single-task", None),
+        lambda epoch, split, task, metric, value: (
+            (1.0 if metric.removeprefix("legacy_") in made.LOWER else -1.0) * abs(epoch - best[task]) + 50.0
+        ),
+    )
+    data = analysis.select(analysis.frame([found]))
+    assert data.groupby("task")["epoch"].unique().map(list).to_dict() == {task: [e] for task, e in best.items()}
+
+
+def test_a_seed_with_two_references_has_none():
+    records = [
+        scripted("single-task", None, [10, 50]),
+        scripted("single-task", None, [10, 50], version=2),
+        scripted("mtan", "equal", [30, 20]),
+    ]
+    assert chosen(records)["mtan"] == ([2], ["last"])
+    assert analysis.references(analysis.frame(records)).empty
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(0, 100)), min_size=1, max_size=6))
+def test_selection_by_one_metric_is_the_best_value(values):
+    data = analysis.select(analysis.frame([scripted("single-task", None, values)]))
+    picked = data[data["metric"] == "miou"]
+    finite = [value for value in values if value is not None]
+    if finite:
+        assert picked["epoch"].unique().tolist() == [values.index(max(finite)) + 1]
+    else:
+        assert picked["rule"].unique().tolist() == ["last"]
+
+
+def test_interval_by_hand():
+    found = analysis.estimate([1.0, 2.0, 3.0, math.nan])
+    # t(0.975, 2) = 4.302653
+    assert (found.mean, found.n) == (2.0, 3)
+    assert found.half == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
+    assert analysis.estimate([5.0]) == analysis.Estimate(5.0, None, 1)
+    assert analysis.estimate([]).n == 0
+    assert math.isnan(analysis.estimate([1.7e308, 1.7e308]).mean)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=8))
+def test_interval_is_of_the_values(values):
+    found = analysis.estimate(values)
+    assert found.mean == pytest.approx(mean(values), abs=1e-6)
+    assert found.half == pytest.approx(
+        {2: 12.7062, 3: 4.30265, 4: 3.18245, 5: 2.77645, 6: 2.57058, 7: 2.44691, 8: 2.36462}[len(values)]
+        * stdev(values) / math.sqrt(len(values)), rel=1e-4, abs=1e-6,
+    )  # fmt: skip
+
+
+def test_non_dominated_by_hand():
+    data = pd.DataFrame(
+        {
+            "cost": [1.0, 2.0, 3.0, 3.0, 2.0, math.nan, 1.0],
+            "gain": [0.0, 5.0, 4.0, 6.0, 5.0, 9.0, -1.0],
+        }
+    )
+    found = analysis.non_dominated(data, {"cost": False, "gain": True})
+    assert found.tolist() == [True, True, False, True, True, False, False]
+    assert analysis.non_dominated(data[:0], {"cost": False, "gain": True}).empty
+    assert analysis.non_dominated(data[:1], {"cost": False, "gain": True}).tolist() == [True]
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=12))
+def test_non_dominated_equals_brute_force(points):
+    data = pd.DataFrame(points, columns=["cost", "gain"], dtype=float)
+    expected = [not any(c <= cost and g >= gain and (c, g) != (cost, gain) for c, g in points) for cost, gain in points]
+    assert analysis.non_dominated(data, {"cost": False, "gain": True}).tolist() == expected
+
+
+def test_boards_keep_apart_what_does_not_compare():
+    records = [
+        *made.grid(),
+        made.record("mtan", options={"width": 32, "backbone": "segnet"}),
+        made.record("mtan", data_options={"height": 96}),
+        made.record("mtan", epochs=3),
+        made.record("mtan", protocol={"batch_size": 4}),
+    ]
+    boards = analysis.boards(records)
+    assert sorted(len(board.records) for board in boards) == [1, 1, 1, 1, 17]
+    assert len({board.key for board in boards}) == 5
+    shuffled = analysis.boards(records[::-1])
+    assert shuffled == boards
+
+
+def test_a_run_belongs_to_the_reference_whose_options_it_has():
+    wide = {"width": 32, "backbone": "segnet"}
+    records = [
+        made.record("single-task", None),
+        made.record("single-task", None, options=wide),
+        made.record("mtan", options=wide | {"attention": "soft"}),
+        made.record("mtan", options=wide | {"attention": "hard"}),
+    ]
+    narrow, other = sorted(analysis.boards(records), key=lambda board: len(board.records))
+    assert narrow.backbone == {"width": 16, "backbone": "segnet"}
+    assert other.backbone == wide
+    assert {architecture for architecture, _ in other.labels.values()} == {
+        "single-task", "mtan (attention soft)", "mtan (attention hard)",
+    }  # fmt: skip
+
+
+def test_labels_cannot_be_forged():
+    forged = made.record("mtan (attention soft)")
+    records = [forged, made.record("mtan", options=forged.spec.architecture.options | {"attention": "soft"}),
+               made.record("mtan", options=forged.spec.architecture.options | {"attention": "hard"})]  # fmt: skip
+    (board,) = analysis.boards(records)
+    assert len(set(board.labels.values())) == 3
