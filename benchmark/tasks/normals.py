@@ -45,9 +45,10 @@ class Angles(Accumulator):
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Add (B, 3, H, W) predictions and targets, of any length."""
         valid = (target != 0).any(1)
-        p, t = F.normalize(prediction.float(), dim=1), F.normalize(target.float(), dim=1)
-        # Kahan's formula: the arc cosine of a float32 dot product is off by up to 0.03° near 0° and 180°.
-        angle = 2 * torch.atan2((p - t).norm(dim=1), (p + t).norm(dim=1)).rad2deg()
+        # In double, so that the angles kept in float32 do not depend on how a batch is cut into vectors.
+        p, t = F.normalize(prediction.double(), dim=1), F.normalize(target.double(), dim=1)
+        # Kahan's formula: the arc cosine of a dot product loses half the digits near 0° and 180°.
+        angle = 2 * torch.atan2((p - t).norm(dim=1), (p + t).norm(dim=1)).rad2deg().float()
         self.angles.append(torch.where(valid, angle, UNKNOWN).flatten(1))
 
     def compute(self) -> dict[str, float]:

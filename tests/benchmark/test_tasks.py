@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchmetrics
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from benchmark.errors import UsageError
@@ -75,6 +75,7 @@ def test_metrics_do_not_depend_on_the_batch_size(kind, count):
 @pytest.mark.parametrize("kind", KIND_NAMES)
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 2**30), st.integers(1, 12), st.integers(1, 13), st.sampled_from([0.0, 0.5, 0.95, 1.0]))
+@example(131, 6, 1, 0.5)  # with angles in float32, torch 2.11 gave another median for each cut into vectors
 def test_metrics_do_not_depend_on_the_batch_size_for_any_sample(kind, seed, count, batch, unknown):
     prediction, target = sample(kind, count, seed, (2, 3), unknown)
     whole = measured(kind, prediction, target)
