@@ -258,7 +258,7 @@ def prepare(component: Component, storage: Storage) -> None:
     dataset = build_dataset(component.name, **component.options)
     if dataset.is_ready(storage):
         return
-    with Progress(console=console, transient=True) as progress:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bars = {s: progress.add_task(f"preparing {component.name} {s}", total=None) for s in SPLITS}
         dataset.prepare(storage, lambda split, done, total: progress.update(bars[split], completed=done, total=total))
     console.print(f"Prepared {component.name} in {escape(str(dataset.folder(storage)))}.")
