@@ -1,5 +1,6 @@
 """Small things: books, cups, plants, lamps, boxes, and what lies on tables, shelves and floors."""
 
+import math
 from collections.abc import Callable
 
 from benchmark.data.scenes import paint
@@ -150,12 +151,14 @@ def plant(f: Frame, d: Draws) -> None:
     w, h = d.uniform(0.24, 0.4), d.uniform(0.22, 0.4)
     f.add("objects", paint.plain(d), (0, 0, h / 2), (w, w, h), kind=CYLINDER)
     leaf = paint.Material(paint.hsv(d.uniform(0.2, 0.4), 0.6, d.uniform(0.08, 0.4)), paint.colour(d), 14, 14, noise=0.5)
-    for _ in range(d.integer(3, 6)):
-        size = d.uniform(0.22, 0.5)
-        x, y, z = d.uniform(-0.16, 0.16), d.uniform(-0.16, 0.16), h + d.uniform(0.1, 0.75)
-        f.add(
-            "objects", leaf, (x, y, z), (size, size, size * d.uniform(0.4, 1)), kind=ELLIPSOID, tilt=d.uniform(0, 0.8)
-        )
+    top = h + d.uniform(0.3, 0.8)
+    f.add("objects", paint.wood(d), (0, 0, (h + top) / 2), (0.03, 0.03, top - h), kind=CYLINDER)
+    for i in range(d.integer(5, 9)):
+        size, turn = d.uniform(0.12, 0.34), 2.4 * i
+        spread = d.uniform(0.02, 0.2)
+        place = (spread * math.cos(turn), spread * math.sin(turn), top - d.uniform(-0.1, 0.6) * (top - h))
+        shape = (size, size * 0.8, size * d.uniform(0.3, 0.9))
+        f.add("objects", leaf, place, shape, kind=ELLIPSOID, yaw=turn, tilt=d.uniform(0, 0.8))
 
 
 def floor_thing(f: Frame, d: Draws) -> None:

@@ -32,7 +32,7 @@ def make_scene(seed: int) -> Scene:
     """The scene of a seed; the same on every machine, whatever the size of the picture."""
     d = Draws(seed, "room")
     kind = d.choice(tuple(KINDS))
-    size = (d.uniform(2.8, 5.6), d.uniform(2.8, 5.6), d.uniform(2.3, 2.9))
+    size = (2.8 + 4 * d.uniform() ** 1.6, 2.8 + 4 * d.uniform() ** 1.6, d.uniform(2.35, 2.8))
     walls = paint.wallpaper(d)
     accent = d.integer(0, 7)
     shell = [paint.wallpaper(d) if i == accent else walls for i in range(4)]
@@ -55,7 +55,7 @@ def make_scene(seed: int) -> Scene:
 
 def camera(d: Draws, size: tuple[float, float, float]) -> Camera:
     """A camera held near a wall or corner that looks across the room."""
-    w, depth, height = size
+    w, depth, _ = size
     x, y = d.uniform(0.35, w - 0.35), d.uniform(0.35, 0.8)
     target = (d.uniform(0.15, 0.85) * w, d.uniform(0.6, 1.0) * depth)
     turn = d.integer(0, 3)
@@ -67,9 +67,9 @@ def camera(d: Draws, size: tuple[float, float, float]) -> Camera:
         x, y, target = w - x, depth - y, (w - target[0], depth - target[1])
     tint = [d.uniform(0.85, 1.15) for _ in range(3)]
     return Camera(
-        position=(x, y, min(d.uniform(1.05, 1.75), height - 0.5)),
+        position=(x, y, d.uniform(1.3, 1.6)),
         yaw=math.atan2(target[1] - y, target[0] - x),
-        pitch=d.uniform(-0.36, 0.02),
+        pitch=d.uniform(-0.42, 0.06),
         roll=d.uniform(-0.06, 0.06),
         exposure=d.uniform(0.65, 1.5),
         balance=(tint[0], tint[1], tint[2]),
@@ -92,7 +92,7 @@ def furnish(plan: Plan, d: Draws, kinds: tuple[Callable[[Draws], Item], ...]) ->
 
 def place_at_wall(plan: Plan, d: Draws, item: Item) -> Frame | None:
     """Put an item with its back to some wall, where the camera sees it."""
-    for _ in range(14):
+    for _ in range(24):
         wall = d.integer(0, 3)
         free = plan.length(wall) - item.width
         if free < 0.02:
@@ -112,10 +112,10 @@ def place_at_wall(plan: Plan, d: Draws, item: Item) -> Frame | None:
 def place_inside(plan: Plan, d: Draws, item: Item) -> Frame | None:
     """Put an item somewhere on the floor that the camera sees, turned as it may be."""
     w, depth, _ = plan.scene.size
-    for _ in range(12):
+    for _ in range(20):
         yaw = d.integer(0, 3) * math.pi / 2 + d.uniform(-0.35, 0.35)
         f = Frame(plan.scene, d.uniform(0.5, w - 0.5), d.uniform(0.5, depth - 0.5), 0.0, yaw)
-        if plan.seen(f.x, f.y) and plan.take_floor(f, item):
+        if plan.seen(f.x, f.y) and not (item.height > 0.6 and near(plan, f)) and plan.take_floor(f, item):
             item.build(f)
             return f
     return None

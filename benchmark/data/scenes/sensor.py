@@ -9,7 +9,7 @@ from benchmark.data.scenes.random import bell, fold, fraction
 from benchmark.data.scenes.texture import smooth_noise
 
 #: Range of the depth sensor in metres.
-NEAREST, FARTHEST = 0.4, 7.5
+NEAREST, FARTHEST = 0.4, 8.0
 #: Distance of the depth sensor's projector from its lens, in metres.
 _BASELINE = 0.075
 
@@ -25,9 +25,9 @@ def develop(light: Tensor, views: dict[str, Tensor]) -> Tensor:
     look = {name: column.view(-1, 1, 1) for name, column in views.items()}
     light = _blur(_blur(light, 2), 3)
     # A sum of whole numbers is the same in any order.
-    total = (light.clamp(0, 1.2) * 4096).to(torch.int64).sum((1, 2, 3))
+    total = (light.clamp(0, 0.7) * 4096).to(torch.int64).sum((1, 2, 3))
     mean = total.to(torch.float32) * (1 / (4096 * 3 * height * width))
-    gain = (0.2 / (mean + 0.01)).view(-1, 1, 1) * look["exposure"]
+    gain = (0.24 / (mean + 0.01)).view(-1, 1, 1) * look["exposure"]
     row, column = pixel_index(height, width, light.device)
     x, y = (column + 0.5 - width / 2) * (1 / width), (row + 0.5 - height / 2) * (1 / width)
     gain = gain * (1 - look["vignette"] * 2 * (x * x + y * y))
@@ -71,7 +71,7 @@ def depth_holes(depth: Tensor, facing: Tensor, blind: Tensor, views: dict[str, T
     hole = (depth < NEAREST) | (depth > FARTHEST)
     hole |= patch * 0.8 + speck * 0.2 < blind
     hole |= (facing < 0.16) & (patch * 0.7 + speck * 0.3 < 0.55)
-    hole |= speck < 0.003
+    hole |= speck < 0.001
     shift = FOCAL * width * _BASELINE / depth
     for step in range(1, width // 14 + 1):
         # The point `step` pixels to the right hides this one if it is that much nearer to the projector.

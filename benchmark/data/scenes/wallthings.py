@@ -89,7 +89,7 @@ def windows(plan: Plan, d: Draws, daylight: float) -> None:
     for index in range(d.choice((1, 1, 2))):
         sill = d.uniform(0.5, 1.0)
         top = plan.scene.size[2] - d.uniform(0.2, 0.4)
-        spot = free_area(plan, d, (d.uniform(0.9, 2.0), top - sill), (sill, sill), seen=index == 0 or d.chance(0.5))
+        spot = free_area(plan, d, (d.uniform(0.8, 1.7), top - sill), (sill, sill), seen=index == 0 or d.chance(0.5))
         if not spot:
             continue
         f, w, h = middle(plan, *spot)
