@@ -59,7 +59,7 @@ def boards(records: Iterable[RunRecord]) -> list[Board]:
     grouped by the options of ``BACKBONE``.
     """
     settings: dict[str, list[RunRecord]] = defaultdict(list)
-    for record in sorted(records, key=_order):
+    for record in sorted({record.id: record for record in records}.values(), key=_order):
         settings[_dumps(_setting(record))].append(record)
     found = []
     for setting, members in settings.items():

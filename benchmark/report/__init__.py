@@ -6,9 +6,12 @@ from benchmark.analysis import boards
 from benchmark.errors import UserError
 from benchmark.report.pages import render
 from benchmark.report.site import check_target, replace
-from benchmark.store import Store
+from benchmark.store import Problem, RunRecord, Store
 
 __all__ = ["build"]
+
+#: No curve is longer.
+MOST_EPOCHS = 1_000_000
 
 
 def build(store: Store, out: Path, *, rule: str = "val-delta-m") -> Path:
@@ -29,13 +32,31 @@ def build(store: Store, out: Path, *, rule: str = "val-delta-m") -> Path:
         UsageError: the rule is unknown.
     """
     check_target(out)
-    records, problems = store.scan()
+    records, problems = _sound(store)
     if not any(record.status == "ok" and any(epoch.metrics for epoch in record.curves) for record in records):
         found = _count(len(records), "run that did not finish", "runs that did not finish") if records else "no record"
         unreadable = f" and {_count(len(problems), 'unreadable file', 'unreadable files')}" if problems else ""
         raise UserError(f"{store.root} holds {found}{unreadable}; make runs with 'mtbench run --grid quick'")
     replace(out, render(boards(records), problems, store, rule))
     return out / "index.html"
+
+
+def _sound(store: Store) -> tuple[list[RunRecord], list[Problem]]:
+    """The store's records, and as further problems those whose parts contradict each other."""
+    records, problems = store.scan()
+    flaws = {record.id: flaw for record in records if (flaw := _flaw(record))}
+    problems += [Problem(store.path(record.spec), flaws[record.id]) for record in records if record.id in flaws]
+    return [record for record in records if record.id not in flaws], sorted(problems, key=lambda p: str(p.path))
+
+
+def _flaw(record: RunRecord) -> str | None:
+    epochs = [epoch.epoch for epoch in record.curves]
+    last = min(record.spec.protocol.epochs, MOST_EPOCHS)
+    if epochs != sorted(set(epochs)) or not all(1 <= epoch <= last for epoch in epochs):
+        return f"its epochs do not ascend from 1 to {last}"
+    if len({task.name for task in record.tasks}) != len(record.tasks):
+        return "two of its tasks have the same name"
+    return None
 
 
 def _count(number: int, one: str, several: str) -> str:

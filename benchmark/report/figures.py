@@ -18,7 +18,7 @@ from benchmark.analysis import Estimate
 from benchmark.report.marks import Marks
 from benchmark.report.rows import Numbers, Row, primary
 from benchmark.report.svg import MUTED, PAPER, canvas, inline
-from benchmark.report.table import DASH, formatter
+from benchmark.report.table import formatter
 from benchmark.store import TaskInfo
 
 #: Dash patterns that tell tasks apart where colour stands for the architecture; in units of the line's width.
@@ -75,10 +75,18 @@ def quality(numbers: Numbers) -> Axis | None:
     return None
 
 
-COST_AXES = (
-    Axis("parameters (millions)", lambda row: times(row.estimate("parameters"), 1e-6), False),
-    Axis("training time (minutes)", lambda row: times(row.estimate("train_seconds"), 1 / 60), False),
-)
+#: Units of time: name, seconds, and the greatest number of seconds that is still written in it.
+TIMES = (("seconds", 1.0, 180.0), ("minutes", 60.0, 4 * 3600.0), ("hours", 3600.0, np.inf))
+
+
+def cost_axes(numbers: Numbers) -> tuple[Axis, ...]:
+    """What quality is drawn against."""
+    longest = max((row.estimate("train_seconds").mean for row in numbers.rows if row.finished), default=0.0)
+    unit, seconds, _ = next((found for found in TIMES if longest <= found[2]), TIMES[0])
+    return (
+        Axis("parameters (millions)", lambda row: times(row.estimate("parameters"), 1e-6), False),
+        Axis(f"training time ({unit})", lambda row: times(row.estimate("train_seconds"), 1 / seconds), False),
+    )
 
 
 def times(value: Estimate, factor: float) -> Estimate:
@@ -93,7 +101,7 @@ def pareto(numbers: Numbers, x: Axis, y: Axis, marks: Marks, prefix: str) -> Fig
         {"x": [x.value(row).mean for row in rows], "y": [y.value(row).mean for row in rows]}, dtype=float
     )
     front = analysis.non_dominated(points, {"x": x.higher_is_better, "y": y.higher_is_better}).to_numpy()
-    figure, axes = canvas(460, 340, (58, 46, 14, 12))
+    figure, axes = canvas(420, 315, (54, 44, 12, 10))
     axes.set_xlabel(x.label, labelpad=6)
     axes.set_ylabel(y.label, labelpad=6)
     stairs = points[front].sort_values("x")
@@ -122,7 +130,8 @@ def _point(axes: Axes, row: Row, at: tuple[Estimate, Estimate], marks: Marks, *,
     width, height = (e.half if e.half is not None and e.half < LARGEST else 0 for e in at)
     if width or height:
         axes.errorbar(
-            [x.mean], [y.mean], xerr=[width], yerr=[height], fmt="none", ecolor=colour, elinewidth=0.9, zorder=2
+            [x.mean], [y.mean], xerr=[width], yerr=[height], fmt="none", ecolor=colour, elinewidth=0.9, alpha=0.6,
+            zorder=2,
         )  # fmt: skip
     face = colour if filled else PAPER
     axes.plot(
@@ -181,7 +190,9 @@ def curves(numbers: Numbers, task: TaskInfo, marks: Marks, prefix: str) -> list[
                 )
                 names += [architecture] if main else []
         label = f"{task.name}: {metric.title} on validation by epoch, {weighting}: {', '.join(names)}"
-        figures.append(Figure(DASH if weighting == "none" else weighting, inline(figure, f"{prefix}-{i}", label)))
+        figures.append(
+            Figure("no weighting" if weighting == "none" else weighting, inline(figure, f"{prefix}-{i}", label))
+        )
     return figures
 
 

@@ -81,7 +81,9 @@ def _board_files(environment: Environment, page: BoardPage, marks: Marks) -> dic
     context: dict[str, dict[str, Any]] = {
         "board.html": {
             "table": table(found),
-            "plots": [figures.pareto(found, x, quality, marks, f"pareto{i}") for i, x in enumerate(figures.COST_AXES)]
+            "plots": [
+                figures.pareto(found, x, quality, marks, f"pareto{i}") for i, x in enumerate(figures.cost_axes(found))
+            ]
             if quality
             else [],
             "notes": _notes(found),

@@ -55,8 +55,8 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Architecture and weighting in words."""
-        return self.architecture if self.weighting == "none" else f"{self.architecture} · {self.weighting}"
+        """Architecture and weighting in words, kept on one line."""
+        return self.architecture if self.weighting == "none" else f"{self.architecture}\u00a0·\u00a0{self.weighting}"
 
     def estimate(self, key: Any) -> Estimate:
         """The estimate under ``key``; of no value where there is none."""

@@ -111,14 +111,8 @@ def badges(row: Row) -> list[tuple[str, str]]:
 
 
 def _columns(numbers: Numbers) -> list[Column]:
-    columns = []
-    if numbers.has_delta or not numbers.references:
-        columns.append(
-            Column(
-                "delta_m", "", "Δm", "%", True, "Mean over tasks of the mean gain over the single-task network.",
-                signed=True,
-            )
-        )  # fmt: skip
+    gain = "Mean over tasks of the mean gain over the single-task network."
+    columns = [Column("delta_m", "", "Δm", "%", True, gain, signed=True)]
     for task in numbers.board.tasks:
         columns += [
             Column((task.name, m.name), task.name, m.title, m.unit, m.higher_is_better, m.definition, first=i == 0)

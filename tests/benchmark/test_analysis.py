@@ -287,8 +287,8 @@ def test_boards_keep_apart_what_does_not_compare():
     boards = analysis.boards(records)
     assert sorted(len(board.records) for board in boards) == [1, 1, 1, 1, 17]
     assert len({board.key for board in boards}) == 5
-    shuffled = analysis.boards(records[::-1])
-    assert shuffled == boards
+    assert analysis.boards(records[::-1]) == boards
+    assert analysis.boards([*records, records[0]]) == boards
 
 
 def test_a_run_belongs_to_the_reference_whose_options_it_has():

@@ -177,6 +177,21 @@ def test_small_stores_make_a_report(tmp_path, records):
     assert report.build(Held(tmp_path, records), tmp_path / "out").is_file()
 
 
+@pytest.mark.parametrize("fault", ["epoch twice", "epoch out of bounds", "task twice"])
+def test_records_that_contradict_themselves_are_listed(tmp_path, fault):
+    found = made.record("mtan", epochs=2)
+    first, second = found.curves
+    changes = {
+        "epoch twice": {"curves": (first, first)},
+        "epoch out of bounds": {"curves": (first, second.model_copy(update={"epoch": 10**30}))},
+        "task twice": {"tasks": (made.SCENES[0], made.SCENES[0])},
+    }
+    records = [made.record("single-task", None, epochs=2), found.model_copy(update=changes[fault])]
+    report.build(Held(tmp_path, records), tmp_path / "out")
+    assert found.id in Page((tmp_path / "out/index.html").read_text()).words
+    assert not [row for row in board_page(tmp_path / "out").rows if row[0].startswith("mtan")]
+
+
 def hostile():
     """Records with markup in every field that holds text."""
     tasks = (
