@@ -105,4 +105,4 @@ def palette_css() -> str:
     """The colours as CSS variables for both themes."""
     light = "".join(f"--c{i}:{colours[0]};" for i, colours in enumerate(COLOURS))
     dark = "".join(f"--c{i}:{colours[1]};" for i, colours in enumerate(COLOURS))
-    return f":root{{{light}}}\n@media (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
+    return f":root{{{light}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"

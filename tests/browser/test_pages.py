@@ -205,3 +205,11 @@ def test_the_first_column_stays_in_sight(visit):
     name = page.locator("#board tbody th").first
     assert name.bounding_box()["x"] - box.bounding_box()["x"] < 3
     assert page.locator("#board tbody th .sub").first.is_visible()
+
+
+def test_print_is_black_on_white_and_holds_the_whole_table(visit):
+    page = visit(BOARD, color_scheme="dark", viewport={"width": 1030, "height": 728})  # A4 across, less its margins
+    page.emulate_media(media="print")
+    assert page.locator("body").evaluate("body => getComputedStyle(body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.locator("#board").evaluate("table => table.getBoundingClientRect().right") <= 1030
+    assert not page.locator("#filters").is_visible()
