@@ -10,7 +10,7 @@ from matplotlib.markers import MarkerStyle
 #: (On white, on dark). Chosen by search: the first eight differ by ΔE(OKLab) ≥ 8 in pairs, also as people with
 #: protanopia, deuteranopia or tritanopia see them, and have a contrast of 3:1 with the page.
 COLOURS = (
-    ("#3a3d42", "#8a8d92"), ("#310788", "#9c37ac"), ("#4641f0", "#444dfa"), ("#319bd4", "#07a0ff"),
+    ("#222222", "#8a8d92"), ("#310788", "#9c37ac"), ("#4641f0", "#444dfa"), ("#319bd4", "#07a0ff"),
     ("#005400", "#007908"), ("#cf8075", "#ea8a16"), ("#904f7e", "#f9b4e4"), ("#7b7719", "#e5ff44"),
     ("#b3001b", "#ff6b6b"), ("#00807a", "#3fd6c8"), ("#7a4a1e", "#c98d54"), ("#c02fc0", "#ff7df5"),
 )  # fmt: skip
