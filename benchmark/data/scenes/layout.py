@@ -32,7 +32,7 @@ def make_scene(seed: int) -> Scene:
     """The scene of a seed; the same on every machine, whatever the size of the picture."""
     d = Draws(seed, "room")
     kind = d.choice(tuple(KINDS))
-    size = (2.8 + 4 * d.uniform() ** 1.6, 2.8 + 4 * d.uniform() ** 1.6, d.uniform(2.35, 2.8))
+    size = (2.7 + 5 * d.uniform() ** 1.3, 2.7 + 5 * d.uniform() ** 1.3, d.uniform(2.35, 2.8))
     walls = paint.wallpaper(d)
     accent = d.integer(0, 7)
     shell = [paint.wallpaper(d) if i == accent else walls for i in range(4)]
@@ -69,7 +69,7 @@ def camera(d: Draws, size: tuple[float, float, float]) -> Camera:
     return Camera(
         position=(x, y, d.uniform(1.3, 1.6)),
         yaw=math.atan2(target[1] - y, target[0] - x),
-        pitch=d.uniform(-0.42, 0.06),
+        pitch=d.uniform(-0.4, 0.02),
         roll=d.uniform(-0.06, 0.06),
         exposure=d.uniform(0.65, 1.5),
         balance=(tint[0], tint[1], tint[2]),
@@ -80,7 +80,7 @@ def camera(d: Draws, size: tuple[float, float, float]) -> Camera:
 
 def furnish(plan: Plan, d: Draws, kinds: tuple[Callable[[Draws], Item], ...]) -> None:
     """Place the room's furniture: most of it along walls, tables and chairs also in the middle."""
-    for make in kinds + tuple(d.choice(kinds) for _ in range(d.integer(0, 3))):
+    for make in kinds + tuple(d.choice(kinds) for _ in range(d.integer(1, 4))):
         item = make(d)
         if make in (furniture.table, furniture.chair) or (make is furniture.sofa and d.chance(0.3)):
             placed = place_inside(plan, d, item)

@@ -9,7 +9,7 @@ from benchmark.data.scenes.random import bell, fold, fraction
 from benchmark.data.scenes.texture import smooth_noise
 
 #: Range of the depth sensor in metres.
-NEAREST, FARTHEST = 0.4, 8.0
+NEAREST, FARTHEST = 0.4, 9.0
 #: Distance of the depth sensor's projector from its lens, in metres.
 _BASELINE = 0.075
 
