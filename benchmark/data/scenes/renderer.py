@@ -70,9 +70,9 @@ def _in_threads(work: Callable[[list[int]], dict[str, Tensor]], chunks: list[lis
     threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(threads, "scenes", initializer=torch.set_num_threads, initargs=(1,))
     try:
-        with pool:
-            yield from pool.map(work, chunks)
+        yield from pool.map(work, chunks)
     finally:
+        pool.shutdown(cancel_futures=True)
         # What a thread sets for itself is also what threads started later begin with.
         torch.set_num_threads(threads)
 

@@ -107,12 +107,19 @@ def test_same_rooms_at_another_size(rooms):
     assert ((small - shrunk).abs()[both] / small[both]).median() < 0.03
 
 
+def test_a_taller_picture_holds_the_lower_one(rooms):
+    """Its rays meet other tiles: whatever a tile leaves out by mistake would show as a difference."""
+    taller = render(SEEDS, height=HEIGHT + 6, width=WIDTH)["depth"][:, :, 3:-3]
+    both = (rooms["depth"] > 0) & (taller > 0)
+    assert both.float().mean() > 0.8
+    assert torch.equal(rooms["depth"][both], taller[both])
+
+
 @pytest.mark.parametrize(("height", "width"), [(50, 61), (16, 16), (48, 100)])
 def test_sizes_that_tiles_do_not_divide(height, width):
     rooms = render([3], height=height, width=width)
     assert rooms["image"].shape == (1, 3, height, width)
     assert rooms["semantic"].shape == (1, height, width)
-    # A seam between tiles would show as a jump between the columns beside it.
     assert (rooms["depth"] > 0).float().mean() > 0.5
 
 
