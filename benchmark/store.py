@@ -175,7 +175,8 @@ class Store:
     def set_aside(self, spec: RunSpec) -> Path:
         """Rename an unusable record so that the run can be done again and nothing is lost; return the new name."""
         path = self.path(spec)
-        target = path.with_suffix(".json.unreadable")
+        names = (path.with_suffix(f".json.unreadable{number}") for number in ("", *range(2, 1_000_000)))
+        target = next(name for name in names if not name.exists())
         path.rename(target)
         return target
 

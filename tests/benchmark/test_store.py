@@ -117,9 +117,11 @@ def test_a_spoilt_record_is_named_and_the_others_still_read(tmp_path, spoil, mes
     records, problems = store.scan()
     assert records == [good]
     assert [problem.path for problem in problems] == [path]
-    aside = store.set_aside(bad.spec)
-    assert aside.exists()
+    first = store.set_aside(bad.spec)
     assert store.get(bad.spec) is None
+    path.write_text("spoilt again")
+    second = store.set_aside(bad.spec)
+    assert first.read_text() != second.read_text() == "spoilt again"
 
 
 def test_a_record_under_another_name_is_a_problem(tmp_path):
