@@ -9,7 +9,7 @@ from benchmark.data.scenes.model import FOCAL, Frame, Scene
 
 @dataclass
 class Plan:
-    """What is taken: the floor as circles-in-boxes, each wall as rectangles.
+    """What is taken: parts of the floor and of each wall, as rectangles.
 
     Attributes:
         floor: ``(x, y, half width, half depth)`` of bounding boxes along the world axes.
