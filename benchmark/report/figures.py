@@ -33,6 +33,8 @@ DASHES: tuple[Any, ...] = (
 
 #: Share of training whose values do not stretch the curves' axes: errors at the start would hide later differences.
 START = 0.1
+#: Farthest from the quartiles' middle that a mean is drawn, in interquartile ranges: Tukey's outer fences.
+FENCE = 3.5
 
 #: Numbers beyond this are not drawn: no metric, weight or cost comes near, and axes cannot hold them.
 LARGEST = 1e12
@@ -173,7 +175,7 @@ def curves(numbers: Numbers, task: TaskInfo, marks: Marks, prefix: str) -> list[
     data = data[(data["split"] == "val") & (data["task"] == task.name) & (data["metric"] == metric.name)]
     lines = _by_epoch(data, "value")
     weightings = sorted({weighting for _, weighting in lines}, key=lambda name: (name == "none", name))
-    limits = _limits(lines.values(), START)
+    limits = _limits(lines.values(), START, FENCE)
     figures = []
     for i, weighting in enumerate(weightings):
         figure, axes = _panel(limits)
@@ -239,15 +241,21 @@ def _by_epoch(data: pd.DataFrame, column: str) -> dict[tuple[str, str], pd.DataF
     return lines
 
 
-def _limits(lines: Iterable[pd.DataFrame], start: float = 0.0) -> tuple[float, float] | None:
-    """Common limits of several panels: of the means, so that a wide band cannot flatten all lines."""
+def _limits(lines: Iterable[pd.DataFrame], start: float = 0.0, fence: float = np.inf) -> tuple[float, float] | None:
+    """Common limits of several panels: of the means, so that a wide band cannot flatten all lines.
+
+    Nor can a single epoch gone wrong: means beyond ``fence`` interquartile ranges leave the panel.
+    """
     lines = list(lines)
     end = max((line["epoch"].max() for line in lines), default=0)
     later = [line.loc[line["epoch"] > start * end, "mean"].to_numpy() for line in lines]
     values = np.concatenate([np.empty(0), *later])
     if not len(values):
         return None
-    low, high = float(values.min()), float(values.max())
+    first, third = np.quantile(values, [0.25, 0.75])
+    spread = third - first
+    near = values[np.abs(values - (first + third) / 2) <= fence * spread] if spread else values
+    low, high = float(near.min()), float(near.max())
     room = 0.06 * (high - low) or max(abs(high), 1) * 0.06
     return low - room, high + room
 
