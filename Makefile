@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DEMO := build/demo
+DEMO := demo
 
 .PHONY: setup demo test lint clean
 
@@ -29,4 +29,4 @@ lint: setup
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) build
+	rm -rf $(VENV) build $(DEMO)

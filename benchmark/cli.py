@@ -3,7 +3,7 @@
 import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -231,9 +231,10 @@ def run(
         return
     for dataset in {spec.dataset.model_dump_json(): spec.dataset for spec in missing}.values():
         prepare(dataset, setup.storage)
-    with Display(console, {spec.id: work(spec) for spec in missing}) as display:
-        workers = workers or default_workers(len(missing), setup.hardware)
-        run_all(missing, store=store, setup=setup, workers=workers, observer=display)
+    workers = workers or default_workers(len(missing), setup.hardware)
+    setup = replace(setup, hardware=replace(setup.hardware, workers=workers))
+    with Display(console, work(missing)) as display:
+        run_all(missing, store=store, setup=setup, observer=display)
     bad = len(display.bad) + len(display.refusals)
     console.print(f"{len(missing) - bad} of {len(missing)} runs went well; records are in {escape(str(store.root))}.")
     if bad:
@@ -273,9 +274,10 @@ def show_plan(selection: Selection, setup: Setup, workers: int | None) -> None:
         record = selection.store.peek(spec)
         status = record.status if record else "missing"
         if status != "ok":
-            total, missing = total + cost.seconds, missing + 1
+            total, missing = total + (cost.seconds if cost else 0), missing + 1
         cells = (spec.dataset.name, spec.architecture.name, spec.weighting_name, str(spec.seed), status)
-        table.add_row(*cells, f"{cost.flops / 1e15:.3f}", duration(cost.seconds))
+        costs = (f"{cost.flops / 1e15:.3g}", duration(cost.seconds)) if cost else ("unknown", "unknown")
+        table.add_row(*(escape(cell) for cell in (*cells, *costs)))
     console.print(table)
     workers = workers or default_workers(missing, setup.hardware)
     console.print(

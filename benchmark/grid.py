@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, JsonValue, ValidationError
 
 from benchmark.errors import UsageError, unknown
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS, Registry
-from benchmark.spec import Component, Frozen, Protocol, RunSpec
+from benchmark.spec import Component, Frozen, Protocol, RunSpec, first_error
 
 BUILTIN = files("benchmark") / "grids"
 
@@ -107,13 +107,6 @@ def load_grid(name: str) -> Grid:
         raise UsageError(f"the grid {name} is not valid TOML: {error}") from error
     except ValidationError as error:
         raise UsageError(f"the grid {name} is not valid: {first_error(error)}") from error
-
-
-def first_error(error: ValidationError) -> str:
-    """The first complaint of a validation as ``where: what (found …)``."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']} (found {first['input']!r})"
 
 
 def expand(grid: Grid, filters: Filters = NO_FILTERS) -> list[RunSpec]:

@@ -17,7 +17,7 @@ class MultiTaskModel(nn.Module, ABC):
     them ``width``, the channels of the backbone's first level.
     """
 
-    #: False where no parameter serves two tasks: then there is nothing to weight, and the runs are references for Δm.
+    #: False where no parameter serves two tasks: then there is nothing to weight.
     shares: ClassVar[bool] = True
     #: True for the architecture that Δm is taken against: it trains every task alone, on the plain backbone.
     reference: ClassVar[bool] = False

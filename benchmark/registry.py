@@ -53,7 +53,9 @@ class Entry(Generic[T]):
         for name in options:
             if name not in known:
                 raise unknown(f"option of '{self.name}'", name, known)
-        values = {**known, **options}
+        # 2 and 2.0 are the same option, and must be the same run.
+        given = {k: float(v) if type(v) is int and type(known[k]) is float else v for k, v in options.items()}
+        values = {**known, **given}
         for name, value in values.items():
             if value is inspect.Parameter.empty:
                 raise UsageError(f"'{self.name}' needs the option '{name}', which has no default")
@@ -116,6 +118,9 @@ ARCHITECTURES: Registry[Any] = Registry("architecture")
 WEIGHTINGS: Registry[Any] = Registry("weighting")
 DATASETS: Registry[Any] = Registry("data set")
 
+#: SHA-256 of the plugin files loaded so far, by file name.
+PLUGIN_FILES: dict[str, str] = {}
+
 
 @cache
 def load_installed_plugins() -> None:
@@ -154,3 +159,4 @@ def load_plugin_file(file: Path) -> None:
     except (Exception, SystemExit) as error:  # a script that ends itself is no plugin either
         del sys.modules[name]
         raise UserError(f"the plugin {file} cannot be imported: {error!r}") from error
+    PLUGIN_FILES[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()

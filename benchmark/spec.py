@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from benchmark.registry import Registry
 
 ID_LENGTH = 16
+
+#: Raised whenever the same spec would give other numbers for a reason that no component's version covers.
+SUITE_VERSION = 1
 
 
 class Frozen(BaseModel):
@@ -23,9 +26,9 @@ class Component(Frozen):
     """A registered thing with all its options spelled out.
 
     Attributes:
-        name: the registered name.
+        name: the registered name, which also stands for the options that it presets.
         version: of its code, so that runs of different code never share an identity.
-        options: every option, defaults included.
+        options: every option that the name leaves open, defaults included.
     """
 
     name: str
@@ -70,6 +73,7 @@ class RunSpec(Frozen):
 
     Attributes:
         weighting: None for architectures that share nothing, where there is nothing to weight.
+        suite: version of the code that every run goes through (training, losses, metrics, backbones).
     """
 
     dataset: Component
@@ -77,10 +81,14 @@ class RunSpec(Frozen):
     weighting: Component | None
     seed: int = Field(ge=0)
     protocol: Protocol
+    suite: int = Field(default=SUITE_VERSION, ge=1)
 
     @cached_property
     def id(self) -> str:
-        """The run's identity: a hash of everything above."""
+        """The run's identity: a hash of everything above.
+
+        A field that is added one day is left out while it has its default, so that old identities hold.
+        """
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
 
@@ -93,6 +101,13 @@ class RunSpec(Frozen):
     def label(self) -> str:
         """The run in words."""
         return f"{self.dataset.name} {self.architecture.name} {self.weighting_name} seed {self.seed}"
+
+
+def first_error(error: ValidationError) -> str:
+    """The first complaint of a validation as ``where: what (found …)``, in one line."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']} (found {str(first['input'])[:80]!r})"
 
 
 def derive_seed(*axes: str | int) -> int:

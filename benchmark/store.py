@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from benchmark.errors import UserError
-from benchmark.spec import Frozen, RunSpec
+from benchmark.spec import Frozen, RunSpec, first_error
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -39,7 +39,8 @@ class EpochRecord(Frozen):
 
     Attributes:
         epoch: counted from 1.
-        losses: mean loss by split and task; training losses are means over the epoch's steps, while weights move.
+        losses: mean loss by split and task; training losses are means over the epoch's steps, while parameters move,
+            the others means over pictures of the mean over each evaluated batch's valid targets.
         weights: mean weight of each task's loss over the epoch's steps; empty without weighting.
         metrics: by split, task and metric; empty where the epoch was not evaluated.
     """
@@ -58,10 +59,10 @@ class Cost(Frozen):
         parameters: of the model, without what belongs to the weighting.
         shared_parameters: those that more than one task's loss reaches.
         forward_flops: floating-point operations of one picture's forward pass.
-        seconds_per_step: median over epochs of training time per step.
+        seconds_per_step: of the fastest epoch, which other work on the machine disturbed least.
         train_seconds: all training steps.
         wall_seconds: the whole run, with loading and evaluation.
-        peak_bytes: most memory held, on the GPU if there is one, else by the process.
+        peak_bytes: most memory held, on the GPU if there is one, else by the whole process.
     """
 
     parameters: int | None = None
@@ -74,17 +75,25 @@ class Cost(Frozen):
 
 
 class Provenance(Frozen):
-    """Where a record comes from."""
+    """Where a record comes from.
+
+    Attributes:
+        packages: versions of the packages that decide the numbers, and of installed plugins.
+        plugins: SHA-256 of each plugin file.
+        workers: runs at once on the machine, which slow each other.
+    """
 
     suite_version: str
     git_commit: str | None
     git_dirty: bool | None
     packages: dict[str, str]
+    plugins: dict[str, str]
     python: str
     platform: str
     device: str
     precision: str
     threads: int
+    workers: int
     data_hash: str | None
     started: str
 
@@ -186,8 +195,30 @@ class Store:
         predictions: Mapping[str, np.ndarray] | None = None,
         truth: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        """Write a record. The pictures come first: where there is a record, they are complete."""
+        """Write a record. The pictures come first: where there is a record, they are complete.
+
+        A run that went well stays: a later failure of the same run does not replace it.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
         path = self.path(record.spec)
+        if record.status != "ok" and (known := self.peek(record.spec)) and known.status == "ok":
+            return
+        try:
+            self._write(path, record, predictions, truth)
+        except OSError as error:
+            raise UserError(
+                f"cannot write {path} ({error.strerror}); make room or name another folder with --results"
+            ) from error
+
+    def _write(
+        self,
+        path: Path,
+        record: RunRecord,
+        predictions: Mapping[str, np.ndarray] | None,
+        truth: Mapping[str, np.ndarray] | None,
+    ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if truth is not None and record.truth is not None and not (path.parent / record.truth).exists():
             write_atomically(path.parent / record.truth, pack(truth))
@@ -252,9 +283,7 @@ def read_record(path: Path) -> RunRecord:
     try:
         record = RunRecord.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path} is no valid record: {where}: {first['msg']}") from error
+        raise UserError(f"{path} is no valid record: {first_error(error)}") from error
     if record.id != record.spec.id:
         raise UserError(f"{path} says it is run {record.id}, but its spec is run {record.spec.id}: it was edited")
     return record

@@ -4,7 +4,7 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -123,13 +123,28 @@ ARCHITECTURES.register("tiny")(Tiny)
 class Explosive(Tiny):
     """Raises in its third forward pass in training mode."""
 
-    passes: ClassVar[int] = 0
-
     def forward(self, images: Tensor, tasks: Any = None) -> dict[str, Tensor]:
         self.count = getattr(self, "count", 0) + self.training
         if self.count == 3:
             raise RuntimeError("boom <b>bold</b>")
         return super().forward(images, tasks)
+
+
+@ARCHITECTURES.register("stillborn")
+class Stillborn(Tiny):
+    """Raises when it is built."""
+
+    def __init__(self, tasks: Sequence[Task], *, width: int = 4) -> None:
+        raise RuntimeError("no such thing")
+
+
+@ARCHITECTURES.register("forgetful")
+class Forgetful(Tiny):
+    """Drops half of its features in training."""
+
+    def forward(self, images: Tensor, tasks: Any = None) -> dict[str, Tensor]:
+        feature = nn.functional.dropout(torch.relu(self.shared(images)), 0.5, self.training)
+        return {task.name: task.finish(self.heads[task.name](feature)) for task in self.tasks}
 
 
 @ARCHITECTURES.register("greedy")
@@ -150,6 +165,18 @@ class Suicidal(Tiny):
         if self.training:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().forward(images, tasks)
+
+
+@WEIGHTINGS.register("dice")
+class Dice(Weighting):
+    """Weights from torch's own generator, at the start and at every step."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        super().__init__(tasks)
+        self.register_buffer("start", torch.rand(len(self.tasks)))
+
+    def weights(self, losses: Tensor) -> Tensor:
+        return self.start + torch.rand_like(losses)
 
 
 @WEIGHTINGS.register("runaway")

@@ -53,10 +53,10 @@ class Board:
 def boards(records: Iterable[RunRecord]) -> list[Board]:
     """Sort records into boards, ordered by data set and key.
 
-    Two runs share a board if their data set (name, version, options), its tasks and the protocol agree, and their
-    architectures the backbone. A reference's options are its backbone; another run belongs to the reference whose every
-    option it has with the same value (of several the one with the most options). Runs that belong to no reference are
-    grouped by the options of ``BACKBONE``.
+    Two runs share a board if their data set (name, version, options), its tasks, the protocol and the suite's version
+    agree, and their architectures the backbone. A reference's options are its backbone; another run belongs to the
+    reference whose every option it has with the same value (of several the one with the most options). Runs that belong
+    to no reference are grouped by the options of ``BACKBONE``.
     """
     settings: dict[str, list[RunRecord]] = defaultdict(list)
     for record in sorted({record.id: record for record in records}.values(), key=_order):
@@ -84,6 +84,7 @@ def _setting(record: RunRecord) -> list[Any]:
         spec.dataset.model_dump(mode="json"),
         [task.model_dump(mode="json") for task in record.tasks],
         spec.protocol.model_dump(mode="json"),
+        spec.suite,
     ]
 
 

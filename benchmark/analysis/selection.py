@@ -8,24 +8,26 @@ from benchmark.errors import unknown
 
 #: Rules by name, in words.
 RULES = {
-    "val-delta-m": "the epoch with the best validation Δm; a single-task reference: for each task its own best epoch",
+    "val-delta-m": "the epoch with the best validation Δm; networks that share nothing: each task's own best epoch",
     "last": "the last evaluated epoch",
 }
 
 
 def select(data: pd.DataFrame, rule: str = "val-delta-m") -> pd.DataFrame:
-    """Reduce the metrics of one board to one epoch per run (for references: per run and task).
+    """Reduce the metrics of one board to one epoch per run (for networks that share nothing: per run and task).
 
     ``val-delta-m``:
 
     * A run that shares a seed with a reference: the epoch with the best Δm of its validation metrics against the
       reference's validation metrics at the reference's own chosen epochs; the earliest of several.
-    * A reference trains every task alone, so each task chooses for itself: the epoch at which the mean over the task's
+    * Networks that share nothing (references, and others without weighting) train every task alone, so each task
+      chooses for itself: the epoch at which the mean over the task's
       validation metrics of ±value / s is greatest (plus where higher is better), the earliest of several. s is the mean
       absolute value of that metric over the run's evaluated epochs: metrics of different units count by their relative
       changes, as in Δm. With one metric this is the epoch of its best value.
     * A run whose Δm is defined at no epoch (no reference of its seed, a metric that is never finite, a reference value
-      of 0), and a reference's task with a metric that is missing or not finite at every epoch: the last epoch.
+      of 0), and a task that chooses for itself with a metric that is missing or not finite at every epoch: the last
+      epoch.
 
     ``last``: the last evaluated epoch.
 
@@ -62,10 +64,11 @@ def references(data: pd.DataFrame) -> pd.DataFrame:
 
 def _chosen(val: pd.DataFrame) -> dict[tuple[str, str], int]:
     """By run and task the chosen epoch; without an entry where the rule is undefined."""
-    chosen = _own_best(val[val["reference"]])
+    alone = val["reference"] | (val["weighting"] == "none")
+    chosen = _own_best(val[alone])
     keys = val[["run", "task"]].itertuples(index=False, name=None)
     at_choice = pd.Series([chosen.get(key, -1) for key in keys], index=val.index, dtype=int) == val["epoch"]
-    others = val[~val["reference"]]
+    others = val[~alone]
     if not others.empty:
         gains = relative_gains(others, ["run", "seed", "epoch"], references(val[at_choice]))
         best = _first_best(mean_over_tasks(gains).droplevel("seed"))

@@ -138,9 +138,17 @@ class DataSet(ABC):
         name is always complete, whoever else prepares the same set at the same time.
 
         Raises:
-            UserError: official files are missing, or the cache folder cannot be written.
+            UserError: official files are missing, the cache folder cannot be written, or the prepared form was made
+                from another folder than the one that the user names now.
         """
+        named = self._source(storage)
         if self.is_ready(storage):
+            made_from = self._manifest(storage).get("source")
+            if named and named != made_from:
+                raise UserError(
+                    f"{self.folder(storage)} was prepared from {made_from or 'the usual folder'}, not from {named}; "
+                    "delete it to prepare it again"
+                )
             return
         folder = self.folder(storage)
         with writing(storage.cache):
@@ -157,6 +165,10 @@ class DataSet(ABC):
                     raise UserError(f"{folder} is in the way ({error.strerror}); delete it and run again") from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+    def _source(self, storage: Storage) -> str | None:
+        source = storage.sources.get(self.name)
+        return str(source.resolve()) if source else None
 
     def _write(self, folder: Path, storage: Storage, progress: Progress) -> None:
         with writing(storage.cache):
@@ -175,6 +187,7 @@ class DataSet(ABC):
             "dataset": self.name,
             "version": self.version,
             "options": self.options,
+            "source": self._source(storage),
             "samples": dict(self.samples),
             "arrays": hashes,
             "content_hash": hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest(),

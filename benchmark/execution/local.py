@@ -43,23 +43,25 @@ def default_workers(runs: int, hardware: Hardware) -> int:
     return max(1, min(runs, cores() // hardware.threads)) if hardware.device == "cpu" else 1
 
 
-def run_all(specs: Sequence[RunSpec], *, store: Store, setup: Setup, workers: int, observer: Observer) -> None:
+def run_all(specs: Sequence[RunSpec], *, store: Store, setup: Setup, observer: Observer) -> None:
     """Do every run and put its record into ``store`` as it ends.
 
-    Workers that die leave a record of status ``failed``, and a new one takes their place. When this function is left
-    by an exception, such as Ctrl-C, the workers are stopped; every record in the store is whole.
+    ``setup.hardware.workers`` run at once. A worker that dies leaves a record of status ``failed``; after any run that
+    did not go well a new one takes its place, since nobody knows what state the old one is in. When this function is
+    left by an exception, such as Ctrl-C, the workers are stopped; every record in the store is whole.
     """
     pending = deque(specs)
     pool: list[_Worker] = []
     try:
-        pool += (_Worker(setup) for _ in range(min(workers, len(specs))))
+        pool += (_Worker(setup) for _ in range(min(setup.hardware.workers, len(specs))))
         for worker in pool:
             worker.assign(pending, observer)
         while busy := [worker for worker in pool if worker.spec]:
             for worker in _ready(busy):
                 if worker.receive(store, observer):
                     continue
-                if not worker.alive and pending:
+                if not worker.sound and pending:
+                    worker.stop()
                     place = pool.index(worker)
                     pool[place] = worker = _Worker(setup)
                 worker.assign(pending, observer)
@@ -84,7 +86,7 @@ class _Worker:
         self.process.start()
         there.close()  # so that a dead worker reads as the end of the pipe
         self.spec: RunSpec | None = None
-        self.alive = True
+        self.sound = True
 
     def assign(self, pending: deque[RunSpec], observer: Observer) -> None:
         """Give the worker the next run, if there is one."""
@@ -102,7 +104,7 @@ class _Worker:
         try:
             message: EpochRecord | Outcome | str = self.connection.recv()
         except (EOFError, OSError):
-            self.alive = False
+            self.sound = False
             self.process.join()
             message = lost(self.spec, _reason(self.process.exitcode), hardware=self.setup.hardware)
         if isinstance(message, EpochRecord):
@@ -111,6 +113,7 @@ class _Worker:
         if isinstance(message, str):
             observer.refused(self.spec, message)
         else:
+            self.sound = self.sound and message.record.status == "ok"
             store.put(message.record, message.predictions, message.truth)
             observer.finished(self.spec, message.record)
         return False

@@ -156,7 +156,7 @@ def _notes(found: Numbers) -> list[str]:
         names = ", ".join(row.name for row in usable)
         notes.append(f"Several references share these settings ({names}); where a seed has two, Δm is not defined.")
     if len(timed := machines(found.finished)) > 1:
-        notes.append(f"Times come from different devices and do not compare: {' / '.join(timed)}.")
+        notes.append(f"Times were taken under different conditions and do not compare: {' / '.join(timed)}.")
     for what, values in different(found.finished):
-        notes.append(f"The runs were made with different {what}: {', '.join(values)}.")
+        notes.append(f"The runs were made with different {what}: {', '.join(value or 'none' for value in values)}.")
     return notes

@@ -151,15 +151,25 @@ def different(records: Iterable[RunRecord]) -> list[tuple[str, list[str]]]:
     aspects = {
         "data": [str(r.provenance.data_hash or "unknown")[:12] for r in records],
         "suite versions": [r.provenance.suite_version for r in records],
+        "suite commits": [_commit(r) for r in records],
+        "precisions": [r.provenance.precision for r in records],
+        "torch versions": [r.provenance.packages.get("torch", "unknown") for r in records],
+        "plugins": [", ".join(f"{k} {v[:12]}" for k, v in sorted(r.provenance.plugins.items())) for r in records],
     }
     return [(what, sorted(set(found))) for what, found in aspects.items() if len(set(found)) > 1]
 
 
+def _commit(record: RunRecord) -> str:
+    commit = (record.provenance.git_commit or "unknown")[:12]
+    return f"{commit} with changes" if record.provenance.git_dirty else commit
+
+
 def machines(records: Iterable[RunRecord]) -> list[str]:
-    """Devices, precisions and numbers of threads on which the runs were timed."""
-    found = {(r.provenance.device, r.provenance.precision, r.provenance.threads) for r in records}
+    """Devices, precisions, numbers of threads and of runs at once under which the runs were timed."""
+    found = {(p.device, p.precision, p.threads, p.workers) for p in (r.provenance for r in records)}
     return sorted(
-        f"{device}, {precision}, {threads} thread{'s' * (threads != 1)}" for device, precision, threads in found
+        f"{device}, {precision}, {threads} thread{'s' * (threads != 1)}, {workers} run{'s' * (workers != 1)} at once"
+        for device, precision, threads, workers in found
     )
 
 

@@ -17,7 +17,7 @@ from benchmark.weighting import Weighting
 
 
 class Diverged(Exception):
-    """A training loss that is not finite."""
+    """A mean loss over an epoch or a split that is not finite."""
 
 
 class Trainer:
@@ -69,14 +69,15 @@ class Trainer:
         """Train for all epochs and tell ``on_epoch`` of each.
 
         Raises:
-            Diverged: an epoch's mean training loss is not finite; ``on_epoch`` has been told of that epoch.
+            Diverged: a mean loss of an epoch is not finite; ``on_epoch`` has been told of that epoch.
         """
         for epoch in range(1, self.protocol.epochs + 1):
             record = self._epoch(epoch)
             on_epoch(record)
-            for task, loss in record.losses["train"].items():
-                if loss is None:
-                    raise Diverged(f"the training loss of '{task}' is not finite in epoch {epoch}")
+            for split, losses in record.losses.items():
+                for task, loss in losses.items():
+                    if loss is None:
+                        raise Diverged(f"the {split} loss of '{task}' is not finite in epoch {epoch}")
 
     def _epoch(self, epoch: int) -> EpochRecord:
         learning_rate = float(self.schedule.get_last_lr()[0])

@@ -1,8 +1,10 @@
 """What a run will cost, before it is run and before its data are there."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from time import perf_counter
+from typing import Any, TypeVar
 
 import torch
 
@@ -12,6 +14,8 @@ from benchmark.spec import Component, RunSpec
 from benchmark.training.evaluation import scaled
 from benchmark.training.hardware import Hardware
 from benchmark.training.run import forward_flops
+
+N = TypeVar("N", int, float)
 
 #: Steps that are timed after one that warms up.
 TIMED_STEPS = 2
@@ -27,15 +31,31 @@ class Estimate:
     seconds: float
 
 
-def work(spec: RunSpec) -> float:
-    """Floating-point operations of a whole run: what its share of a grid's progress is measured in."""
-    return _forward_flops(*_network(spec)) * _pictures(spec)
+def work(specs: Sequence[RunSpec]) -> dict[str, float]:
+    """By run id the floating-point operations of the whole run: what its share of a grid's progress is measured in.
+
+    A network that cannot be built or run counts as the mean of the others: its failure is the run's to record.
+    """
+    known = {spec.id: _try(_forward_flops, *_network(spec)) for spec in specs}
+    found = [flops for flops in known.values() if flops is not None]
+    usual = sum(found) / len(found) if found else 1.0
+    return {spec.id: (known[spec.id] or usual) * _pictures(spec) for spec in specs}
 
 
-def estimate(spec: RunSpec, hardware: Hardware) -> Estimate:
-    """Time a few steps on random pictures and extrapolate to the run."""
-    step = _seconds_per_picture(*_network(spec), spec.protocol.batch_size, hardware)
-    return Estimate(work(spec), step * _pictures(spec) / STEP_FACTOR)
+def estimate(spec: RunSpec, hardware: Hardware) -> Estimate | None:
+    """Time a few steps on random pictures and extrapolate to the run; None for a network that cannot be run."""
+    flops = _try(_forward_flops, *_network(spec))
+    step = _try(_seconds_per_picture, *_network(spec), spec.protocol.batch_size, hardware)
+    if flops is None or step is None:
+        return None
+    return Estimate(flops * _pictures(spec), step * _pictures(spec) / STEP_FACTOR)
+
+
+def _try(measure: Callable[..., N], *arguments: Any) -> N | None:
+    try:
+        return measure(*arguments)
+    except Exception:  # noqa: BLE001 - a method is foreign code; its run will record what it raised
+        return None
 
 
 def _pictures(spec: RunSpec) -> float:

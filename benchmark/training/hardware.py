@@ -1,5 +1,6 @@
 """What a run runs on: device, precision, threads; and what it is recorded as."""
 
+import gc
 import platform
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -21,11 +22,13 @@ class Hardware:
         device: ``cpu`` or ``cuda`` with an optional index.
         precision: ``fp32``, or ``bf16`` (autocast; parameters, losses and metrics stay in float32).
         threads: of one run on the CPU. Numbers come back bit for bit only with the same count.
+        workers: runs at once; they change no number but times.
     """
 
     device: str
     precision: str
     threads: int
+    workers: int = 1
 
     @classmethod
     def choose(cls, device: str = "auto", precision: str = "auto", threads: int = 1) -> "Hardware":
@@ -57,6 +60,22 @@ class Hardware:
         """The processor's or the GPU's name."""
         device = torch.device(self.device)
         return torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+
+    def set_up(self) -> None:
+        """Settings of this process that a run depends on, and memory that the last run left behind."""
+        torch.set_num_threads(self.threads)
+        gc.collect()
+        if torch.device(self.device).type == "cuda":
+            torch.backends.cudnn.allow_tf32 = self.precision != "fp32"  # fp32 is to mean what it says
+            torch.cuda.empty_cache()
+
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        """Inside, torch's own generators start from ``seed``; outside, they go on as if nothing had been drawn."""
+        device = torch.device(self.device)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            yield
 
     def autocast(self) -> AbstractContextManager[None]:
         """The context of forward passes."""

@@ -4,9 +4,10 @@ import platform
 import subprocess
 from datetime import datetime
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import entry_points, version
 from pathlib import Path
 
+from benchmark.registry import PLUGIN_FILES, PLUGIN_GROUP
 from benchmark.store import Provenance
 from benchmark.training.hardware import Hardware
 
@@ -22,15 +23,24 @@ def provenance(hardware: Hardware, data_hash: str | None, started: datetime) -> 
         suite_version=version(DISTRIBUTION),
         git_commit=commit,
         git_dirty=dirty,
-        packages={name: version(name) for name in PACKAGES},
+        packages={name: version(name) for name in PACKAGES} | installed_plugins(),
+        plugins=dict(PLUGIN_FILES),
         python=platform.python_version(),
         platform=platform.platform(),
         device=hardware.name,
         precision=hardware.precision,
         threads=hardware.threads,
+        workers=hardware.workers,
         data_hash=data_hash,
         started=started.isoformat(timespec="seconds"),
     )
+
+
+@cache
+def installed_plugins() -> dict[str, str]:
+    """Versions of the distributions that register methods, without the suite itself."""
+    found = {point.dist.name: point.dist.version for point in entry_points(group=PLUGIN_GROUP) if point.dist}
+    return {name: number for name, number in sorted(found.items()) if name != DISTRIBUTION}
 
 
 @cache

@@ -4,7 +4,6 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from statistics import median
 from time import perf_counter
 
 import numpy as np
@@ -62,14 +61,13 @@ def execute(
     A loss that is not finite, exhausted memory and any exception of a method end in a record with that status.
 
     Raises:
-        UserError: the data set is unknown or cannot be loaded.
+        UserError: the data set is unknown or not prepared: no run of it can succeed, and nothing is recorded.
     """
-    torch.set_num_threads(hardware.threads)
+    hardware.set_up()
     progress = Progress()
     dataset = build_dataset(spec.dataset.name, **spec.dataset.options)
     data_hash = dataset.content_hash(storage)
-    splits = {split: dataset.load(split, storage, hardware.device) for split in SPLITS}
-    status, error = _attempt(spec, dataset, splits, hardware=hardware, progress=progress, on_epoch=on_epoch)
+    status, error = _attempt(spec, dataset, storage, hardware=hardware, progress=progress, on_epoch=on_epoch)
     progress.learn(wall_seconds=perf_counter() - progress.clock)
     record = _record(spec, dataset, status, error, hardware=hardware, progress=progress, data_hash=data_hash)
     return Outcome(record, progress.predictions, progress.truth)
@@ -108,7 +106,7 @@ def _record(
 def _attempt(
     spec: RunSpec,
     dataset: DataSet,
-    splits: dict[str, Split],
+    storage: Storage,
     *,
     hardware: Hardware,
     progress: Progress,
@@ -119,6 +117,7 @@ def _attempt(
         on_epoch(epoch)
 
     try:
+        splits = {split: dataset.load(split, storage, hardware.device) for split in SPLITS}
         model = _model(spec, dataset, hardware)
         weighting = _weighting(spec, dataset, hardware)
         trainer = Trainer(model, weighting, spec=spec, splits=splits, hardware=hardware)
@@ -127,10 +126,10 @@ def _attempt(
             shared_parameters=sum(p.numel() for p in model.shared_parameters()),
             forward_flops=forward_flops(model, splits["train"].images[:1]),
         )
-        with hardware.memory_peak() as peak:
+        with hardware.memory_peak() as peak, hardware.seeded(derive_seed("training", spec.seed)):
             trainer.fit(remember)
         progress.learn(
-            seconds_per_step=median(trainer.epoch_seconds) / trainer.steps,
+            seconds_per_step=min(trainer.epoch_seconds) / trainer.steps,
             train_seconds=sum(trainer.epoch_seconds),
             peak_bytes=peak.bytes,
         )
@@ -146,8 +145,7 @@ def _attempt(
 
 def _model(spec: RunSpec, dataset: DataSet, hardware: Hardware) -> MultiTaskModel:
     name, options = spec.architecture.name, spec.architecture.options
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed("init", name, spec.seed))
+    with hardware.seeded(derive_seed("init", name, spec.seed)):
         model = build_model(name, dataset.tasks, **options)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.to(hardware.device)
@@ -156,7 +154,9 @@ def _model(spec: RunSpec, dataset: DataSet, hardware: Hardware) -> MultiTaskMode
 def _weighting(spec: RunSpec, dataset: DataSet, hardware: Hardware) -> Weighting | None:
     if spec.weighting is None:
         return None
-    return build_weighting(spec.weighting.name, dataset.tasks, **spec.weighting.options).to(hardware.device)
+    name, options = spec.weighting.name, spec.weighting.options
+    with hardware.seeded(derive_seed("weighting", name, spec.seed)):
+        return build_weighting(name, dataset.tasks, **options).to(hardware.device)
 
 
 @torch.no_grad()

@@ -96,7 +96,13 @@ def record(architecture="split-wide", weighting="equal", **changes):
     data_options = changes.pop("data_options", {"height": 48, "width": 64, "train": 400})
     options = changes.pop("options", {"width": 16, "backbone": "segnet"})
     weighting_options = changes.pop("weighting_options", {"temperature": 2.0} if weighting == "dwa" else {})
-    place = {"device": "NVIDIA H100 80GB HBM3", "precision": "bf16", "threads": 4} | changes.pop("place", {})
+    place = {
+        "device": "NVIDIA H100 80GB HBM3",
+        "precision": "bf16",
+        "threads": 4,
+        "workers": 1,
+        "plugins": {},
+    } | changes.pop("place", {})
     protocol = {"epochs": epochs, "batch_size": 8} | changes.pop("protocol", {})
     spec = RunSpec(
         dataset=Component(name=dataset, version=1, options=data_options),

@@ -203,10 +203,11 @@ def test_selection_falls_back_to_the_last_epoch_and_says_so():
     assert chosen([made.failed(single, epochs=1), scripted("mtan", "equal", [30, 20])]) == {"mtan": ([2], ["last"])}
 
 
-def test_tasks_of_a_reference_choose_for_themselves():
+@pytest.mark.parametrize("architecture", ["single-task", "stan"])
+def test_tasks_of_networks_that_share_nothing_choose_for_themselves(architecture):
     best = {"semantic": 3, "depth": 5, "normals": 8}
     found = made.edited(
-        made.record("single-task", None),
+        made.record(architecture, None),
         lambda epoch, split, task, metric, value: (
             (1.0 if metric.removeprefix("legacy_") in made.LOWER else -1.0) * abs(epoch - best[task]) + 50.0
         ),

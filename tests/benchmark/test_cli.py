@@ -108,6 +108,7 @@ def test_several_workers_give_the_same_records(mtbench, tmp_path):
     ("architecture", "status", "reason"),
     [
         ("explosive", "failed", "RuntimeError: boom <b>bold</b>"),
+        ("stillborn", "failed", "RuntimeError: no such thing"),
         ("greedy", "out-of-memory", "OutOfMemoryError"),
         ("suicidal", "failed", "the worker process was ended by SIGKILL"),
     ],
@@ -125,9 +126,15 @@ def test_a_run_that_fails_is_a_record_and_the_others_go_on(mtbench, architecture
     assert "1 to do" in mtbench("run", *words).output
 
 
+def test_a_dry_run_survives_a_network_that_cannot_be_built(mtbench):
+    result = mtbench("run", "--dry-run", "--architecture", "stillborn", "--weighting", "equal")
+    assert result.exit_code == 0
+    assert "unknown" in result.output
+
+
 def test_divergence_is_a_record(mtbench):
     one_line(mtbench("run", "--weighting", "runaway"), 1, "1 of 2 runs failed")
-    assert "diverged: the training loss" in mtbench("status", "--weighting", "runaway").output
+    assert "diverged: the train loss" in mtbench("status", "--weighting", "runaway").output
 
 
 def test_a_truncated_record_is_named_kept_and_done_again(mtbench):

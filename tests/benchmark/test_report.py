@@ -145,7 +145,7 @@ def test_missing_reference_is_said(tmp_path):
 def test_different_devices_are_said(tmp_path):
     records = [made.record("single-task", None), made.record("mtan", place={"device": "Pentium"})]
     report.build(Held(tmp_path, records), tmp_path / "out")
-    assert "Times come from different devices" in board_page(tmp_path / "out").words
+    assert "Times were taken under different conditions" in board_page(tmp_path / "out").words
     assert "several devices" in board_page(tmp_path / "out").words
 
 

@@ -36,7 +36,7 @@ def record(seed=0, **changes):
         "cost": Cost(parameters=3),
         "provenance": Provenance(
             suite_version="0", git_commit=None, git_dirty=None, packages={}, python="3", platform="p", device="cpu",
-            precision="fp32", threads=1, data_hash="ab", started="2026-01-01T00:00:00+00:00",
+            precision="fp32", threads=1, workers=1, plugins={}, data_hash="ab", started="2026-01-01T00:00:00+00:00",
         ),
         "truth": "truth-ab.npz",
     }  # fmt: skip
@@ -63,6 +63,20 @@ def test_what_is_not_there_is_none(tmp_path):
 def test_no_folder_is_an_error_that_helps(tmp_path):
     with pytest.raises(UserError, match=r"no results folder.*mtbench run"):
         Store(tmp_path / "missing").scan()
+
+
+def test_a_failure_does_not_replace_a_run_that_went_well(tmp_path):
+    store, good = Store(tmp_path), record()
+    store.put(good, {"depth": np.ones(2)})
+    store.put(record(status="failed", error="killed", truth=None))
+    assert store.get(good.spec) == good
+    assert store.predictions(good) is not None
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "toy").write_text("in the way")
+    with pytest.raises(UserError, match=r"cannot write .*--results"):
+        Store(tmp_path).put(record())
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_scrap(tmp_path, monkeypatch):

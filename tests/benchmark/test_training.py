@@ -62,8 +62,8 @@ def test_a_run_leaves_a_whole_record(storage):
     assert set(outcome.truth) == {"image", "id", "semantic", "depth", "normals"}
 
 
-@pytest.mark.parametrize("architecture", ["tiny", "mtan"])
-@pytest.mark.parametrize("weighting", ["equal", "uncertainty", "dwa"])
+@pytest.mark.parametrize("architecture", ["forgetful", "mtan"])
+@pytest.mark.parametrize("weighting", ["equal", "uncertainty", "dwa", "dice"])
 def test_the_same_spec_gives_the_same_record(storage, architecture, weighting):
     run = spec(architecture, weighting, options={"width": 4})
     torch.manual_seed(1)
@@ -154,6 +154,21 @@ def test_an_exception_of_a_method_is_a_record_with_its_place(storage):
 def test_exhausted_memory_is_a_record(storage):
     record = execute(spec("greedy"), storage=storage, hardware=CPU).record
     assert (record.status, record.error[:16]) == ("out-of-memory", "OutOfMemoryError")
+
+
+def test_memory_that_does_not_hold_the_data_is_a_record(storage, monkeypatch):
+    def load(*_):
+        raise torch.OutOfMemoryError("too much")
+
+    monkeypatch.setattr("benchmark.data.dataset.DataSet.load", load)
+    assert execute(spec(), storage=storage, hardware=CPU).record.status == "out-of-memory"
+
+
+def test_a_last_step_into_the_void_is_divergence(storage):
+    # One step an epoch: its loss is still finite, but nothing that is computed with the new parameters is.
+    record = execute(spec(epochs=1, batch_size=12, learning_rate=1e38), storage=storage, hardware=CPU).record
+    assert all(loss is not None for loss in record.curves[0].losses["train"].values())
+    assert record.status == "diverged"
 
 
 def test_fewer_samples_than_a_batch_is_a_record(storage):

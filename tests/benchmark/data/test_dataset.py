@@ -116,6 +116,17 @@ def test_the_source_is_the_users_folder_for_this_set(dataset, tmp_path):
     dataset.prepare(Storage(tmp_path / "cache", {"other": tmp_path / "nowhere", "toy": tmp_path}))
 
 
+def test_another_source_than_the_prepared_one_is_refused(dataset, tmp_path):
+    cache = tmp_path / "cache"
+    dataset.prepare(Storage(cache, {"toy": tmp_path}))
+    dataset.prepare(Storage(cache))
+    dataset.prepare(Storage(cache, {"toy": tmp_path}))
+    (tmp_path / "other").mkdir()
+    with pytest.raises(UserError, match=r"was prepared from .*, not from .*other; delete it") as caught:
+        dataset.prepare(Storage(cache, {"toy": tmp_path / "other"}))
+    assert "\n" not in str(caught.value)
+
+
 def test_the_cache_can_be_moved(dataset, monkeypatch, tmp_path):
     monkeypatch.setenv("MTBENCH_CACHE", str(tmp_path / "here"))
     dataset.prepare(Storage.default())
