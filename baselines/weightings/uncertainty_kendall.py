@@ -25,9 +25,9 @@ class UncertaintyKendall(Weighting):
     two forms differ from `uncertainty` on the way there, not in where they lead. The weights have no fixed sum; at the
     start they are exp(0.5) = 1.65 for classification and half of it for regression.
 
-    The paper derives 1/2 from a squared error; it is kept for this suite's regression losses (L1 for depth, cosine for
-    normals), as the paper itself keeps it for its L1 losses. The paper names no starting point; −0.5 is that of
-    `uncertainty`, so that the kinds' constants are the only difference between the two.
+    The paper derives 1/2 from a Gaussian likelihood, whose loss is a squared error; here it stands before this suite's
+    regression losses as they are (L1 for depth, cosine for normals). The start of −0.5 is that of `uncertainty`, so
+    that the constant of classification is the only difference between the two. State: s, a parameter.
 
     A loss of 0 leaves a gradient of 1/2 on s_k, which then falls step by step: the objective has no lower bound there,
     nor for a negative loss. A loss that is not finite makes the objective and the gradient of its s_k not finite.
