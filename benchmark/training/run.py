@@ -156,7 +156,10 @@ def _model(spec: RunSpec, dataset: DataSet, hardware: Hardware) -> MultiTaskMode
 def _weighting(spec: RunSpec, dataset: DataSet, hardware: Hardware) -> Weighting | None:
     if spec.weighting is None:
         return None
-    return build_weighting(spec.weighting.name, dataset.tasks, **spec.weighting.options).to(hardware.device)
+    name, options = spec.weighting.name, spec.weighting.options
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed("weighting", name, spec.seed))
+        return build_weighting(name, dataset.tasks, **options).to(hardware.device)
 
 
 @torch.no_grad()
