@@ -118,20 +118,19 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         with self.hardware.autocast():
             predictions = self.model(scaled(train.images[indices]))
-        losses = torch.stack(
-            [task.loss(predictions[task.name], train.targets[task.name][indices]) for task in self.model.tasks]
-        )
-        weights = self._backward(losses)
+        separate = [task.loss(predictions[task.name], train.targets[task.name][indices]) for task in self.model.tasks]
+        weights = self._backward(separate)
         self.optimizer.step()
-        return losses.detach(), weights.detach()
+        return torch.stack(separate).detach(), weights.detach()
 
-    def _backward(self, losses: Tensor) -> Tensor:
-        """Set every parameter's gradient; the weights (K,) of this step."""
+    def _backward(self, separate: list[Tensor]) -> Tensor:
+        """Set every parameter's gradient from K scalar losses; the weights (K,) of this step."""
+        if self.gradients is not None:
+            return backward(cast(GramianWeighting, self.weighting), self.gradients, separate)
+        losses = torch.stack(separate)
         if self.weighting is None:
             losses.sum().backward()
             return torch.ones_like(losses)
-        if self.gradients is not None:
-            return backward(cast(GramianWeighting, self.weighting), self.gradients, losses)
         weights = self.weighting.weights(losses.detach())
         self.weighting.objective(losses, weights).backward()
         return weights
