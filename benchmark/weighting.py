@@ -1,4 +1,4 @@
-"""The contracts of a weighting: from losses, from the Gramian of per-task gradients, or from the gradients themselves."""
+"""The contracts of a weighting: from losses, from the Gramian of the tasks' gradients, or from these themselves."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
