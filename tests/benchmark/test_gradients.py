@@ -1,12 +1,17 @@
 """Per-task gradients over the shared parameters: against autograd itself, for every registered architecture."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from benchmark import ARCHITECTURES, Task, build_model
+from benchmark.data import SPLITS, Split
 from benchmark.model import MultiTaskModel
+from benchmark.spec import Component, Protocol, RunSpec
+from benchmark.training.engine import Trainer
 from benchmark.training.gradients import BLOCK, TaskGradients, backward
+from benchmark.training.hardware import Hardware
 from benchmark.weighting import GramianWeighting
 
 DENSE = (Task("semantic", "segmentation", 13), Task("depth", "depth", 1), Task("normals", "normals", 3))
@@ -231,6 +236,38 @@ def test_a_pass_visits_its_own_tasks_head_only():
         loss.grad_fn.register_hook(lambda *_, k=k: visits.append(k))
     TaskGradients(model).collect(losses)
     assert visits == [0, 1, 2]
+
+
+def test_the_engine_keeps_the_losses_apart(monkeypatch):
+    """Losses that have met in one tensor send every pass through every head."""
+    visits = []
+    loss = Task.loss
+
+    def watched(task, prediction, target):
+        value = loss(task, prediction, target)
+        if value.requires_grad:
+            value.grad_fn.register_hook(lambda *_: visits.append(task.name))
+        return value
+
+    monkeypatch.setattr(Task, "loss", watched)
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (4, 3, 32, 32), generator=draw).to(torch.uint8)
+    targets = {task.name: torch.randint(2, (4,), generator=draw) for task in WHOLE}
+    split = Split(images, targets, np.arange(4))
+    spec = RunSpec(
+        dataset=Component(name="none", version=1, options={}),
+        architecture=Component(name="split", version=1, options={}),
+        weighting=None,
+        seed=0,
+        protocol=Protocol(epochs=1, batch_size=4),
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build_model("split", WHOLE, backbone="wrn-10", width=4)
+    weighting = Fixed(WHOLE, [1.0, 1.0, 1.0])
+    hardware = Hardware("cpu", "fp32", 1)
+    Trainer(model, weighting, spec=spec, splits=dict.fromkeys(SPLITS, split), hardware=hardware).fit(lambda _: None)
+    assert visits == [task.name for task in WHOLE]
 
 
 class Line(MultiTaskModel):
