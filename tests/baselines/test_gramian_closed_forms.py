@@ -143,7 +143,7 @@ def gradvac_on_gradients(rows, orders, targets, beta):
     return total
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(seeds, counts, exponents)
 def test_pcgrad_is_the_projection_of_the_gradients(seed, count, powers):
     rows = gradients(seed, count, width=3) * 10.0 ** torch.tensor(powers[:count])[:, None]
@@ -165,7 +165,7 @@ def test_gradvac_turns_the_gradients_to_their_targets(seed, count, beta):
     close(weighting.targets, targets, atol=1e-7)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(seeds, counts, exponents)
 def test_equal_projections_on_all_unit_gradients(seed, count, powers):
     rows = gradients(seed, count) * 10.0 ** torch.tensor(powers[:count])[:, None]
@@ -181,7 +181,7 @@ def test_equal_projections_on_all_unit_gradients(seed, count, powers):
     close(direction("config", rows), (rows @ along).sum() * along, rtol=1e-5, atol=1e-6 * rows.norm().item())
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(seeds, counts, st.sampled_from(["min", "median", "rmse"]))
 def test_aligned_mtl_sets_all_singular_values_equal(seed, count, mode):
     rows = gradients(seed, count)
@@ -194,7 +194,7 @@ def test_aligned_mtl_sets_all_singular_values_equal(seed, count, mode):
 
 
 @each
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(seed=seeds, power=st.integers(-6, 6))
 def test_one_task_gets_its_own_gradient(name, seed, power):
     close(weights(name, gradients(seed, 1) * 10.0**power), [1.0])
@@ -208,7 +208,7 @@ def test_without_any_gradient_nothing_moves(name, count):
 
 
 @each
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(seed=seeds, place=st.integers(0, 2))
 def test_a_zero_gradient_takes_no_part(name, seed, place):
     rows = gradients(seed, 2)
@@ -218,7 +218,7 @@ def test_a_zero_gradient_takes_no_part(name, seed, place):
 
 
 @each
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(seed=seeds, lengths=st.lists(st.sampled_from([1e-2, 0.3, 1.0, 5.0]), min_size=2, max_size=5))
 def test_parallel_gradients_are_summed(name, seed, lengths):
     lengths = torch.tensor(lengths, dtype=torch.float64)
@@ -229,7 +229,7 @@ def test_parallel_gradients_are_summed(name, seed, lengths):
 
 
 @each
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(seed=seeds)
 def test_opposite_gradients_cancel(name, seed):
     row = gradients(seed, 1)
@@ -239,7 +239,7 @@ def test_opposite_gradients_cancel(name, seed):
 
 
 @each
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(seed=seeds, count=counts, width=st.integers(1, 4), power=st.integers(-6, 6))
 def test_a_common_factor_does_not_change_the_weights(name, seed, count, width, power):
     rows = gradients(seed, count, width)
@@ -248,7 +248,7 @@ def test_a_common_factor_does_not_change_the_weights(name, seed, count, width, p
 
 
 @each
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(seed=seeds, count=counts, width=st.integers(1, 4), powers=exponents)
 def test_any_lengths_and_ranks_give_finite_weights(name, seed, count, width, powers):
     rows = gradients(seed, count, width) * 10.0 ** torch.tensor(powers[:count])[:, None]
@@ -286,7 +286,7 @@ def test_gradvac_stays_finite_after_gradients_that_were_parallel_for_long():
 
 
 @each_determined
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(seed=seeds, order=st.permutations(range(4)))
 def test_the_order_of_tasks_does_not_matter(name, seed, order):
     rows = gradients(seed, 4)
@@ -305,7 +305,7 @@ def test_the_order_of_tasks_does_not_matter_on_the_whole(name):
     assert outcomes[0] == outcomes[1]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(seeds, counts, st.integers(1, 7))
 def test_imtl_g_and_config_share_a_line(seed, count, width):
     rows = gradients(seed, count, width)
@@ -313,7 +313,7 @@ def test_imtl_g_and_config_share_a_line(seed, count, width):
     assert (a @ b).abs().item() == pytest.approx((a.norm() * b.norm()).item(), rel=1e-6, abs=1e-9)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(seeds, exponents)
 def test_the_line_of_config_does_not_depend_on_lengths(seed, powers):
     rows = gradients(seed, 4)
@@ -322,13 +322,13 @@ def test_the_line_of_config_does_not_depend_on_lengths(seed, powers):
 
 
 @each_random
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(seed=seeds, count=counts)
 def test_without_conflict_it_is_the_sum(name, seed, count):
     assert weights(name, gradients(seed, count).abs()).tolist() == [1.0] * count
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(seeds, counts)
 def test_gradvac_without_memory_is_pcgrad(seed, count):
     plain, vaccine = build("pcgrad", count, seed), build("gradvac", count, seed, beta=0)
@@ -337,7 +337,7 @@ def test_gradvac_without_memory_is_pcgrad(seed, count):
         close(weights_of(vaccine, rows), weights_of(plain, rows), rtol=1e-6, atol=1e-7)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(seeds, exponents)
 def test_two_tasks_never_conflict_with_the_direction(seed, powers):
     rows = gradients(seed, 2) * 10.0 ** torch.tensor(powers[:2])[:, None]
@@ -350,7 +350,7 @@ def test_two_tasks_never_conflict_with_the_direction(seed, powers):
 
 
 @pytest.mark.parametrize("mode", ["min", "median", "rmse"])
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(seed=seeds, count=counts, length=st.sampled_from([1e-3, 1.0, 1e3]))
 def test_orthogonal_gradients_of_one_length_are_summed(mode, seed, count, length):
     rows = length * torch.linalg.qr(gradients(seed, 7))[0][:count]
