@@ -355,7 +355,7 @@ def report(results: Path, out: Path) -> None:
 @click.argument("kind", type=click.Choice(["architectures", "weightings", "datasets", "grids"]), required=False)
 @plugin_option
 def list_(kind: str | None, plugins: tuple[Path, ...]) -> None:
-    """List what can be named in a grid, with its options and their defaults.
+    """List what can be named in a grid, with its options and their defaults (a bare name: none, it must be given).
 
     \b
     Example:
@@ -374,7 +374,8 @@ def list_(kind: str | None, plugins: tuple[Path, ...]) -> None:
             table = Table("name", "options", "what it is", title=title, title_justify="left", expand=True)
             for name in registry:
                 entry = registry[name]
-                options = ", ".join(f"{option}={value}" for option, value in entry.defaults.items())
+                required = entry.required
+                options = ", ".join(k if k in required else f"{k}={v}" for k, v in entry.defaults.items())
                 table.add_row(escape(name), escape(options), escape(entry.summary))
             console.print(table)
     if kind in (None, "grids"):

@@ -53,7 +53,8 @@ class Grid(Frozen):
     """A grid file.
 
     Attributes:
-        architectures: what to run; ``"all"`` for everything registered. The references for Δm are always run too.
+        architectures: what to run; ``"all"`` for everything registered that needs no option. The references for Δm are
+            always run too.
         weightings: likewise; an architecture that shares nothing runs once, without weighting.
         architecture: options of every architecture that knows them.
         protocol: common to all runs.
@@ -166,7 +167,8 @@ def _chosen(registry: Registry[Any], listed: Choices, names: Sequence[str] | Non
 
 
 def _choices(registry: Registry[Any], listed: Choices, names: Sequence[str] | None) -> list[Choice]:
-    choices = [Choice(name=name) for name in registry] if listed == "all" else list(listed)
+    everything = [Choice(name=name) for name in registry if not registry[name].required]
+    choices = everything if listed == "all" else list(listed)
     if names is None:
         return choices
     return [choice for name in names for choice in [c for c in choices if c.name == name] or [Choice(name=name)]]

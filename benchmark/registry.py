@@ -43,6 +43,11 @@ class Entry(Generic[T]):
             if p.kind is inspect.Parameter.KEYWORD_ONLY and p.name not in self.preset
         }
 
+    @property
+    def required(self) -> list[str]:
+        """Options without a default."""
+        return [name for name, value in self.defaults.items() if value is inspect.Parameter.empty]
+
     def resolve(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Fill ``options`` up with the defaults.
 

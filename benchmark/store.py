@@ -104,6 +104,7 @@ class RunRecord(Frozen):
     Attributes:
         reference: whether the architecture trains every task alone, so that Δm is taken against it.
         error: what went wrong, where the status is not ``ok``.
+        fallbacks: steps in which the weighting's solver failed and fell back; None for weightings that do not count.
         truth: name of the file with the pictured test samples' inputs and targets.
     """
 
@@ -116,6 +117,7 @@ class RunRecord(Frozen):
     tasks: tuple[TaskInfo, ...]
     curves: tuple[EpochRecord, ...]
     cost: Cost
+    fallbacks: int | None = None
     provenance: Provenance
     truth: str | None = None
 

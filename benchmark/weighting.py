@@ -1,9 +1,10 @@
-"""The contract of a weighting: from the tasks' losses to the scalar that is differentiated."""
+"""The contracts of a weighting: from losses, or from the Gramian of the tasks' gradients."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from benchmark.registry import WEIGHTINGS
@@ -47,6 +48,57 @@ class Weighting(nn.Module, ABC):
         Args:
             train_losses: (K,) each task's mean training loss over the epoch's steps.
         """
+
+
+class GramianWeighting(Weighting):
+    """Weights that are a function of the inner products of the per-task gradients, and of the losses.
+
+    The engine computes the gradients g_k of the losses over the shared parameters, moves these by Σ w_k g_k, and gives
+    every task-specific parameter its own task's plain gradient. A subclass defines ``from_gramian``; one whose solver
+    can fail counts its failures in an integer buffer ``fallbacks``, which goes into the record.
+    """
+
+    @abstractmethod
+    def from_gramian(self, gramian: Tensor, losses: Tensor) -> Tensor:
+        """The weight of each task's gradient, called once a step.
+
+        Args:
+            gramian: (K, K) inner products ⟨g_i, g_j⟩ in float64, on the CPU.
+            losses: (K,) this step's losses in float64, on the CPU.
+
+        Returns:
+            (K,) weights in float64, on the CPU.
+        """
+
+    def weights(self, losses: Tensor) -> Tensor:
+        """Not defined: without gradients there are no weights."""
+        raise TypeError(f"{type(self).__name__} needs gradients; losses alone do not give its weights")
+
+
+def aggregate(name: str, gradients: Tensor, *, losses: Tensor | None = None, **options: Any) -> Tensor:
+    """The direction along which a weighting would move the shared parameters.
+
+    Args:
+        name: a registered weighting.
+        gradients: (K, P) one row per task.
+        losses: (K,) for weightings that look at them; ones when None.
+        options: the weighting's own.
+
+    Returns:
+        (P,) the direction d; an optimiser steps along −d.
+
+    Raises:
+        UsageError: the name or an option is unknown.
+    """
+    count = len(gradients)
+    weighting = build_weighting(name, [Task(f"task{k}", "depth", 1) for k in range(count)], **options)
+    known = torch.ones(count) if losses is None else losses.detach()
+    if isinstance(weighting, GramianWeighting):
+        exact = gradients.detach().double()
+        weights = weighting.from_gramian((exact @ exact.T).cpu(), known.double().cpu())
+    else:
+        weights = weighting.weights(known).detach()
+    return weights.to(gradients) @ gradients
 
 
 def build_weighting(name: str, tasks: Sequence[Task], **options: Any) -> Weighting:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from time import perf_counter
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -12,8 +13,9 @@ from benchmark.model import MultiTaskModel
 from benchmark.spec import RunSpec, derive_seed
 from benchmark.store import ByTask, EpochRecord
 from benchmark.training.evaluation import evaluate, scaled
+from benchmark.training.gradients import TaskGradients, backward
 from benchmark.training.hardware import Hardware
-from benchmark.weighting import Weighting
+from benchmark.weighting import GramianWeighting, Weighting
 
 
 class Diverged(Exception):
@@ -49,6 +51,7 @@ class Trainer:
         self.hardware = hardware
         self.device = torch.device(hardware.device)
         self.epoch_seconds: list[float] = []
+        self.gradients = TaskGradients(model) if isinstance(weighting, GramianWeighting) else None
         # The same order of samples for every cell of a seed: cells never differ by their batches.
         self.generator = torch.Generator().manual_seed(derive_seed("batches", spec.seed))
         parameters = [*model.parameters(), *(weighting.parameters() if weighting else ())]
@@ -116,15 +119,22 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         with self.hardware.autocast():
             predictions = self.model(scaled(train.images[indices]))
-        losses = torch.stack(
-            [task.loss(predictions[task.name], train.targets[task.name][indices]) for task in self.model.tasks]
-        )
-        known = losses.detach()
-        weights = self.weighting.weights(known) if self.weighting else torch.ones_like(known)
-        objective = self.weighting.objective(losses, weights) if self.weighting else losses.sum()
-        objective.backward()
+        separate = [task.loss(predictions[task.name], train.targets[task.name][indices]) for task in self.model.tasks]
+        weights = self._backward(separate)
         self.optimizer.step()
-        return known, weights.detach()
+        return torch.stack(separate).detach(), weights.detach()
+
+    def _backward(self, separate: list[Tensor]) -> Tensor:
+        """Set every parameter's gradient from K scalar losses; the weights (K,) of this step."""
+        if self.gradients is not None:
+            return backward(cast(GramianWeighting, self.weighting), self.gradients, separate)
+        losses = torch.stack(separate)
+        if self.weighting is None:
+            losses.sum().backward()
+            return torch.ones_like(losses)
+        weights = self.weighting.weights(losses.detach())
+        self.weighting.objective(losses, weights).backward()
+        return weights
 
 
 def by_task(names: list[str], values: Tensor) -> ByTask:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import perf_counter
+from typing import cast
 
 import numpy as np
 import torch
@@ -45,6 +46,7 @@ class Progress:
     clock: float = field(default_factory=perf_counter)
     curves: list[EpochRecord] = field(default_factory=list)
     cost: Cost = field(default_factory=Cost)
+    fallbacks: int | None = None
     predictions: Arrays | None = None
     truth: Arrays | None = None
 
@@ -98,6 +100,7 @@ def _record(
         tasks=tuple(TaskInfo(name=t.name, kind=t.kind, channels=t.channels, classes=t.classes) for t in dataset.tasks),
         curves=tuple(progress.curves),
         cost=progress.cost,
+        fallbacks=progress.fallbacks,
         provenance=provenance(hardware, data_hash, progress.started),
         truth=f"truth-{data_hash[:16]}.npz" if data_hash and progress.truth is not None else None,
     )
@@ -133,6 +136,8 @@ def _attempt(
             train_seconds=sum(trainer.epoch_seconds),
             peak_bytes=peak.bytes,
         )
+        if weighting is not None and hasattr(weighting, "fallbacks"):
+            progress.fallbacks = int(cast(Tensor, weighting.fallbacks))
         _keep_pictures(model, splits["test"], hardware=hardware, progress=progress)
     except Diverged as error:
         return "diverged", str(error)

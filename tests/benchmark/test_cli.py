@@ -224,6 +224,7 @@ def test_list_names_everything_and_its_options(mtbench):
     result = mtbench("list", "--plugin", str(mtbench.plugin))
     for word in ("mtan", "cross-stitch", "uncertainty", "scenes", "quick", "tiny", "width=64"):
         assert word in result.output
+    assert "_empty" not in result.output  # an option without default stands alone
 
 
 @pytest.mark.parametrize("command", [[], ["run"], ["status"], ["report"], ["list"]])

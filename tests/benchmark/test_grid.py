@@ -132,3 +132,6 @@ def test_all_means_everything_registered():
         protocol={"epochs": 1, "batch_size": 2},
     )
     assert {"dense", "mtan", "split"} <= {s.architecture.name for s in expand(everything)}
+    weightings = {s.weighting_name for s in expand(everything)}
+    assert {"equal", "gls"} <= weightings
+    assert "constant" not in weightings  # it has an option without default

@@ -1,0 +1,73 @@
+"""Nash-MTL: the tasks bargain over the direction."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from baselines.weightings.solvers import SolvedWeighting, UnitRows, checked_number, clipped, fair_point
+from baselines.weightings.solvers.gramian import Array
+from benchmark.errors import UsageError
+from benchmark.registry import WEIGHTINGS
+from benchmark.tasks import Task
+
+
+@WEIGHTINGS.register("nash-mtl")
+class NashMTL(SolvedWeighting):
+    """The Nash bargaining solution (Navon et al., ICML 2022).
+
+    d maximises Σ log ⟨g_k, d⟩ up to its length: d = Σ α_k g_k with G α = 1/α, α > 0, entry by entry. Then ‖d‖ = √K,
+    which is scaled down to ``max_norm``. No task's unit of loss matters. The weights are positive and have no fixed
+    sum.
+
+    Solved by a damped Newton method on ½ βᵀUβ − Σ log β, U being the Gramian of the unit gradients and α = β/‖g‖, until
+    the equation holds to rounding. It has one solution unless a convex combination of the gradients is zero; then
+    there is none, ``fallbacks`` counts the step, and the weights solve it for U + 1e-6 I. A task whose gradient is
+    zero has nothing to bargain for: its weight is 0, and the others' solution is theirs alone.
+
+    State: the last α before clipping and the number of steps, both in buffers, for ``update_weights_every`` > 1. A
+    Gramian that is not finite gives NaN weights and leaves both as they were.
+
+    Deviations: the authors' code takes convex-concave steps from the last α, which fail silently under conflict and
+    return that α. It divides G by its norm without scaling α back, so the length before clipping is √(K ‖G‖_F) where
+    the paper has √K; clipping to 1 makes them the same unless gradients are very short. There, task-specific parameters
+    get the gradient weighted by α; here their own task's plain gradient. Clipping is over the shared parameters in
+    both.
+
+    Args:
+        tasks: the tasks, in the order of the losses.
+        max_norm: largest length of d; 1 is the authors', 0 is no limit.
+        update_weights_every: steps between two solutions; 1 in most of the authors' experiments, up to 20 to save time.
+
+    Raises:
+        UsageError: ``max_norm`` is no finite number of at least 0, or ``update_weights_every`` no positive integer.
+    """
+
+    last_alpha: Tensor  # (K,) float64
+    steps: Tensor  # () integer
+
+    def __init__(self, tasks: Sequence[Task], *, max_norm: float = 1.0, update_weights_every: int = 1) -> None:
+        super().__init__(tasks)
+        self.max_norm = checked_number("nash-mtl", "max_norm", max_norm, zero=True)
+        whole = isinstance(update_weights_every, int) and not isinstance(update_weights_every, bool)
+        if not whole or update_weights_every < 1:
+            raise UsageError(
+                f"'nash-mtl' needs a positive integer as 'update_weights_every', found {update_weights_every!r}"
+            )
+        self.update_weights_every = update_weights_every
+        self.register_buffer("last_alpha", torch.ones(len(self.tasks), dtype=torch.float64))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def from_gramian(self, gramian: Tensor, losses: Tensor) -> Tensor:
+        """(K, K) Gramian -> (K,) weights, solved for in every ``update_weights_every``-th step."""
+        if not gramian.isfinite().all():
+            return torch.full_like(losses, torch.nan)
+        if int(self.steps) % self.update_weights_every == 0:
+            self.last_alpha.copy_(super().from_gramian(gramian, losses))
+        self.steps.add_(1)
+        return clipped(self.last_alpha.to(gramian, copy=True), gramian, self.max_norm)
+
+    def solve(self, rows: UnitRows, losses: Array) -> tuple[Array, bool]:
+        """(K,) α."""
+        beta, solved = fair_point(rows.cosines, rows.lengths**0, 1.0)
+        return rows.weights(beta, 0.0), solved

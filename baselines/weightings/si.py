@@ -1,0 +1,30 @@
+"""Scale-invariant baseline: the sum of the logarithms of the losses."""
+
+import torch
+from torch import Tensor
+
+from benchmark.registry import WEIGHTINGS
+from benchmark.weighting import Weighting
+
+
+@WEIGHTINGS.register("si")
+class ScaleInvariant(Weighting):
+    """Sum of log losses, Σ log L_k, the scale-invariant baseline of Navon et al. (Nash-MTL, ICML 2022).
+
+    The weights are w_k = 1 / L_k and have no fixed sum; Σ w_k L_k is K. A task's unit of loss changes the objective by
+    a constant and its gradient not at all. No state. SamsungLabs' code has log(1 + L) instead, which is not invariant.
+
+    Defined for positive losses only: a loss of 0 or a negative one makes its weight, the objective and the gradients
+    NaN, for the engine to see (the derivative of a logarithm, 1 / L, alone would look well for a negative loss). An
+    infinite loss makes the objective infinite.
+    """
+
+    def weights(self, losses: Tensor) -> Tensor:
+        """(K,) losses -> (K,) their inverses."""
+        return 1 / torch.where(losses > 0, losses, torch.nan)
+
+    def objective(self, losses: Tensor, weights: Tensor) -> Tensor:
+        """(K,) losses -> Σ log L_k."""
+        # A factor, not torch.where on the losses: where would give a masked loss the gradient 0.
+        defined = torch.where(losses > 0, 1.0, torch.nan)
+        return (losses * defined).log().sum()

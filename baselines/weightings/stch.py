@@ -1,0 +1,85 @@
+"""Smooth Tchebycheff scalarization: the task that has improved least counts most."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from benchmark.errors import UsageError
+from benchmark.registry import WEIGHTINGS
+from benchmark.tasks import Task
+from benchmark.weighting import Weighting
+
+
+@WEIGHTINGS.register("stch")
+class SmoothTchebycheff(Weighting):
+    """Smooth Tchebycheff scalarization with warm-up (Lin et al., ICML 2024, and its official code for deep networks).
+
+    During warm-up Σ log L_k. After it, K μ log Σ exp(log(L_k / z_k) / μ), a smooth maximum of the logarithms, where z_k
+    is task k's mean training loss over the last epoch of warm-up. The weights, the objective's derivatives, are
+    1 / L_k during warm-up and K softmax_k(log(L_k / z_k) / μ) / L_k after it; they have no fixed sum, but Σ w_k L_k is
+    K in both. No task's unit of loss matters. A run no longer than the warm-up is `si`.
+
+    Against the official code: the factor K is kept; its 1e-20 inside the logarithms is left out, because with it a loss
+    of 0 gets a gradient of 1e20 unseen; the largest logarithm, which it subtracts as a constant, is part of the value
+    here. Neither changes the gradient at positive losses.
+
+    Defined for positive losses only: a loss of 0 or a negative one makes the objective and the gradients NaN, for the
+    engine to see, as does a reference that is not positive and finite. An infinite loss makes the objective not finite.
+
+    State: the epochs seen and the reference, both in buffers and compared on the device.
+
+    Args:
+        tasks: the tasks, in the order of the losses.
+        mu: the smoothing μ; the smaller, the closer to the maximum. 1 in the official code.
+        warmup_epochs: epochs of warm-up. 5 in the official code, which names the last one's index, 4.
+
+    Raises:
+        UsageError: ``mu`` is not a positive finite number, or ``warmup_epochs`` not a whole number from 1.
+    """
+
+    epochs: Tensor  # (), int64
+    reference: Tensor  # (K,)
+
+    def __init__(self, tasks: Sequence[Task], *, mu: float = 1.0, warmup_epochs: int = 5) -> None:
+        super().__init__(tasks)
+        number = isinstance(mu, int | float) and not isinstance(mu, bool)
+        if not number or not math.isfinite(mu) or mu <= 0:
+            raise UsageError(f"'stch' needs a positive finite number as 'mu', found {mu!r}")
+        if not isinstance(warmup_epochs, int) or isinstance(warmup_epochs, bool) or warmup_epochs < 1:
+            raise UsageError(f"'stch' needs a whole number from 1 as 'warmup_epochs', found {warmup_epochs!r}")
+        self.mu = float(mu)
+        self.warmup_epochs = warmup_epochs
+        self.register_buffer("epochs", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("reference", torch.ones(len(self.tasks)))
+
+    def weights(self, losses: Tensor) -> Tensor:
+        """(K,) losses -> (K,) derivatives of the objective."""
+        losses = _defined(losses)
+        shares = len(losses) * torch.softmax((losses / self.reference).log() / self.mu, dim=0)
+        return torch.where(self._warm, 1.0, shares) / losses
+
+    def objective(self, losses: Tensor, weights: Tensor) -> Tensor:
+        """(K,) losses -> Σ log L_k during warm-up, K μ log Σ (L_k / z_k)^{1/μ} after it."""
+        losses = _defined(losses)
+        smooth = len(losses) * self.mu * torch.logsumexp((losses / self.reference).log() / self.mu, dim=0)
+        return torch.where(self._warm, losses.log().sum(), smooth)
+
+    def epoch_end(self, train_losses: Tensor) -> None:
+        """Count the epoch; (K,) mean training losses of the last one of warm-up become the reference."""
+        # In place: a captured graph of the step reads these very tensors.
+        self.epochs += 1
+        last = self.epochs == self.warmup_epochs
+        self.reference.copy_(torch.where(last, train_losses.detach().to(self.reference), self.reference))
+
+    @property
+    def _warm(self) -> Tensor:
+        """() whether warm-up lasts."""
+        return self.epochs < self.warmup_epochs
+
+
+def _defined(losses: Tensor) -> Tensor:
+    """The losses, NaN in value and in gradient where they have no logarithm."""
+    # A factor, not torch.where on the losses: where would give a masked loss the gradient 0.
+    return losses * torch.where(losses > 0, 1.0, torch.nan)
