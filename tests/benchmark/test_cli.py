@@ -240,7 +240,15 @@ def test_an_ended_grid_keeps_what_is_finished_and_goes_on(mtbench, ending):
     words = ["run", "--seeds", "0-19", "--weighting", "equal"]
     program = [sys.executable, "-c", "from benchmark.cli import main; main()"]
     full = [*program, "run", "--grid", "grid.toml", "--plugin", str(mtbench.plugin), *words[1:]]
-    process = subprocess.Popen(full, cwd=mtbench.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        full,
+        cwd=mtbench.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts its background jobs with Ctrl-C ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 120
     while len(mtbench.records) < 3 and time.monotonic() < deadline:
         time.sleep(0.02)
