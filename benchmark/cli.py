@@ -236,7 +236,10 @@ def run(
     with Display(console, work(missing)) as display:
         run_all(missing, store=store, setup=setup, observer=display)
     bad = len(display.bad) + len(display.refusals)
-    console.print(f"{len(missing) - bad} of {len(missing)} runs went well; records are in {escape(str(store.root))}.")
+    console.print(
+        f"{len(missing) - bad} of {len(missing)} runs went well; records are in {escape(str(store.root))}.",
+        soft_wrap=True,
+    )
     if bad:
         raise UserError(f"{bad} of {len(missing)} runs failed: 'mtbench status' says why, the same command tries again")
 
@@ -262,7 +265,7 @@ def prepare(component: Component, storage: Storage) -> None:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bars = {s: progress.add_task(f"preparing {component.name} {s}", total=None) for s in SPLITS}
         dataset.prepare(storage, lambda split, done, total: progress.update(bars[split], completed=done, total=total))
-    console.print(f"Prepared {component.name} in {escape(str(dataset.folder(storage)))}.")
+    console.print(f"Prepared {component.name} in {escape(str(dataset.folder(storage)))}.", soft_wrap=True)
 
 
 def show_plan(selection: Selection, setup: Setup, workers: int | None) -> None:
