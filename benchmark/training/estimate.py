@@ -2,20 +2,22 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from time import perf_counter
 from typing import Any, TypeVar
 
 import torch
 
 from benchmark.data import DataSet, build_dataset
+from benchmark.errors import UserError
 from benchmark.model import MultiTaskModel, build_model
 from benchmark.spec import Component, RunSpec
 from benchmark.training.evaluation import scaled
 from benchmark.training.hardware import Hardware
 from benchmark.training.run import forward_flops
+from benchmark.weighting import build_weighting
 
-N = TypeVar("N", int, float)
+N = TypeVar("N")
 
 #: Steps that are timed after one that warms up.
 TIMED_STEPS = 2
@@ -35,7 +37,13 @@ def work(specs: Sequence[RunSpec]) -> dict[str, float]:
     """By run id the floating-point operations of the whole run: what its share of a grid's progress is measured in.
 
     A network that cannot be built or run counts as the mean of the others: its failure is the run's to record.
+
+    Raises:
+        UserError: an option's value is refused by the method that it is given to.
     """
+    for spec in specs:
+        if spec.weighting:
+            _try(partial(build_weighting, spec.weighting.name, _dataset(spec).tasks, **spec.weighting.options))
     known = {spec.id: _try(_forward_flops, *_network(spec)) for spec in specs}
     found = [flops for flops in known.values() if flops is not None]
     usual = sum(found) / len(found) if found else 1.0
@@ -54,6 +62,8 @@ def estimate(spec: RunSpec, hardware: Hardware) -> Estimate | None:
 def _try(measure: Callable[..., N], *arguments: Any) -> N | None:
     try:
         return measure(*arguments)
+    except UserError:
+        raise
     except Exception:  # noqa: BLE001 - a method is foreign code; its run will record what it raised
         return None
 

@@ -191,6 +191,8 @@ def test_mistakes_end_in_one_line(mtbench, words, code, parts):
         (GRID + "[datasets.toy2]", ["unknown data set 'toy2'"]),
         (GRID.replace("epochs = 2", "epoch = 2"), ["the protocol for 'toy' is not valid"]),
         (GRID.replace("width", "widht"), ["unknown architecture option 'widht'", "Did you mean 'width'?"]),
+        (GRID.replace('"tiny"', '"split"').replace("width = 4", 'width = "a"'), ["'width'", "whole number"]),
+        (GRID.replace('"dwa"', '{ name = "dwa", options = { temperature = "x" } }'), ["'temperature'", "'x'"]),
         (GRID + "options = { sise = 4 }", ["unknown option of 'toy' 'sise'", "Did you mean 'size'?"]),
     ],
 )
