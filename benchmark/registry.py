@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,11 @@ from typing import Any, Generic, TypeVar
 from benchmark.errors import UsageError, UserError, unknown
 
 PLUGIN_GROUP = "mtbench.plugins"
+
+#: Names are parts of file names and of commands.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+#: What tables and records say where there is no weighting; what grids say for everything.
+RESERVED = frozenset({"none", "all"})
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Callable[..., Any])
@@ -88,8 +94,13 @@ class Registry(Generic[T]):
             preset: options that this name fixes, so that one class can stand under several names.
 
         Raises:
-            ValueError: the name is taken.
+            ValueError: the name is taken, reserved, or could not be part of a file's name.
         """
+        if not NAME.fullmatch(name) or name in RESERVED:
+            raise ValueError(
+                f"a {self.kind} is named by letters, digits, dots, dashes and underscores, beginning with a letter or "
+                f"a digit, and not {' or '.join(sorted(RESERVED))}; found {name!r}"
+            )
 
         def decorate(factory: C) -> C:
             if name in self._entries:

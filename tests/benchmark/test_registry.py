@@ -28,6 +28,12 @@ def cakes():
     return registry
 
 
+@pytest.mark.parametrize("name", ["a/b", "../a", "..", "", ".a", "-a", "a b", "a\nb", "none", "ä"])
+def test_a_name_that_is_no_file_name_is_refused(name):
+    with pytest.raises(ValueError, match="letters, digits"):
+        Registry("thing").register(name)
+
+
 def test_options_are_filled_up_with_defaults(cakes):
     assert cakes["plain"].resolve({"icing": "lemon", "sugar": 0}) == {"size": 20, "sugar": 0, "icing": "lemon"}
     assert cakes["plain"].build("gas", icing="lemon").made == ("gas", 20, 100, "lemon")
