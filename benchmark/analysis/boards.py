@@ -55,8 +55,9 @@ def boards(records: Iterable[RunRecord]) -> list[Board]:
 
     Two runs share a board if their data set (name, version, options), its tasks, the protocol and the suite's version
     agree, and their architectures the backbone. A reference's options are its backbone; another run belongs to the
-    reference whose every option it has with the same value (of several the one with the most options). Runs that belong
-    to no reference are grouped by the options of ``BACKBONE``.
+    reference that agrees with it in every option that both have, of several the one with the most such options. Where
+    two agree in equally many, choosing would be a guess: such runs, and those that no reference fits, are grouped by
+    the options of ``BACKBONE``.
     """
     settings: dict[str, list[RunRecord]] = defaultdict(list)
     for record in sorted({record.id: record for record in records}.values(), key=_order):
@@ -92,9 +93,13 @@ def _backbone(record: RunRecord, references: Sequence[Mapping[str, JsonValue]]) 
     options = record.spec.architecture.options
     if record.reference:
         return options
-    fitting = [r for r in references if all(k in options and _dumps(options[k]) == _dumps(r[k]) for k in r)]
-    if fitting:
-        return max(fitting, key=len)
+    fitting: dict[int, list[Mapping[str, JsonValue]]] = defaultdict(list)
+    for reference in references:
+        common = reference.keys() & options.keys()
+        if all(_dumps(options[key]) == _dumps(reference[key]) for key in common):
+            fitting[len(common)].append(reference)
+    if fitting and len(closest := fitting[max(fitting)]) == 1:
+        return closest[0]
     return {name: options[name] for name in BACKBONE if name in options}
 
 

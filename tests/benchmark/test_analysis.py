@@ -139,6 +139,29 @@ def test_delta_m_of_a_seed_does_not_depend_on_other_seeds(frames):
         assert alone == pytest.approx({cell: value for cell, value in every.items() if cell[2] == seed})
 
 
+def with_options(record, options):
+    spec = record.spec
+    architecture = spec.architecture.model_copy(update={"options": options})
+    changed = spec.model_copy(update={"architecture": architecture})
+    return record.model_copy(update={"spec": changed})
+
+
+def test_a_network_without_a_backbone_option_joins_the_reference_of_its_grid():
+    single, mine = made.record("single-task", None), made.record("mtan", "equal")
+    mine = with_options(mine, {"width": single.spec.architecture.options["width"]})
+    assert [len(board.records) for board in analysis.boards([single, mine])] == [2]
+    bare = with_options(mine, {})
+    assert [len(board.records) for board in analysis.boards([single, bare])] == [2]
+
+
+def test_of_two_references_that_fit_equally_none_is_guessed():
+    single, mine = made.record("single-task", None), with_options(made.record("mtan", "equal"), {})
+    options = {**single.spec.architecture.options, "backbone": "another"}
+    other = with_options(made.record("single-task", None, seed=5), options)
+    found = analysis.boards([single, other, mine])
+    assert sorted(len(board.records) for board in found) == [1, 1, 1]
+
+
 def test_frame_is_tidy():
     found = made.record(epochs=3)
     data = analysis.frame([found])
