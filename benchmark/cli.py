@@ -1,11 +1,13 @@
 """The command line `mtbench`: commands, their options, and how their results are told."""
 
 import shlex
+import signal
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any, TypeVar
 
 import click
@@ -46,9 +48,9 @@ class Commands(click.Group):
                 raise
             errors.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
             ctx.exit(2 if isinstance(error, UsageError) else 1)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             errors.print("Interrupted. Finished runs are kept; the same command goes on from there.")
-            ctx.exit(130)
+            ctx.exit(128 + (interrupt.args[0] if interrupt.args else signal.SIGINT))
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -189,6 +191,11 @@ def parse_sources(sources: tuple[str, ...]) -> dict[str, Path]:
     return folders
 
 
+def interrupt(number: int, frame: object) -> None:
+    """Handle a signal as Ctrl-C is handled: stop the workers, say what is kept."""
+    raise KeyboardInterrupt(number)
+
+
 @main.command()
 @grid_options
 @source_option
@@ -220,6 +227,9 @@ def run(
     setup = Setup(
         Storage.default(parse_sources(sources)), Hardware.choose(device, precision, threads), selection.plugins
     )
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        if current_thread() is main_thread() and signal.getsignal(ending) is signal.SIG_DFL:
+            signal.signal(ending, interrupt)  # a scheduler's, or a closed terminal's; under nohup it stays ignored
     specs, store = selection.specs, selection.store
     if dry_run:
         show_plan(selection, setup, workers)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,17 @@ class Forgetful(Tiny):
     def forward(self, images: Tensor, tasks: Any = None) -> dict[str, Tensor]:
         feature = nn.functional.dropout(torch.relu(self.shared(images)), 0.5, self.training)
         return {task.name: task.finish(self.heads[task.name](feature)) for task in self.tasks}
+
+
+@ARCHITECTURES.register("slow")
+class Slow(Tiny):
+    """Sleeps in training, after leaving word in the current folder."""
+
+    def forward(self, images: Tensor, tasks: Any = None) -> dict[str, Tensor]:
+        if self.training:
+            Path("asleep").touch()
+            time.sleep(600)
+        return super().forward(images, tasks)
 
 
 @ARCHITECTURES.register("greedy")

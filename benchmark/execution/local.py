@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from benchmark.data import Storage
@@ -18,6 +19,7 @@ from benchmark.registry import load_plugin_file
 from benchmark.spec import RunSpec
 from benchmark.store import EpochRecord, Store
 from benchmark.training.hardware import Hardware
+from benchmark.training.provenance import git_state
 from benchmark.training.run import Outcome, execute, lost
 
 #: How long a stopped worker may take to end before it is killed, in seconds.
@@ -128,6 +130,14 @@ class _Worker:
             self.process.join()
 
 
+def _end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone, whatever killed that and whatever runs here."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
 def _reason(code: int | None) -> str:
     if code is not None and code < 0:
         name = signal.Signals(-code).name
@@ -139,6 +149,8 @@ def _reason(code: int | None) -> str:
 def _work(connection: "Connection[Any, Any]", setup: Setup) -> None:
     """A worker's life: runs come in, epochs and outcomes go out, until the other side closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
+    Thread(target=_end_with_parent, daemon=True).start()
+    git_state()  # remembered from here on: this is the code that the process has just loaded
     for plugin in setup.plugins:
         load_plugin_file(plugin)
     try:

@@ -16,9 +16,11 @@ DISTRIBUTION = "mtbench"
 PACKAGES = ("numpy", "torch")
 
 
-def provenance(hardware: Hardware, data_hash: str | None, started: datetime) -> Provenance:
-    """The provenance of a run that began at ``started`` on ``hardware``."""
-    commit, dirty = git_state()
+def provenance(
+    hardware: Hardware, data_hash: str | None, started: datetime, git: tuple[str | None, bool | None]
+) -> Provenance:
+    """The provenance of a run that began at ``started`` on ``hardware``, when ``git_state`` was ``git``."""
+    commit, dirty = git
     return Provenance(
         suite_version=version(DISTRIBUTION),
         git_commit=commit,

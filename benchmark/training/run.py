@@ -17,10 +17,10 @@ from benchmark.model import MultiTaskModel, build_model
 from benchmark.registry import ARCHITECTURES
 from benchmark.spec import RunSpec, derive_seed
 from benchmark.store import Cost, EpochRecord, RunRecord, Status, TaskInfo
+from benchmark.training import provenance as source
 from benchmark.training.engine import Diverged, Trainer
 from benchmark.training.evaluation import decide, scaled
 from benchmark.training.hardware import Hardware
-from benchmark.training.provenance import provenance
 from benchmark.weighting import Weighting, build_weighting
 
 #: Test samples whose pictures are kept, spread evenly over the split.
@@ -43,6 +43,8 @@ class Progress:
     """What is known of a run so far: all that its record will say, however it ends."""
 
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    #: Asked at the start: what is committed while a run is on did not make its numbers.
+    git: tuple[str | None, bool | None] = field(default_factory=lambda: source.git_state())
     clock: float = field(default_factory=perf_counter)
     curves: list[EpochRecord] = field(default_factory=list)
     cost: Cost = field(default_factory=Cost)
@@ -101,7 +103,7 @@ def _record(
         curves=tuple(progress.curves),
         cost=progress.cost,
         fallbacks=progress.fallbacks,
-        provenance=provenance(hardware, data_hash, progress.started),
+        provenance=source.provenance(hardware, data_hash, progress.started, progress.git),
         truth=f"truth-{data_hash[:16]}.npz" if data_hash and progress.truth is not None else None,
     )
 

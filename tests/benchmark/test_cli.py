@@ -237,6 +237,54 @@ def test_every_command_explains_itself_with_an_example(command):
     assert "mtbench" in result.output
 
 
+def marked(mark):
+    """Processes whose environment holds the mark."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            alive = (folder / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+            if alive and mark.encode() in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to find processes")
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_no_worker_outlives_the_command(mtbench, ending, tmp_path):
+    # Epochs far longer than the test: workers must not wait for the end of one.
+    grid = GRID.replace('"tiny"', '"slow"')
+    (mtbench.folder / "slow.toml").write_text(grid)
+    mark = f"MTBENCH_TEST_MARK={tmp_path.name}"
+    program = [sys.executable, "-c", "from benchmark.cli import main; main()", "run", "--grid", "slow.toml"]
+    process = subprocess.Popen(
+        [*program, "--plugin", str(mtbench.plugin), "--weighting", "equal"],
+        cwd=mtbench.folder,
+        env={**os.environ, "MTBENCH_TEST_MARK": tmp_path.name},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: [signal.signal(s, signal.SIG_DFL) for s in (signal.SIGTERM, signal.SIGHUP)],
+    )
+    deadline = time.monotonic() + 90
+    while not (mtbench.folder / "asleep").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert marked(mark)
+    process.send_signal(ending)
+    _, stderr = process.communicate(timeout=60)
+    while marked(mark) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    left = marked(mark)
+    for number in left:
+        os.kill(number, signal.SIGKILL)
+    assert not left
+    if ending != signal.SIGKILL:
+        assert process.returncode == 128 + ending
+        assert "Traceback" not in stderr
+        assert "same command goes on" in stderr
+
+
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
 def test_an_ended_grid_keeps_what_is_finished_and_goes_on(mtbench, ending):
     words = ["run", "--seeds", "0-19", "--weighting", "equal"]

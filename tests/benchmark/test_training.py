@@ -76,6 +76,17 @@ def test_the_same_spec_gives_the_same_record(storage, architecture, weighting):
     assert all((first.predictions[k] == second.predictions[k]).all() for k in first.predictions)
 
 
+def test_the_commit_is_that_of_the_start(storage, monkeypatch):
+    # A commit that is made while a run is on did not make its numbers.
+    monkeypatch.setattr("benchmark.training.provenance.git_state", lambda: ("before", False))
+
+    def commit(_):
+        monkeypatch.setattr("benchmark.training.provenance.git_state", lambda: ("after", True))
+
+    record = execute(spec(), storage=storage, hardware=CPU, on_epoch=commit).record
+    assert (record.provenance.git_commit, record.provenance.git_dirty) == ("before", False)
+
+
 def test_another_seed_gives_another_record(storage):
     first, second = (execute(spec(seed=s), storage=storage, hardware=CPU).record for s in (0, 1))
     assert first.curves[0].losses != second.curves[0].losses
