@@ -17,6 +17,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 import benchmark.report as report_pages
+from benchmark.commands.submit import submit
 from benchmark.data import SPLITS, Storage, build_dataset
 from benchmark.errors import UsageError, UserError
 from benchmark.execution.display import Display, duration
@@ -64,6 +65,9 @@ def main(debug: bool) -> None:
       mtbench run --grid quick
       mtbench report
     """
+
+
+main.add_command(submit)
 
 
 class Seeds(click.ParamType):
@@ -204,6 +208,11 @@ def interrupt(number: int, frame: object) -> None:
 @click.option("--workers", type=click.IntRange(1), help="Runs at once. Default: one per processor, or one on a GPU.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of each run.")
 @click.option("--dry-run", is_flag=True, help="Only list the runs and what they will cost.")
+@click.option(
+    "--keep-predictions",
+    is_flag=True,
+    help="Keep each run's predictions for the whole test split beside its record, as submissions need them.",
+)
 def run(
     selection: Selection,
     *,
@@ -213,6 +222,7 @@ def run(
     workers: int | None,
     threads: int,
     dry_run: bool,
+    keep_predictions: bool,
 ) -> None:
     """Do the runs of a grid that have no record yet, or whose record says that they failed.
 
@@ -225,7 +235,10 @@ def run(
       mtbench run --grid my-grid.toml --dry-run
     """
     setup = Setup(
-        Storage.default(parse_sources(sources)), Hardware.choose(device, precision, threads), selection.plugins
+        Storage.default(parse_sources(sources)),
+        Hardware.choose(device, precision, threads),
+        selection.plugins,
+        keep_predictions,
     )
     for ending in (signal.SIGTERM, signal.SIGHUP):
         if current_thread() is main_thread() and signal.getsignal(ending) is signal.SIG_DFL:

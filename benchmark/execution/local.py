@@ -33,6 +33,7 @@ class Setup:
     storage: Storage
     hardware: Hardware
     plugins: tuple[Path, ...] = ()
+    keep_predictions: bool = False
 
 
 def cores() -> int:
@@ -157,7 +158,13 @@ def _work(connection: "Connection[Any, Any]", setup: Setup) -> None:
         while True:
             spec: RunSpec = connection.recv()
             try:
-                outcome = execute(spec, storage=setup.storage, hardware=setup.hardware, on_epoch=connection.send)
+                outcome = execute(
+                    spec,
+                    storage=setup.storage,
+                    hardware=setup.hardware,
+                    on_epoch=connection.send,
+                    keep_predictions=setup.keep_predictions,
+                )
             except UserError as error:
                 connection.send(str(error))
             else:

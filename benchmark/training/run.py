@@ -21,6 +21,7 @@ from benchmark.training import provenance as source
 from benchmark.training.engine import Diverged, Trainer
 from benchmark.training.evaluation import decide, scaled
 from benchmark.training.hardware import Hardware
+from benchmark.training.predictions import whole_test
 from benchmark.weighting import Weighting, build_weighting
 
 #: Test samples whose pictures are kept, spread evenly over the split.
@@ -58,11 +59,17 @@ class Progress:
 
 
 def execute(
-    spec: RunSpec, *, storage: Storage, hardware: Hardware, on_epoch: Callable[[EpochRecord], None] = lambda _: None
+    spec: RunSpec,
+    *,
+    storage: Storage,
+    hardware: Hardware,
+    on_epoch: Callable[[EpochRecord], None] = lambda _: None,
+    keep_predictions: bool = False,
 ) -> Outcome:
     """Do one run on a prepared data set.
 
-    A loss that is not finite, exhausted memory and any exception of a method end in a record with that status.
+    A loss that is not finite, exhausted memory and any exception of a method end in a record with that status. With
+    ``keep_predictions`` the outcome also holds the last epoch's decisions for the whole test split.
 
     Raises:
         UserError: the data set is unknown or not prepared: no run of it can succeed, and nothing is recorded.
@@ -71,7 +78,15 @@ def execute(
     progress = Progress()
     dataset = build_dataset(spec.dataset.name, **spec.dataset.options)
     data_hash = dataset.content_hash(storage)
-    status, error = _attempt(spec, dataset, storage, hardware=hardware, progress=progress, on_epoch=on_epoch)
+    status, error = _attempt(
+        spec,
+        dataset,
+        storage,
+        hardware=hardware,
+        progress=progress,
+        on_epoch=on_epoch,
+        keep_predictions=keep_predictions,
+    )
     progress.learn(wall_seconds=perf_counter() - progress.clock)
     record = _record(spec, dataset, status, error, hardware=hardware, progress=progress, data_hash=data_hash)
     return Outcome(record, progress.predictions, progress.truth)
@@ -116,6 +131,7 @@ def _attempt(
     hardware: Hardware,
     progress: Progress,
     on_epoch: Callable[[EpochRecord], None],
+    keep_predictions: bool,
 ) -> tuple[Status, str | None]:
     def remember(epoch: EpochRecord) -> None:
         progress.curves.append(epoch)
@@ -141,6 +157,8 @@ def _attempt(
         if weighting is not None and hasattr(weighting, "fallbacks"):
             progress.fallbacks = int(cast(Tensor, weighting.fallbacks))
         _keep_pictures(model, splits["test"], hardware=hardware, progress=progress)
+        if keep_predictions:
+            progress.predictions = (progress.predictions or {}) | whole_test(model, splits["test"], hardware)
     except Diverged as error:
         return "diverged", str(error)
     except (MemoryError, torch.OutOfMemoryError) as error:
