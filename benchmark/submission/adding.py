@@ -53,7 +53,7 @@ def confirm(store: Store, reruns: Store) -> list[tuple[RunRecord, bool]]:
     found = []
     for record in store.scan()[0]:
         state, own = standing(store, record), reruns.peek(record.spec)
-        if state.trust is None or own is None or standing(reruns, own).trust is not None:
+        if record.status != "ok" or state.trust is None or own is None or standing(reruns, own).trust is not None:
             continue
         same = own.status == record.status and [e.metrics for e in own.curves] == [e.metrics for e in record.curves]
         if same:

@@ -8,7 +8,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 import numpy as np
 
 from benchmark.errors import UserError
-from benchmark.submission.bundle import CHUNK, DAMAGE, check_end
+from benchmark.submission.bundle import CHUNK, check_end
 from benchmark.submission.text import shown
 
 #: An honest header of an array has about 80 bytes.
@@ -46,7 +46,9 @@ def read_arrays(stream: IO[bytes], expected: Mapping[str, tuple[int, ...]], name
                 with archive.open(info) as member:
                     arrays[key] = _array(member, expected[key], f"{name}: '{key}'")
             return arrays
-    except (*DAMAGE, MemoryError, SyntaxError, TypeError, KeyError, OverflowError) as error:
+    except UserError:
+        raise
+    except Exception as error:
         raise UserError(f"{name} is damaged ({shown(error) or type(error).__name__})") from error
 
 
