@@ -45,6 +45,9 @@ def problems(record: RunRecord) -> Iterator[str]:
         yield f"the weighting cannot be called '{shown(spec.weighting.name)}'"
     if spec.suite != SUITE_VERSION:
         yield f"it was run by suite version {spec.suite}, and this is {SUITE_VERSION}: the numbers do not compare"
+    own = spec.architecture.name
+    if own in ARCHITECTURES and bool(ARCHITECTURES[own].factory.reference) != record.reference:
+        yield f"'{shown(own)}' is {'no' if record.reference else 'a'} single-task reference"
     if record.truth is not None and not TRUTH.fullmatch(record.truth):
         yield f"its pictures cannot be called '{shown(record.truth)}'"
     names = [task.name for task in record.tasks]

@@ -372,22 +372,36 @@ def test_a_run_that_is_there_with_other_numbers_is_not_replaced(honest, source, 
     assert len(own.scan()[0]) == 1
 
 
-def test_a_second_reference_cannot_take_delta_from_a_board(source, toy, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        # The same options under another name: two references of one seed have none.
+        ("alone", {"width": 4, "depth": 1}, "second single-task reference of seed 0"),
+        # The row of 'tiny' agrees with both references in its width: it would belong to neither.
+        ("alone", {"width": 4, "style": "new"}, "tear the present boards apart"),
+    ],
+)
+def test_foreign_references_change_no_board(source, toy, tmp_path, name, options, message):
     record = source.scan()[0][0]
 
-    def single(**options):
-        architecture = Component(name="single-task", version=1, options={"width": 4} | options)
+    def single(name, options):
+        architecture = Component(name=name, version=1, options=options)
         spec = RunSpec(**record.spec.model_dump() | {"architecture": architecture, "weighting": None})
         return RunRecord(**{**dict(record), "id": spec.id, "spec": spec, "reference": True})
 
     own, theirs = Store(tmp_path / "own"), Store(tmp_path / "theirs")
     own.put(record)
-    own.put(single())
-    for name, foreign in (("a", single(style="new")), ("b", single(width=4.0))):
-        theirs.put(foreign)
-        pack(theirs, [foreign], tmp_path / f"{name}.zip", submitter="me", plugins=[toy])
-        with pytest.raises(UserError, match=r"second single-task reference|tear the present boards apart"):
-            add(tmp_path / f"{name}.zip", own, Storage.default())
+    own.put(single("single-task", {"width": 4, "depth": 1}))
+    theirs.put(foreign := single(name, options))
+    pack(theirs, [foreign], tmp_path / "b.zip", submitter="me", plugins=[toy])
+    with pytest.raises(UserError, match=message):
+        add(tmp_path / "b.zip", own, Storage.default())
+    assert len(own.scan()[0]) == 2
+
+
+def test_a_method_that_shares_cannot_call_itself_a_reference(honest, tmp_path):
+    path = forge(honest, tmp_path / "b.zip", lambda c: edit_record(c, lambda raw: raw.update(reference=True)))
+    assert "'tiny' is no single-task reference" in errors_of(path)[0]
 
 
 # Hostile archives
