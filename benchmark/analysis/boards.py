@@ -109,13 +109,19 @@ def _names(components: Sequence[Component | None]) -> list[str]:
     for component in components:
         if component is not None:
             namesakes[component.name].append(_details(component))
-    return [_name(component, namesakes[component.name]) if component else "none" for component in components]
+    different = {name: _different(details) for name, details in namesakes.items()}
+    return [_name(component, different[component.name]) if component else "none" for component in components]
 
 
-def _name(component: Component, namesakes: Sequence[Mapping[str, str]]) -> str:
+def _different(namesakes: Sequence[Mapping[str, str]]) -> list[str]:
+    """The details in which namesakes differ, or that not all of them have."""
+    keys = sorted({key for details in namesakes for key in details})
+    return [key for key in keys if len({details.get(key) for details in namesakes}) > 1]
+
+
+def _name(component: Component, different: Sequence[str]) -> str:
     own = _details(component)
-    different = [key for key in sorted(own) if any(other.get(key) != own[key] for other in namesakes)]
-    words = ", ".join(f"{key} {own[key]}" for key in different)
+    words = ", ".join(f"{key} {own[key]}" for key in different if key in own)
     return f"{component.name} ({words})" if words else component.name
 
 
