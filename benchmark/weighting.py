@@ -119,7 +119,8 @@ class LookaheadWeighting(Weighting):
     """Weights that follow the loss of a second batch after a virtual step (one-step bilevel).
 
     Before every step the engine moves the parameters virtually to θ' = θ − lr ∇Σ w_k L_k(θ), takes the gradient v of
-    Σ L_k of another batch at θ', goes back, and tells ``observe`` how v and the tasks' gradients align.
+    Σ L_k of another batch at θ', goes back, and tells ``observe`` how v and the tasks' gradients align. ``weights`` so
+    is called twice a step, for the virtual one and for the real one.
 
     Attributes:
         split: the split that the other batch is drawn from, ``val`` or ``train``.
