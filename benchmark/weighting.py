@@ -214,7 +214,8 @@ class Direction(NamedTuple):
 
     Attributes:
         vector: (P,) the direction d; the optimiser steps along −d.
-        weights: (K,) with d = Σ w_k g_k, for the record; NaN where there are none.
+        weights: (K,) with d = Σ w_k g_k, for the record, g_k being the gradients or the running means that the method
+            puts in their place; NaN where there are none.
     """
 
     vector: Tensor
@@ -244,6 +245,22 @@ class MatrixWeighting(GradientWeighting):
             gradients: (K, P) on the device; not to be changed, and overwritten in the next step.
             losses: (K,) this step's losses, on the device, without graph.
         """
+
+    def from_feature_gradients(self, gradients: Tensor, losses: Tensor, feature: Tensor) -> Direction:
+        """The direction at the representation, called once a step in place of ``from_gradients``.
+
+        By default what ``from_gradients`` makes of them, flattened; for a rule that tells the batch axis from the
+        others, or that looks at the feature itself.
+
+        Args:
+            gradients: (K, B, F) on the device; not to be changed, and overwritten in the next step.
+            losses: (K,) this step's losses, on the device, without graph.
+            feature: (B, F) the representation, without graph.
+
+        Returns:
+            The direction with its vector (B·F,).
+        """
+        return self.from_gradients(gradients.flatten(1), losses)
 
 
 class SampledWeighting(GradientWeighting):

@@ -38,6 +38,10 @@ class Rows:
         for place, gradient in zip(self._places[k], gradients, strict=True):
             place.zero_() if gradient is None else place.copy_(gradient)
 
+    def row(self, k: int) -> list[Tensor]:
+        """One task's gradients, as views of the tensors' shapes and layouts."""
+        return self._places[k]
+
     def products(self, other: "Rows") -> Tensor:
         """(K, K) inner products of these rows with the other's, in float64."""
         blocks = self._blocks.transpose(0, 1)  # (B, K, BLOCK)
