@@ -31,8 +31,8 @@ class FairGrad(SolvedWeighting):
     Args:
         tasks: the tasks, in the order of the losses.
         alpha: 2 in the commands of all the authors' experiments; default of their parser and of LibMTL 1.
-        max_norm: largest length of d; 0 is no limit, 1 is the authors' trainer. With ``on`` at the representation, it is
-            the length there that is limited.
+        max_norm: largest length of d; 0 is no limit, 1 is the authors' trainer. With ``on`` at the representation, the
+            length there is limited.
         on: where gradients are taken, ``parameters`` or ``representation``.
 
     Raises:

@@ -36,8 +36,8 @@ class NashMTL(SolvedWeighting):
 
     Args:
         tasks: the tasks, in the order of the losses.
-        max_norm: largest length of d; 1 is the authors', 0 is no limit. With ``on`` at the representation, it is the
-            length there that is limited.
+        max_norm: largest length of d; 1 is the authors', 0 is no limit. With ``on`` at the representation, the length
+            there is limited.
         update_weights_every: steps between two solutions; 1 in most of the authors' experiments, up to 20 to save time.
         on: where gradients are taken, ``parameters`` or ``representation``.
 

@@ -198,6 +198,18 @@ def backward(weighting: GramianWeighting, gradients: TaskGradients, losses: Sequ
     return weights
 
 
+def flattened(tensor: Tensor) -> Tensor:
+    """(P,) the elements of a tensor as they lie in memory, in the order of a row of ``Rows``."""
+    flat = tensor.new_empty(tensor.numel())
+    _views(flat, [tensor])[0].copy_(tensor)
+    return flat
+
+
+def by_sample(feature: Tensor) -> Tensor:
+    """A feature (B, …) in which each sample's elements lie together, whatever their order."""
+    return feature if _strides(feature)[0] * len(feature) == feature.numel() else feature.contiguous()
+
+
 def _views(flat: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
     """Pieces of a flat vector in the shapes and memory layouts of the tensors."""
     views, start = [], flat.storage_offset()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from benchmark.errors import UsageError
 from benchmark.model import MultiTaskModel
 from benchmark.training.evaluation import scaled
-from benchmark.training.gradients import RepresentationGradients, Rows, TaskGradients
+from benchmark.training.gradients import RepresentationGradients, Rows, TaskGradients, by_sample, flattened
 from benchmark.training.hardware import Hardware
 from benchmark.weighting import (
     GradientWeighting,
@@ -294,7 +294,7 @@ class RepresentationStep(Step[GradientWeighting]):
         """See ``Step``."""
         with self.hardware.autocast():
             feature = self.model.representation(scaled(batch.images))
-            leaf = feature.detach().requires_grad_()
+            leaf = by_sample(feature.detach()).requires_grad_()
             predictions = self.model.predict(leaf)
         separate = self.judge(predictions, batch)
         known = detached(separate)
@@ -307,10 +307,10 @@ class RepresentationStep(Step[GradientWeighting]):
     def _combined(self, rows: Rows, known: Tensor, feature: Tensor) -> tuple[list[Tensor], Tensor]:
         """The feature's gradient, and the weights (K,)."""
         if isinstance(self.weighting, MatrixWeighting):
-            by_sample = rows.matrix.unflatten(1, (len(feature), -1))  # (K, B, F)
-            # Its elements in the order of the rows.
-            flat = rows.pieces_of(feature).unflatten(0, by_sample.shape[1:])
-            direction = self.weighting.from_feature_gradients(by_sample, known, flat)
+            gradients = rows.matrix.unflatten(1, (len(feature), -1))  # (K, B, F)
+            direction = self.weighting.from_feature_gradients(
+                gradients, known, flattened(feature).view_as(gradients[0])
+            )
             return rows.pieces(direction.vector), direction.weights.to(known)
         weighting = cast(GramianWeighting, self.weighting)
         weights = weighting.from_gramian(rows.products(rows).cpu(), known.double().cpu()).to(known)
