@@ -93,6 +93,11 @@ class Weighting(nn.Module, ABC):
         """What the rule looks at in a step, in words, with these options."""
         return "losses, and the same batch's losses after the step" if cls.evaluates_again else "losses"
 
+    @classmethod
+    def needs_representation(cls, options: Mapping[str, Any]) -> bool:
+        """Whether, with these options, it can only train an architecture with one feature that feeds all heads."""
+        return False
+
 
 class NormWeighting(Weighting):
     """Weights that follow the lengths of the per-task gradients at the last shared layer.
@@ -173,6 +178,11 @@ class GradientWeighting(Weighting):
         """See ``Weighting.needs``."""
         where = "the representation" if options.get("on") == "representation" else "the shared parameters"
         return f"{cls._sees} over {where}"
+
+    @classmethod
+    def needs_representation(cls, options: Mapping[str, Any]) -> bool:
+        """See ``Weighting.needs_representation``."""
+        return options.get("on") == "representation"
 
     #: In words, for ``needs``.
     _sees: ClassVar[str] = "each task's gradient"
@@ -273,6 +283,18 @@ class SampledWeighting(GradientWeighting):
 
     parts: ClassVar[int] = 3
     _sees: ClassVar[str] = "K×K products of the gradients of independent thirds of the batch,"
+
+    def check_batch(self, size: int) -> None:
+        """Whether a batch can be cut.
+
+        Raises:
+            UsageError: it holds fewer samples than there are parts.
+        """
+        if size < self.parts:
+            raise UsageError(
+                f"this weighting cuts every batch into {self.parts} parts, and the batch size is {size}: raise it to "
+                f"{self.parts} or more"
+            )
 
     @abstractmethod
     def from_products(self, products: Tensor, losses: Tensor) -> Tensor:

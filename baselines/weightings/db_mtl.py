@@ -55,8 +55,8 @@ class DualBalancing(MatrixWeighting):
         deviations=("nothing is added to the lengths; LibMTL adds 1e-8",),
         sum_of_weights="free",
         bibtex="@article{lin2023dual, title={Dual-Balancing for Multi-Task Learning}, author={Lin, Baijiong and "
-        "Jiang, Weisen and Ye, Feiyang and Zhang, Yu and Chen, Pengguang and Chen, Ying-Cong and Liu, Shu and Kwok, James "
-        "T.}, journal={arXiv preprint arXiv:2308.12029}, year={2023}}",
+        "Jiang, Weisen and Ye, Feiyang and Zhang, Yu and Chen, Pengguang and Chen, Ying-Cong and Liu, Shu and Kwok, "
+        "James T.}, journal={arXiv preprint arXiv:2308.12029}, year={2023}}",
     )
 
     steps: Tensor  # () int64

@@ -45,8 +45,8 @@ class GradDrop(MatrixWeighting):
         paper="Chen, Ngiam, Huang, Luong, Kretzschmar, Chai, Anguelov. Just Pick a Sign: Optimizing Deep Multitask "
         "Models with Gradient Sign Dropout. NeurIPS 2020",
         url="https://arxiv.org/abs/2010.06808",
-        formula="per coordinate, P = (1 + Σ g_k / Σ |g_k|) / 2, U uniform: the sum of the positive g_k where P > U, of the "
-        "negative ones elsewhere",
+        formula="per coordinate, P = (1 + Σ g_k / Σ |g_k|) / 2, U uniform: the sum of the positive g_k where P > U, of "
+        "the negative ones elsewhere",
         hyperparameters={"leak": "0 in the paper's algorithm unless set; public codes too", "on": ON_ORIGIN},
         deviations=(
             "by default gradients are those of the shared parameters, as in the code of CAGrad, FAMO and Auto-Lambda, "

@@ -251,12 +251,8 @@ class SampledStep(Step[SampledWeighting]):
 
     def __call__(self, batch: Batch, diagnose: bool) -> Result:
         """See ``Step``."""
+        self.weighting.check_batch(len(batch.images))
         parts = batch.parts(self.weighting.parts)
-        if not all(len(part.images) for part in parts):
-            raise UsageError(
-                f"this weighting cuts every batch into {self.weighting.parts} parts; the batch size is "
-                f"{len(batch.images)}: raise it to {self.weighting.parts} or more"
-            )
         share = 1 / len(parts)
         first = self._collect(parts[0], self.gradients.buffer, share)
         second = self._collect(parts[1], self.second, share)
