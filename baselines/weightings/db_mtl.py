@@ -72,7 +72,8 @@ class DualBalancing(MatrixWeighting):
 
     def task_losses(self, losses: Sequence[Tensor]) -> list[Tensor]:
         """K losses -> their logarithms."""
-        return [(loss + OFFSET).log() for loss in losses]
+        # A factor, not torch.where on the losses: a logarithm's derivative looks well where it has none.
+        return [((loss + OFFSET) * torch.where(loss > -OFFSET, 1.0, torch.nan)).log() for loss in losses]
 
     def sized(self, columns: int) -> None:
         """See ``MatrixWeighting.sized``."""
