@@ -40,10 +40,10 @@ class AutoLambda(LookaheadWeighting):
     """
 
     card: ClassVar[Card] = Card(
-        paper="Liu, James, Davison & Johns: Auto-Lambda: Disentangling Dynamic Task Relationships, TMLR 2022",
+        paper="Liu, James, Davison, Johns. Auto-Lambda: Disentangling Dynamic Task Relationships. TMLR 2022",
         url="https://arxiv.org/abs/2202.03091",
-        formula="w ← Adam(w; ∂/∂wₖ Σⱼ Lⱼ(other batch; θ′)), θ′ = θ − η ∇Σ wₖ Lₖ(θ);\n"
-        "∂/∂wₖ = −η ⟨v, ∇Lₖ(θ)⟩ ≈ −η (Lₖ(θ + εv) − Lₖ(θ − εv))/2ε, v = ∇Σ Lⱼ(θ′), ε = 0.01/‖v‖",
+        formula="w ← Adam(w; ∂/∂w_k Σ_j L_j(other batch; θ′)), θ′ = θ − η ∇Σ w_k L_k(θ);\n"
+        "∂/∂w_k = −η ⟨v, ∇L_k(θ)⟩ ≈ −η (L_k(θ + εv) − L_k(θ − εv))/2ε, v = ∇Σ L_j(θ′), ε = 0.01/‖v‖",
         hyperparameters={
             "start": "the authors' code",
             "lr": "the authors' runs on NYUv2; 3e-5 on Cityscapes",

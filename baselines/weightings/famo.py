@@ -45,9 +45,9 @@ class FAMO(Weighting):
 
     evaluates_again: ClassVar[bool] = True
     card: ClassVar[Card] = Card(
-        paper="Liu, Feng, Stone & Liu: FAMO: Fast Adaptive Multitask Optimization, NeurIPS 2023",
+        paper="Liu, Feng, Stone, Liu. FAMO: Fast Adaptive Multitask Optimization. NeurIPS 2023",
         url="https://arxiv.org/abs/2306.03792",
-        formula="min c Σ zₖ log(Lₖ − bₖ), z = softmax(ξ), c = 1/Σ(zₖ/(Lₖ − bₖ)) held constant;\n"
+        formula="min c Σ z_k log(L_k − b_k), z = softmax(ξ), c = 1/Σ(z_k/(L_k − b_k)) held constant;\n"
         "then ξ ← Adam(ξ; z ⊙ (δ − zᵀδ)) with δ = log(L before the step) − log(L after it), same batch",
         hyperparameters={
             "lr": "the authors' code",

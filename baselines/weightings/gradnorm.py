@@ -43,11 +43,11 @@ class GradNorm(NormWeighting):
     """
 
     card: ClassVar[Card] = Card(
-        paper="Chen, Badrinarayanan, Lee & Rabinovich: GradNorm: Gradient Normalization for Adaptive Loss Balancing in "
-        "Deep Multitask Networks, ICML 2018",
+        paper="Chen, Badrinarayanan, Lee, Rabinovich. GradNorm: Gradient Normalization for Adaptive Loss Balancing in "
+        "Deep Multitask Networks. ICML 2018",
         url="https://arxiv.org/abs/1711.02257",
-        formula="w ← Adam(w; ∂/∂wₖ Σ |wₖ nₖ − cₖ|), then w ← K w/Σw; nₖ = ‖∇Lₖ‖ at the last shared layer,\n"
-        "cₖ = meanⱼ(wⱼ nⱼ) rₖ^α held constant, rₖ = (Lₖ/Lₖ(0)) / meanⱼ(Lⱼ/Lⱼ(0))",
+        formula="w ← Adam(w; ∂/∂w_k Σ |w_k n_k − c_k|), then w ← K w/Σw; n_k = ‖∇L_k‖ at the last shared layer,\n"
+        "c_k = mean_j(w_j n_j) r_k^α held constant, r_k = (L_k/L_k(0)) / mean_j(L_j/L_j(0))",
         hyperparameters={
             "alpha": "the paper, for NYUv2",
             "lr": "chosen here: about what a weight moves in a step by Adam; public code has rates from 1e-4 to 0.025",
