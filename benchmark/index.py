@@ -13,7 +13,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -23,22 +23,26 @@ from benchmark.errors import UserError
 from benchmark.store import Problem, RunRecord, Store, write_atomically
 from benchmark.tasks import KINDS, Metric
 
-NAME = "index.sqlite"
+ROWS = "index.sqlite"
+#: The numbers of all records, raw float64 in the order of their files; the name holds their CRC-32.
+NUMBERS = "index-{:08x}.f64"
 #: In the image's header: that this is an index, and which version of the tables below.
-APPLICATION_ID = 0x6D746202
-#: Where in an SQLite image four bytes are free for the user; the checksum of all others stands there.
-#: https://www.sqlite.org/fileformat2.html#the_database_header
-CHECKSUM = slice(60, 64)
+APPLICATION_ID = 0x6D746203
+#: Bytes of the checksum that follows the image.
+CHECKSUM = 4
 #: A file that changed this recently may change again within its clock's tick (two seconds on FAT, one on old NFS).
 SETTLED_NS = 2_000_000_000
+#: The index is written again when more than one in so many rows changed; until then, those few are read each time.
+PATIENCE = 1000
 
+#: ``numbers`` is where in the file of numbers a run's own begin; how many there are, its layout says.
 TABLES = """
 CREATE TABLE files (
   name TEXT PRIMARY KEY, mtime_ns INTEGER, size INTEGER, inode INTEGER, problem TEXT,
   run TEXT, dataset TEXT, architecture TEXT, weighting TEXT, seed INTEGER, reference INTEGER, status TEXT, error TEXT,
   spec TEXT, epochs INTEGER, data_hash TEXT, started TEXT, parameters REAL, seconds_per_step REAL, train_seconds REAL,
-  wall_seconds REAL, peak_bytes REAL, layout INTEGER, numbers BLOB
-) WITHOUT ROWID;
+  wall_seconds REAL, peak_bytes REAL, layout INTEGER, numbers INTEGER
+);
 CREATE TABLE layouts (layout INTEGER PRIMARY KEY, keys TEXT UNIQUE);
 """
 COLUMNS = 24
@@ -67,8 +71,9 @@ class Index:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.path = store.private / NAME
+        self.path = store.private / ROWS
         self._base = _load(self.path)
+        self._numbers: np.ndarray | None = None  # read when they are wanted
         self.read = self._refresh()
 
     def runs(self, **wanted: Wanted) -> pd.DataFrame:
@@ -89,10 +94,11 @@ class Index:
             wanted: as for ``runs``.
         """
         text, values = _condition(wanted)
+        numbers = self._all_numbers()  # first: it may read the records again
         rows = self._base.execute(
             "SELECT run, architecture, weighting, seed, reference, status, layout, numbers FROM files " + text, values
         ).fetchall()
-        return _Frame(rows, dict(self._base.execute("SELECT layout, keys FROM layouts"))).table()
+        return _Frame(rows, dict(self._base.execute("SELECT layout, keys FROM layouts")), numbers).table()
 
     def paths(self, **wanted: Wanted) -> list[Path]:
         """The files of the records that are meant, in order."""
@@ -122,16 +128,51 @@ class Index:
         stale = sorted(name for name, stamp in found.items() if known.get(name) != list(stamp))
         if not gone and not stale:
             return 0
+        old = self._all_numbers() if len(stale) < len(found) else np.array([])
+        if not len(self._base.execute("SELECT 1 FROM files LIMIT 1").fetchall()):
+            stale = sorted(found)  # the old numbers were lost, and with them all rows
         now = self._now()
         layouts = {_keys(text): number for number, text in self._base.execute("SELECT layout, keys FROM layouts")}
+        fresh: dict[str, np.ndarray] = {}
         with self._base:
             self._base.executemany("DELETE FROM files WHERE name = ?", gone)
-            rows = (self._row(name, found[name], now, layouts) for name in stale)
+            rows = (self._row(name, found[name], now, layouts, fresh) for name in stale)
             self._base.executemany(f"INSERT OR REPLACE INTO files VALUES ({', '.join('?' * COLUMNS)})", rows)
             texts = ((json.dumps(keys), number) for keys, number in layouts.items())
             self._base.executemany("INSERT OR IGNORE INTO layouts (keys, layout) VALUES (?, ?)", texts)
-        self._save()
+            self._gather(old, fresh)
+        if len(stale) + len(gone) > len(found) // PATIENCE:
+            self._save()
         return len(stale)
+
+    def _gather(self, old: np.ndarray, fresh: dict[str, np.ndarray]) -> None:
+        """Put the numbers of all records into one array, in the order of their files."""
+        lengths = {
+            n: sum(len(key[4]) for key in _keys(keys)) for n, keys in self._base.execute("SELECT * FROM layouts")
+        }
+        pieces, places, end = [], [], 0
+        query = "SELECT name, layout, numbers FROM files WHERE problem IS NULL ORDER BY name"
+        for name, layout, start in self._base.execute(query):
+            pieces.append(fresh[name] if name in fresh else old[start : start + lengths[layout]])
+            places.append((end, name))
+            end += lengths[layout]
+        self._numbers = np.concatenate(pieces) if pieces else np.array([], dtype=np.float64)
+        self._base.executemany("UPDATE files SET numbers = ? WHERE name = ?", places)
+
+    def _all_numbers(self) -> np.ndarray:
+        """The numbers of all records. Where their file is lost or damaged, every record is read again."""
+        if self._numbers is None:
+            ((checksum,),) = self._base.execute("PRAGMA user_version").fetchall()
+            try:
+                numbers = np.fromfile(self.path.with_name(NUMBERS.format(checksum & 0xFFFFFFFF)), dtype=np.float64)
+            except OSError:
+                numbers = None
+            if numbers is not None and zlib.crc32(numbers.data) == checksum & 0xFFFFFFFF:
+                self._numbers = numbers
+            else:
+                self._numbers, self._base = np.array([]), _empty()
+                self.read = self._refresh()
+        return self._numbers
 
     def _now(self) -> int:
         """The time by the clock that stamps the store's files, which may be another machine's."""
@@ -145,7 +186,10 @@ class Index:
             return 0  # nothing settles, and nothing is written either
         return now
 
-    def _row(self, name: str, stamp: Stamp, now: int, layouts: dict[Keys, int]) -> tuple[object, ...]:
+    def _row(
+        self, name: str, stamp: Stamp, now: int, layouts: dict[Keys, int], fresh: dict[str, np.ndarray]
+    ) -> tuple[object, ...]:
+        """The row of one file; its numbers go into ``fresh``."""
         mtime, size, inode = stamp
         # A time in the future is that of a clock that jumped: it says nothing about what settled.
         where = (name, mtime if mtime < now - SETTLED_NS else -1, size, inode)
@@ -155,7 +199,7 @@ class Index:
                 raise UserError(f"{name} holds a seed or an epoch beyond 64 bits")
         except UserError as error:
             return (*where, str(error).encode(errors="replace").decode(), *[None] * (COLUMNS - 5))
-        keys, numbers = _numbers(record)
+        keys, fresh[name] = _numbers(record)
         spec, cost = record.spec, record.cost
         return (
             *where, None,
@@ -163,37 +207,45 @@ class Index:
             record.reference, record.status, record.error, spec.model_dump_json(), len(record.curves),
             record.provenance.data_hash, record.provenance.started,
             _small(cost.parameters), cost.seconds_per_step, cost.train_seconds, cost.wall_seconds,
-            _small(cost.peak_bytes), layouts.setdefault(keys, len(layouts)), numbers.tobytes(),
+            _small(cost.peak_bytes), layouts.setdefault(keys, len(layouts)), None,
         )  # fmt: skip
 
     def _save(self) -> None:
-        image = bytearray(self._base.serialize())
-        image[CHECKSUM] = bytes(4)
-        image[CHECKSUM] = zlib.crc32(image).to_bytes(4, "big")
+        assert self._numbers is not None  # gathered just now
+        checksum = zlib.crc32(self._numbers.data)
+        self._base.execute(f"PRAGMA user_version = {checksum - 2**32 if checksum >= 2**31 else checksum}")
+        image = self._base.serialize()
+        numbers = self.path.with_name(NUMBERS.format(checksum))
         try:
-            write_atomically(self.path, image)
+            write_atomically(numbers, self._numbers.data)
+            write_atomically(self.path, image + zlib.crc32(image).to_bytes(CHECKSUM, "big"))
+            for other in self.path.parent.glob(NUMBERS.replace("{:08x}", "*")):
+                if other != numbers:
+                    other.unlink(missing_ok=True)
         except OSError:
             return  # a folder that may only be read, or a full disk: the next one reads the records again
+
+
+def _empty() -> sqlite3.Connection:
+    base = sqlite3.connect(":memory:")
+    base.executescript(f"PRAGMA application_id = {APPLICATION_ID}; {TABLES}")
+    return base
 
 
 def _load(path: Path) -> sqlite3.Connection:
     """The database of an index file; an empty one where there is none that can be trusted."""
     base = sqlite3.connect(":memory:")
     try:
-        image = bytearray(path.read_bytes())
-        checksum = int.from_bytes(image[CHECKSUM], "big")
-        image[CHECKSUM] = bytes(4)
-        if len(image) > CHECKSUM.stop and zlib.crc32(image) == checksum:
-            base.deserialize(bytes(image))
+        image = memoryview(path.read_bytes())
+        if len(image) > CHECKSUM and zlib.crc32(image[:-CHECKSUM]) == int.from_bytes(image[-CHECKSUM:], "big"):
+            base.deserialize(image[:-CHECKSUM])
             if base.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,):
                 base.execute(f"SELECT {', '.join(RUN_COLUMNS)}, layout, numbers FROM files LIMIT 1")
                 return base
     except (OSError, sqlite3.Error):
         pass
     base.close()
-    base = sqlite3.connect(":memory:")
-    base.executescript(f"PRAGMA application_id = {APPLICATION_ID}; {TABLES}")
-    return base
+    return _empty()
 
 
 def _stamps(root: Path) -> dict[str, Stamp]:
@@ -260,8 +312,9 @@ def _numbers(record: RunRecord) -> tuple[Keys, np.ndarray]:
 
 @dataclass(frozen=True)
 class _Layout:
-    """What the numbers of some records are: parallel arrays, one element a number that is a known metric."""
+    """What the ``width`` numbers of some records are: parallel arrays, one element a number that is a known metric."""
 
+    width: int
     chosen: np.ndarray
     epochs: np.ndarray
     splits: list[str]
@@ -278,6 +331,7 @@ class _Layout:
         named = [(*key[:3], next((m for m in key[3] if m.name == key[4]), None)) for key in every]
         known = [(place, *key) for place, key in enumerate(named) if key[3] is not None]
         return cls(
+            len(every),
             np.array([key[0] for key in known], dtype=np.intp),
             np.array([key[1] for key in known], dtype=np.int64),
             [key[2] for key in known],
@@ -286,81 +340,78 @@ class _Layout:
         )
 
 
+Row = tuple[str, str, str, int, int, str, int, int]
+
+
 class _Frame:
     """Rows of the index -> the long frame, without a Python object per number.
 
     Args:
-        rows: run, architecture, weighting, seed, reference, status, layout, numbers of each run.
+        rows: run, architecture, weighting, seed, reference, status, layout, place of its numbers of each run.
         layouts: their texts by number.
+        numbers: of all records.
     """
 
-    def __init__(
-        self, rows: Sequence[tuple[str, str, str, int, int, str, int, bytes]], layouts: dict[int, str]
-    ) -> None:
+    def __init__(self, rows: Sequence[Row], layouts: dict[int, str], numbers: np.ndarray) -> None:
         self.rows = rows
+        self.numbers = numbers
         self.layouts = {number: _Layout.parse(layouts[number]) for number in {row[6] for row in rows}}
         self.lengths = np.array([len(self.layouts[row[6]].chosen) for row in rows], dtype=np.intp)
+        #: Layout and number of runs of the same layout that follow each other.
+        self.stretches = [(number, len(list(group))) for number, group in groupby(row[6] for row in rows)]
 
     def table(self) -> pd.DataFrame:
         """The columns of ``analysis.frame``, in its order."""
-        run = {
-            name: self._repeated(pd.Categorical([row[place] for row in self.rows]))
-            for place, name in ((0, "run"), (1, "architecture"), (2, "weighting"), (5, "status"))
+        layouts = self.layouts.items()
+        columns = {
+            "run": self._names(0),
+            "architecture": self._names(1),
+            "weighting": self._names(2),
+            "seed": np.repeat(np.array([row[3] for row in self.rows], dtype=np.int64), self.lengths),
+            "reference": np.repeat(np.array([row[4] for row in self.rows], dtype=bool), self.lengths),
+            "status": self._names(5),
+            "epoch": self._tiled({n: layout.epochs for n, layout in layouts}, np.int64),
+            "split": self._words({n: layout.splits for n, layout in layouts}),
+            "task": self._words({n: layout.tasks for n, layout in layouts}),
+            "metric": self._words({n: [m.name for m in layout.metrics] for n, layout in layouts}),
+            "value": self._values(),
+            "higher_is_better": self._flags("higher_is_better"),
+            "legacy": self._flags("legacy"),
         }
-        return pd.DataFrame(
-            {
-                "run": run["run"],
-                "architecture": run["architecture"],
-                "weighting": run["weighting"],
-                "seed": np.repeat(np.array([row[3] for row in self.rows], dtype=np.int64), self.lengths),
-                "reference": np.repeat(np.array([bool(row[4]) for row in self.rows], dtype=bool), self.lengths),
-                "status": run["status"],
-                "epoch": self._joined({n: layout.epochs for n, layout in self.layouts.items()}, np.int64),
-                "split": self._words({n: layout.splits for n, layout in self.layouts.items()}),
-                "task": self._words({n: layout.tasks for n, layout in self.layouts.items()}),
-                "metric": self._words({n: [m.name for m in layout.metrics] for n, layout in self.layouts.items()}),
-                "value": self._values(),
-                "higher_is_better": self._flags("higher_is_better"),
-                "legacy": self._flags("legacy"),
-            },
-            copy=False,
-        )
+        return pd.DataFrame(columns, copy=False)
 
-    def _repeated(self, column: pd.Categorical) -> pd.Categorical:
-        return pd.Categorical.from_codes(np.repeat(column.codes, self.lengths), dtype=column.dtype)
+    def _names(self, place: int) -> pd.Categorical:
+        column = pd.Categorical([row[place] for row in self.rows])
+        return pd.Categorical.from_codes(np.repeat(column.codes, self.lengths), dtype=column.dtype, validate=False)
 
     def _words(self, columns: dict[int, list[str]]) -> pd.Categorical:
         dtype = pd.CategoricalDtype(sorted({word for column in columns.values() for word in column}))
         codes = {number: pd.Categorical(column, dtype=dtype).codes for number, column in columns.items()}
-        return pd.Categorical.from_codes(self._joined(codes, np.int8), dtype=dtype)
+        return pd.Categorical.from_codes(self._tiled(codes, np.int8), dtype=dtype, validate=False)
 
     def _flags(self, name: str) -> np.ndarray:
-        flags = {
-            n: np.array([getattr(m, name) for m in layout.metrics], dtype=bool) for n, layout in self.layouts.items()
-        }
-        return self._joined(flags, np.bool_)
+        flags = {n: np.array([getattr(m, name) for m in layout.metrics], bool) for n, layout in self.layouts.items()}
+        return self._tiled(flags, np.bool_)
 
-    def _joined(self, columns: dict[int, np.ndarray], dtype: type) -> np.ndarray:
-        """A column from each run's piece of it; runs of the same layout that follow each other are tiled at once."""
-        pieces = [np.tile(columns[number], count) for number, count in self._stretches]
-        return np.concatenate(pieces) if pieces else np.array([], dtype=dtype)
-
-    @cached_property
-    def _stretches(self) -> list[tuple[int, int]]:
-        found: list[tuple[int, int]] = []
-        for row in self.rows:
-            if found and found[-1][0] == row[6]:
-                found[-1] = (row[6], found[-1][1] + 1)
-            else:
-                found.append((row[6], 1))
-        return found
+    def _tiled(self, columns: dict[int, np.ndarray], dtype: type) -> np.ndarray:
+        """A column from each run's piece of it."""
+        return _together([np.tile(columns[number], count) for number, count in self.stretches], dtype)
 
     def _values(self) -> np.ndarray:
-        pieces, start = [], 0
-        for number, count in self._stretches:
-            rows, start = self.rows[start : start + count], start + count
-            block = np.frombuffer(b"".join(row[7] for row in rows), dtype=np.float64).reshape(count, -1)
-            chosen = self.layouts[number].chosen
-            pieces.append((block if len(chosen) == block.shape[1] else block[:, chosen]).ravel())
-        values = np.concatenate(pieces) if pieces else np.array([], dtype=np.float64)
-        return np.where(np.isfinite(values), values, np.nan) if not np.isfinite(values).all() else values
+        pieces, done = [], 0
+        for number, count in self.stretches:
+            layout, first, done = self.layouts[number], self.rows[done][7], done + count
+            last = self.rows[done - 1][7]
+            if last - first == (count - 1) * layout.width:  # they follow each other
+                block = self.numbers[first : last + layout.width].reshape(count, layout.width)
+            else:
+                starts = np.array([row[7] for row in self.rows[done - count : done]])
+                block = self.numbers[starts[:, None] + np.arange(layout.width)]
+            pieces.append((block if len(layout.chosen) == layout.width else block[:, layout.chosen]).ravel())
+        return _together(pieces, np.float64)
+
+
+def _together(pieces: list[np.ndarray], dtype: type) -> np.ndarray:
+    if len(pieces) == 1:
+        return pieces[0]
+    return np.concatenate(pieces) if pieces else np.array([], dtype=dtype)

@@ -328,7 +328,7 @@ def _flaw(content: bytes, error: ValidationError) -> str:
     return f"is no valid record: {first_error(error)}"
 
 
-def write_atomically(path: Path, content: bytes | bytearray) -> None:
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write under a temporary name, make it durable, rename: readers see the old file or the new one, never a part."""
     handle, scratch = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:

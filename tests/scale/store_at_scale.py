@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmark"))
-import records as synthetic  # noqa: E402
+import records as synthetic
 
-from benchmark.index import Index  # noqa: E402
-from benchmark.store import Store  # noqa: E402
+from benchmark.index import Index
+from benchmark.store import Store
 
 
 def fill(store: Store, count: int, epochs: int) -> None:
@@ -35,10 +35,11 @@ def fill(store: Store, count: int, epochs: int) -> None:
 
 def timed(what: str, work):
     """Print how long ``work`` takes, and the most memory this process has held."""
-    started = time.perf_counter()
+    started, busy = time.perf_counter(), time.process_time()
     result = work()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{what:<44}{time.perf_counter() - started:8.2f} s   peak {peak:7.0f} MiB", flush=True)
+    wall, processor = time.perf_counter() - started, time.process_time() - busy
+    print(f"{what:<44}{wall:8.2f} s, {processor:6.2f} s of processor   peak {peak:7.0f} MiB", flush=True)
     return result
 
 
