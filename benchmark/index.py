@@ -129,8 +129,6 @@ class Index:
         if not gone and not stale:
             return 0
         old = self._all_numbers() if len(stale) < len(found) else np.array([])
-        if not len(self._base.execute("SELECT 1 FROM files LIMIT 1").fetchall()):
-            stale = sorted(found)  # the old numbers were lost, and with them all rows
         now = self._now()
         layouts = {_keys(text): number for number, text in self._base.execute("SELECT layout, keys FROM layouts")}
         fresh: dict[str, np.ndarray] = {}

@@ -166,7 +166,14 @@ def test_a_damaged_index_is_made_again(store, damage):
     index = Index(store)
     same(index.metrics(), store.scan()[0])
     assert index.read == len(store.scan()[0])
-    assert Index(store).read == 0
+    if damage is not a_folder:  # which stays in the way
+        assert Index(store).read == 0
+
+
+def test_damaged_numbers_are_noticed_when_other_records_are_new(store):
+    flipped_numbers(Index(store).path)
+    store.put(made.record("mtan", "equal", seed=9))
+    same(Index(store).metrics(), store.scan()[0])
 
 
 def test_an_index_of_another_store_is_not_believed(store, tmp_path):
