@@ -110,9 +110,19 @@ class Index:
         for path in self.paths(**wanted):
             yield self.store.read(path)
 
-    def statuses(self) -> dict[str, str]:
-        """The status of every usable record by run id."""
-        return dict(self._base.execute("SELECT run, status FROM files WHERE problem IS NULL"))
+    def statuses(self) -> dict[str, tuple[str, str | None]]:
+        """Status and error of every usable record by run id."""
+        rows = self._base.execute("SELECT run, status, error FROM files WHERE problem IS NULL")
+        return {run: (status, error) for run, status, error in rows}
+
+    def data_hashes(self, dataset: str) -> set[str]:
+        """The content hashes of the data that a data set's records of status ``ok`` come from.
+
+        Args:
+            dataset: as it stands in the JSON of a spec.
+        """
+        rows = self._base.execute("SELECT spec, data_hash FROM files WHERE status = 'ok' AND data_hash IS NOT NULL")
+        return {found for spec, found in rows if f'"dataset":{dataset},' in spec}
 
     @property
     def problems(self) -> list[Problem]:

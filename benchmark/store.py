@@ -224,11 +224,18 @@ class Store:
             return None
 
     def set_aside(self, spec: RunSpec) -> Path:
-        """Rename an unusable record so that the run can be done again and nothing is lost; return the new name."""
+        """Rename an unusable record so that the run can be done again and nothing is lost; return the new name.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
         path = self.path(spec)
         names = (path.with_suffix(f".json.unreadable{number}") for number in ("", *range(2, 1_000_000)))
         target = next(name for name in names if not name.exists())
-        path.rename(target)
+        try:
+            path.rename(target)
+        except OSError as error:
+            raise UserError(f"cannot set {path} aside ({error.strerror}); move it away by hand") from error
         return target
 
     def put(

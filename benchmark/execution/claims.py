@@ -101,6 +101,18 @@ class Claims:
         self._start_heart()
         return claim
 
+    def owners(self) -> dict[str, str]:
+        """By run id host and process of those who hold a claim and are not known to be dead."""
+        found: dict[str, str] = {}
+        for path in sorted(self.folder.glob("[!.]*.*")) if self.folder.is_dir() else ():
+            try:
+                owner = _parse(path.read_bytes())
+            except OSError:
+                continue
+            if not _is_gone(owner):
+                found[path.stem] = f"{owner.get('host')} process {owner.get('pid')}"
+        return found
+
     def holds(self, claim: Claim) -> bool:
         """Whether the claim is still this process's: looks, and touches the file."""
         try:

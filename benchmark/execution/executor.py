@@ -1,24 +1,47 @@
 """What can do runs: the contract between the loop of a grid and the places where its runs are done."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from benchmark.data import Storage
+from benchmark.errors import UserError
+from benchmark.registry import load_plugin_file
 from benchmark.spec import RunSpec
 from benchmark.store import EpochRecord
+from benchmark.training.checkpoint import Policy
 from benchmark.training.hardware import Hardware
-from benchmark.training.run import Outcome
+from benchmark.training.run import Outcome, Watcher, execute
+
+#: Seconds that a worker gets to write a checkpoint when it is to end.
+GRACE = 10.0
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What every worker needs besides its runs."""
+    """What every worker needs besides its runs.
+
+    Attributes:
+        plugins: files, which are there for local workers.
+        checkpoints: None keeps none.
+        grace: seconds that a worker gets to write a checkpoint when it is to end.
+    """
 
     storage: Storage
     hardware: Hardware
     plugins: tuple[Path, ...] = ()
+    checkpoints: Policy | None = None
+    grace: float = GRACE
+
+    def load_plugins(self) -> None:
+        """Register what the plugins hold, in this process.
+
+        Raises:
+            UserError: one cannot be loaded.
+        """
+        for plugin in self.plugins:
+            load_plugin_file(plugin)
 
 
 @dataclass(frozen=True)
@@ -34,6 +57,14 @@ class EpochDone:
 
     run: str
     epoch: EpochRecord
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something unusual, in one line, that does not end the run."""
+
+    run: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -60,7 +91,7 @@ class Lost:
     reason: str
 
 
-Happening = Began | EpochDone | Ended | Refused | Lost
+Happening = Began | EpochDone | Note | Ended | Refused | Lost
 
 
 class Executor(Protocol):
@@ -80,3 +111,25 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Stop everything; workers get the time to write a checkpoint."""
+
+
+def work(spec: RunSpec, setup: Setup, tell: Callable[[Happening], None], stop: Callable[[], bool]) -> Ended | Refused:
+    """Do one run, in a worker that is set up.
+
+    Args:
+        tell: is told of what happens before the end.
+        stop: asked between two steps whether the run is to stop.
+
+    Raises:
+        Stopped: it is; a checkpoint is written where the set-up has a folder for them.
+    """
+    watcher = Watcher(
+        epoch=lambda epoch: tell(EpochDone(spec.id, epoch)),
+        note=lambda text: tell(Note(spec.id, text)),
+        stop=stop,
+        checkpoints=setup.checkpoints,
+    )
+    try:
+        return Ended(spec.id, execute(spec, storage=setup.storage, hardware=setup.hardware, watcher=watcher))
+    except UserError as error:
+        return Refused(spec.id, str(error))

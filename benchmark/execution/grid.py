@@ -6,10 +6,11 @@ from time import monotonic, sleep
 
 from benchmark.errors import UserError
 from benchmark.execution.claims import Claim, Claims
-from benchmark.execution.executor import Began, Ended, EpochDone, Executor, Happening, Lost, Refused
+from benchmark.execution.executor import Began, Ended, EpochDone, Executor, Happening, Lost, Note, Refused
 from benchmark.execution.observer import Observer
 from benchmark.spec import RunSpec
 from benchmark.store import RunRecord, Store
+from benchmark.training.checkpoint import Policy, drop
 from benchmark.training.hardware import Hardware
 from benchmark.training.run import lost
 
@@ -17,6 +18,9 @@ from benchmark.training.run import lost
 PULSE = 1.0
 #: Seconds between two looks at a run that another runner does.
 LOOK = 2.0
+
+#: How a run ended that would end so again: its checkpoints are of no more use.
+CONCLUSIVE = ("ok", "diverged")
 
 State = tuple[int, int, int] | None
 
@@ -31,6 +35,7 @@ def run_all(
     claims: Claims | None = None,
     retries: int = 0,
     data_hashes: Mapping[str, str] | None = None,
+    checkpoints: Policy | None = None,
 ) -> None:
     """Do every run once, among all runners on the store's folder, and put its record there as it ends.
 
@@ -42,13 +47,15 @@ def run_all(
         claims: of this process; on the store's folder where None.
         retries: how often a run is given out again when its worker is lost.
         data_hashes: by run id the content hash of the data that its record must come from.
+        checkpoints: of the runs, which are dropped when there is a record.
 
     Raises:
         UserError: the folder cannot be written.
     """
     with claims or Claims(store.private / "claims") as held:
         loop = _Loop(specs, store, executor, observer, held)
-        loop.hardware, loop.retries, loop.data_hashes = hardware, retries, dict(data_hashes or {})
+        loop.hardware, loop.retries = hardware, retries
+        loop.data_hashes, loop.checkpoints = dict(data_hashes or {}), checkpoints
         try:
             loop.go()
         finally:
@@ -61,6 +68,7 @@ class _Loop:
     hardware: Hardware
     retries: int
     data_hashes: Mapping[str, str]
+    checkpoints: Policy | None
 
     def __init__(
         self, specs: Sequence[RunSpec], store: Store, executor: Executor, observer: Observer, claims: Claims
@@ -125,7 +133,16 @@ class _Loop:
             return
         self.here[spec.id] = spec, claim
         self.observer.started(spec)
+        self._clear_the_way(spec)
         self.executor.submit(spec)
+
+    def _clear_the_way(self, spec: RunSpec) -> None:
+        """Set an unusable record aside. Only the owner may: another's could have just been written."""
+        try:
+            self.store.get(spec)
+        except UserError as error:
+            aside = self.store.set_aside(spec)
+            self.observer.note(spec, f"{error}; kept as {aside.name}, done again")
 
     def _take(self, happening: Happening) -> None:
         if happening.run not in self.here:
@@ -140,6 +157,8 @@ class _Loop:
                 else:  # this process was silent for so long that another took the run over
                     self.executor.cancel(spec.id)
                     self._leave(spec)
+            case Note(text=text):
+                self.observer.note(spec, text)
             case Refused(reason=reason):
                 self.observer.refused(spec, reason)
                 self._release(spec)
@@ -162,6 +181,8 @@ class _Loop:
             self.observer.refused(spec, reason)
         else:
             self.store.put(outcome.record, outcome.predictions, outcome.truth)
+            if outcome.record.status in CONCLUSIVE and self.checkpoints and not self.checkpoints.keep:
+                drop(self.checkpoints.folder, spec.id)
             self.observer.finished(spec, outcome.record)
         self._release(spec)
 
@@ -183,22 +204,3 @@ class _Loop:
     def _release(self, spec: RunSpec) -> None:
         _, claim = self.here.pop(spec.id)
         self.claims.release(claim)
-
-
-def check_same_data(found: Mapping[str, str], known: Mapping[str, set[str]]) -> None:
-    """Refuse to mix runs on data that changed.
-
-    Args:
-        found: by data set (as in ``RunSpec``, as JSON) the content hash of the prepared form here.
-        known: by data set the hashes of the store's records that went well.
-
-    Raises:
-        UserError: they differ.
-    """
-    for dataset, here in found.items():
-        if others := known.get(dataset, set()) - {here}:
-            raise UserError(
-                f"the data set {dataset} has the content hash {here[:12]} here, but the store's records come from "
-                f"{', '.join(sorted(other[:12] for other in others))}: the data changed. Prepare them anew from the "
-                "same files, or keep these runs apart with --results"
-            )

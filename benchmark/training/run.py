@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.data import SPLITS, DataSet, Split, Storage, build_dataset
+from benchmark.errors import UserError
 from benchmark.model import MultiTaskModel, build_model
 from benchmark.registry import ARCHITECTURES, PLUGIN_FILES
 from benchmark.spec import RunSpec, derive_seed
@@ -127,7 +128,7 @@ def execute(
         on_epoch: a watcher that wants epochs only.
 
     Raises:
-        UserError: the data set is unknown or not prepared: no run of it can succeed, and nothing is recorded.
+        UserError: the data set is unknown, not prepared or damaged: no run of it can succeed, and nothing is recorded.
         Stopped: the watcher wanted it; a checkpoint is written where the policy has a folder.
     """
     hardware.set_up()
@@ -205,7 +206,7 @@ def _attempt(
         watcher.epoch(epoch)
 
     try:
-        splits = {split: dataset.load(split, storage, hardware.device) for split in SPLITS}
+        splits = _splits(dataset, storage, hardware)
         with hardware.memory_peak() as peak, hardware.seeded(derive_seed("training", spec.seed)):
             try:
                 trainer = _trainer(spec, dataset, splits, hardware=hardware, progress=progress, checkpoints=checkpoints)
@@ -216,7 +217,7 @@ def _attempt(
         if trainer.weighting is not None and hasattr(trainer.weighting, "fallbacks"):
             progress.fallbacks = int(cast(Tensor, trainer.weighting.fallbacks))
         _keep_pictures(trainer.model, splits["test"], hardware=hardware, progress=progress)
-    except Stopped:
+    except (Stopped, Unready):
         raise
     except Diverged as error:
         return "diverged", str(error)
@@ -227,6 +228,17 @@ def _attempt(
         held = f"a peak of {peak_bytes / 2**20:.0f} MiB" if peak_bytes else "an unknown peak"
         return "out-of-memory", f"{_describe(error)}; batches of {spec.protocol.batch_size}, {held}"
     return "ok", None
+
+
+class Unready(UserError):
+    """The prepared data cannot be used: no run can succeed, and it says nothing about any method."""
+
+
+def _splits(dataset: DataSet, storage: Storage, hardware: Hardware) -> dict[str, Split]:
+    try:
+        return {split: dataset.load(split, storage, hardware.device) for split in SPLITS}
+    except UserError as error:
+        raise Unready(str(error)) from error
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -256,16 +268,16 @@ def _trainer(
         return Trainer(model, _weighting(spec, dataset, hardware), spec=spec, splits=splits, hardware=hardware)
 
     trainer = fresh()
-    progress.learn(forward_flops=forward_flops(trainer.model, splits["train"].images[:1]))
+    with hardware.seeded(0):  # a model that draws in evaluation mode draws nothing from the training's generator
+        progress.learn(forward_flops=forward_flops(trainer.model, splits["train"].images[:1]))
     for state in checkpoints.usable():
-        generators = torch.get_rng_state()
         try:
             restore(trainer, state)
             progress.restore(state)
             return trainer
         except Exception as error:  # noqa: BLE001 - a file that says it is of this run and is not: anything is raised
             checkpoints.misfit = f"it does not fit ({_describe(error)})"
-            torch.set_rng_state(generators)
+            torch.manual_seed(derive_seed("training", spec.seed))
             trainer = fresh()
     return trainer
 

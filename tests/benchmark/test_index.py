@@ -81,7 +81,7 @@ def test_a_new_a_changed_and_a_removed_record_are_seen(store):
     store.path(made.record("mtan", "equal", seed=1, epochs=3).spec).unlink()
     index = Index(store)
     same(index.metrics(), store.scan()[0])
-    assert index.statuses() == {record.id: record.status for record in store.scan()[0]}
+    assert index.statuses() == {record.id: (record.status, record.error) for record in store.scan()[0]}
 
 
 def test_a_change_within_one_tick_of_the_clock_is_seen(store):
@@ -89,7 +89,7 @@ def test_a_change_within_one_tick_of_the_clock_is_seen(store):
     path = store.path(record.spec)
     store.put(record)
     state = path.stat()
-    assert Index(store).statuses()[record.id] == "ok"
+    assert Index(store).statuses()[record.id] == ("ok", None)
     with path.open("r+") as file:  # the same size, the same inode, and then the same time
         text = file.read()
         file.seek(text.index('"ok"'))
@@ -185,7 +185,7 @@ def test_an_index_of_another_store_is_not_believed(store, tmp_path):
     store.private.mkdir()
     for file in path.parent.iterdir():
         shutil.copy(file, store.private)
-    assert Index(store).statuses() == {record.id: record.status for record in store.scan()[0]}
+    assert Index(store).statuses() == {record.id: (record.status, record.error) for record in store.scan()[0]}
 
 
 def test_a_folder_that_cannot_be_written_costs_the_index_only(store, monkeypatch):
