@@ -46,7 +46,7 @@ class Claim:
     path: Path
     generation: int
     token: str
-    beaten: float = field(default_factory=monotonic)
+    beaten: float = field(default_factory=lambda: monotonic())
 
 
 class Claims:

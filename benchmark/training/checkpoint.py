@@ -68,7 +68,7 @@ class Checkpoints:
     identity: Mapping[str, Any]
     note: Callable[[str], None] = lambda _: None
     stop: Callable[[], bool] = lambda: False
-    written: float = field(default_factory=monotonic)
+    written: float = field(default_factory=lambda: monotonic())
     failing: bool = False
     misfit: str = "it does not fit"
 
