@@ -166,8 +166,10 @@ def undefined(grid: Grid, filters: Filters = NO_FILTERS) -> list[Undefined]:
 def _why_undefined(architecture: str, weighting: Component) -> str | None:
     """Why a weighting, with its options, cannot train an architecture; None where it can."""
     entry = WEIGHTINGS[weighting.name]
-    asks = entry.factory.needs_representation({**entry.preset, **weighting.options})
-    if not asks or ARCHITECTURES[architecture].factory.has_representation:
+    asks = getattr(entry.factory, "needs_representation", None)  # a plain function tells nothing
+    if asks is None or not asks({**entry.preset, **weighting.options}):
+        return None
+    if ARCHITECTURES[architecture].factory.has_representation:
         return None
     return "the weighting takes gradients at one feature that feeds all heads, which this architecture does not have"
 

@@ -271,3 +271,20 @@ def test_layer_gradients_of_a_single_task():
     assert result.weights.tolist() == [1.0]
     assert all(p.grad is not None for p in model.parameters())
     assert LayerGradients(model).layer == []
+
+
+def test_the_second_look_sees_the_new_parameters_and_moves_no_statistics():
+    model, weighting = build("split"), build_weighting("famo", DENSE)
+    step = choose_step(model, weighting, CPU, surroundings())
+    step(batch(), False)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter -= 1e-3 * parameter.grad
+    seen = []
+    weighting.after_step = seen.append
+    before = [buffer.clone() for buffer in model.buffers()]
+    step.after(batch())
+    assert all(torch.equal(found, kept) for found, kept in zip(model.buffers(), before, strict=True))
+    assert not seen[0].requires_grad
+    close(seen[0], torch.stack(step.losses(batch())).detach())
+    assert not torch.equal(seen[0].to(weighting.before), weighting.before)
