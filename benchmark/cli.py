@@ -19,6 +19,7 @@ from rich.table import Table
 
 import benchmark.report as report_pages
 from benchmark.commands.execution import Execution, execution_options
+from benchmark.commands.listing import cards
 from benchmark.data import SPLITS, Storage, build_dataset
 from benchmark.errors import UsageError, UserError
 from benchmark.execution.display import Display, duration
@@ -394,17 +395,24 @@ def report(results: Path, out: Path) -> None:
 
 @main.command("list")
 @click.argument("kind", type=click.Choice(["architectures", "weightings", "datasets", "grids"]), required=False)
+@click.option("--verbose", "-v", is_flag=True, help="Weightings with paper, formula, needs, cost, origins, deviations.")
 @plugin_option
-def list_(kind: str | None, plugins: tuple[Path, ...]) -> None:
+def list_(kind: str | None, verbose: bool, plugins: tuple[Path, ...]) -> None:
     """List what can be named in a grid, with its options and their defaults (a bare name: none, it must be given).
 
     \b
     Example:
       mtbench list
       mtbench list architectures
+      mtbench list weightings --verbose
     """
+    if verbose and kind != "weightings":
+        raise UsageError("only weightings have more to tell: mtbench list weightings --verbose")
     for plugin in plugins:
         load_plugin_file(plugin)
+    if verbose:
+        console.print(*cards())
+        return
     registries: dict[str, Registry[Any]] = {
         "architectures": ARCHITECTURES,
         "weightings": WEIGHTINGS,
