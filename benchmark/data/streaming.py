@@ -19,7 +19,7 @@ import sys
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -88,7 +88,7 @@ class StreamedDataSet(DataSet):
 
     @property
     def fields(self) -> dict[str, Stored]:
-        """How pictures and targets are stored: space is reserved by it, so that a kind that does not say is an error."""
+        """How pictures and targets are stored; space is reserved by it, so that a kind of task must say it."""
         known = {name: field for name, field in super().fields.items() if field is not None}
         if silent := super().fields.keys() - known:
             raise ValueError(
@@ -165,6 +165,11 @@ class StreamedDataSet(DataSet):
             return len(lines) / max(1, json.loads(first)["chunks"])
         except (OSError, ValueError, KeyError):
             return None
+
+
+def bounded(fields: Mapping[str, Stored], **highest: float) -> dict[str, Stored]:
+    """The same fields with upper ends of the ranges of some."""
+    return {name: replace(f, high=highest[name]) if name in highest else f for name, f in fields.items()}
 
 
 @contextmanager
