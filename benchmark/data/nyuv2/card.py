@@ -9,7 +9,7 @@ CARD = DataCard(
     summary="1449 frames of indoor scenes from a Kinect, with dense class labels, depth, and normals computed from it.",
     targets={
         "semantic": "13 (or 40) classes, labelled by people; −1 unlabelled, about a sixth of the pixels.",
-        "depth": "Metres along the camera's axis, 0 to 10; in-painted by default, so that the sensor's holes are filled "
+        "depth": "Metres along the camera's axis, 0 to 10; in-painted by default: the sensor's holes are filled "
         "with guesses; with depth=raw, 0 where nothing was measured.",
         "normals": "Unit vectors, x right, y down, z forward, pointing to the camera; planes fitted to the measured "
         "depth in windows of 11 pixels of the full frame; 0 where depth is missing or the fit is poor.",

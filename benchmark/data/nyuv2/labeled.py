@@ -78,8 +78,9 @@ class Labeled:
         """The name of every frame's scene."""
         with _reading(self.file):
             scenes = self.handle.get("scenes")
-        if not isinstance(scenes, h5py.Dataset) or scenes.shape != (1, self.frames):
-            raise UserError(f"{self.file} holds no 'scenes' of shape {(1, self.frames)}; {HELP}")
+        whole = isinstance(scenes, h5py.Dataset) and scenes.shape == (1, self.frames)
+        if not whole or not h5py.check_ref_dtype(scenes.dtype):
+            raise UserError(f"{self.file} holds no 'scenes', references of shape {(1, self.frames)}; {HELP}")
         with _reading(self.file):
             return ["".join(map(chr, np.ravel(self.handle[reference]))) for reference in scenes[0]]
 
