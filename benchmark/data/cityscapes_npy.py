@@ -17,15 +17,15 @@ class CityscapesNpy(NpyFolders):
     """Cityscapes from the literature's folders of .npy files: 19, 7 or 2 classes and inverse depth.
 
     Source: the release of Liu et al., CVPR 2019, linked from https://github.com/lorenmt/mtan. It is a set of its own
-    beside ``cityscapes``: resampling is the authors'. Values are taken as they are, pictures as bytes. Inverse depth runs
-    from 0, unknown, to 0.4922: by all signs the official 16-bit picture divided by 65535.
+    beside ``cityscapes``: resampling is the authors'. Values are taken as they are, pictures as bytes. Inverse depth
+    runs from 0, unknown, to 0.4922: by all signs the official 16-bit picture divided by 65535.
 
     The folder ``val`` is the official val set and is the test split. Val is cut from ``train``: the middle fifty of
     every five hundred files in a row (see ``middle_blocks``), since the files do not say which city they show. An id
     is ``folder/number``.
 
     Args:
-        classes: 19, 7 or 2: the folder ``label_19``, ``label_7`` or ``label_2``; some copies call ``label_7`` ``label``.
+        classes: 19, 7 or 2: the folder ``label_19``, ``label_7`` or ``label_2``; some copies have just ``label``.
         stored: height of the files' pictures, 128 or 256.
         height: the same, or 32, 64 for trials; 0 for ``stored``.
         limit: at most this many samples of each split, the first ones; 0 for all of them. For trials: with a limit,

@@ -42,9 +42,9 @@ class Cityscapes(StreamedDataSet):
 
     The target ``disparity`` is inverse depth t = d / 256, where d is the disparity in pixels at the full width of 2048.
     The official 16-bit picture holds p = 256 d + 1, 0 where unknown, so that t = (p − 1) / 65536, from 0 to 0.492; the
-    literature's files hold p / 65535, which is the same to 2e-5. d = 0, infinitely far, cannot be told from unknown in the
-    stored form and counts as unknown. In half precision, t is exact for d up to 8 pixels, and beyond it off by at
-    most 0.05 % (rounding to 11 bits), a hundred times less than what matching can tell.
+    literature's files hold p / 65535, which is the same to 2e-5. d = 0, infinitely far, cannot be told from unknown in
+    the stored form and counts as unknown. In half precision, with its 11 bits, t is exact for d up to 8 pixels, and
+    beyond that it is off by at most 0.05 %.
 
     Test is the official val, since the labels of the official test are withheld. Val is cut from the official train by
     whole cities: Darmstadt, Krefeld and Ulm. An id is the picture's name, ``city_sequence_frame``.
@@ -110,7 +110,8 @@ class Cityscapes(StreamedDataSet):
         expected = OFFICIAL[half]
         if len(names) != expected and not (self.limit and len(names) < expected):
             raise UserError(
-                f"{source / folder / half} holds {len(names)} pictures in its cities' folders, expected {expected}; {HELP}"
+                f"{source / folder / half} holds {len(names)} pictures in its cities' folders, "
+                f"expected {expected}; {HELP}"
             )
         return names
 

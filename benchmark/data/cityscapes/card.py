@@ -15,8 +15,8 @@ CARD = DataCard(
         "pixels) / (256 × disparity).",
     },
     sizes="128×256 or 256×512, from 1024×2048: pictures by area, targets by the pixel in the middle.",
-    splits="Test: the official val, 500 pictures of Frankfurt, Lindau and Münster, since the labels of the official test "
-    "are withheld. Val: Darmstadt, Krefeld and Ulm, 279 of the 2975 official training pictures. Train: the others.",
+    splits="Test: the official val, 500 pictures of Frankfurt, Lindau and Münster, since the labels of the official "
+    "test are withheld. Val: Darmstadt, Krefeld and Ulm, 279 of the 2975 official training pictures. Train: the rest.",
     licence="Cityscapes terms of use: free for research, teaching and personal experiments after registration; no "
     "redistribution of the data.",
     citation="M. Cordts, M. Omran, S. Ramos, T. Rehfeld, M. Enzweiler, R. Benenson, U. Franke, S. Roth and B. Schiele. "
@@ -42,15 +42,15 @@ NPY_CARD = replace(
         "divided by 65535; 0 unknown.",
     },
     sizes="128×256 or 256×512, as in the files; how they were resampled is not known.",
-    splits="Test: the folder val, the official val of 500 pictures. Train and val: the folder train, 2975 pictures; the "
-    "middle fifty of every five hundred files in a row are held out, since the cities are not known.",
+    splits="Test: the folder val, the official val of 500 pictures. Train and val: the folder train, 2975 pictures; "
+    "the middle fifty of every five hundred files in a row are held out, since the cities are not known.",
     homepage="https://github.com/lorenmt/mtan",
     obtain="Get the Cityscapes archive of 128×256 (651 MB) or 256×512 (2.42 GB) linked from "
     "https://github.com/lorenmt/mtan and unpack it: the folder that holds train and val is the source.",
     caveats=(
         *CARD.caveats,
-        "Whether classes that the official evaluation ignores, such as caravan, keep their category in the 7 classes is "
-        "not stated.",
+        "Whether classes that the official evaluation ignores, such as caravan, keep their category in the 7 classes "
+        "is not stated.",
         "One user reports far more zeros in the disparity than the official files have.",
         "Pictures are stored as fractions and become bytes here: an error of at most 0.2 % of the range.",
     ),
