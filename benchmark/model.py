@@ -15,12 +15,17 @@ class MultiTaskModel(nn.Module, ABC):
 
     A subclass registers itself with ``ARCHITECTURES``; its constructor takes ``tasks`` and keyword-only options, among
     them ``width``, the channels of the backbone's first level.
+
+    Where one shared feature feeds all heads, and nothing else shared does, a subclass may also define
+    ``representation`` and ``predict``, and say so by ``has_representation``.
     """
 
     #: False where no parameter serves two tasks: then there is nothing to weight.
     shares: ClassVar[bool] = True
     #: True for the architecture that Δm is taken against: it trains every task alone, on the plain backbone.
     reference: ClassVar[bool] = False
+    #: Whether ``representation`` and ``predict`` are defined.
+    has_representation: ClassVar[bool] = False
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         super().__init__()
@@ -39,6 +44,14 @@ class MultiTaskModel(nn.Module, ABC):
             (B, channels) for kinds that judge the whole picture.
         """
 
+    def representation(self, images: Tensor) -> Tensor:
+        """The one feature through which all shared parameters reach the losses. (B, 3, H, W) -> (B, …)."""
+        raise TypeError(f"{type(self).__name__} has no single feature that feeds all heads")
+
+    def predict(self, representation: Tensor, tasks: Iterable[str] | None = None) -> dict[str, Tensor]:
+        """What ``forward`` makes of the feature: ``forward(images)`` is ``predict(representation(images))``."""
+        raise TypeError(f"{type(self).__name__} has no single feature that feeds all heads")
+
     @abstractmethod
     def task_parameters(self, task: str) -> list[nn.Parameter]:
         """The parameters that the loss of ``task`` alone reaches."""
@@ -47,6 +60,14 @@ class MultiTaskModel(nn.Module, ABC):
         """The parameters that the losses of more than one task reach: all that are no task's own."""
         own = {id(p) for task in self.tasks for p in self.task_parameters(task.name)}
         return [p for p in self.parameters() if id(p) not in own]
+
+    def last_shared_parameters(self) -> list[nn.Parameter]:
+        """The weights of the last shared layer, where the lengths of gradients are balanced.
+
+        By default the last shared parameter of two or more dimensions, in the order of ``parameters``; empty where
+        nothing is shared.
+        """
+        return [p for p in self.shared_parameters() if p.ndim > 1][-1:]
 
 
 def build_model(architecture: str, tasks: Sequence[Task], **options: Any) -> MultiTaskModel:

@@ -34,6 +34,22 @@ class TaskInfo(Frozen):
     classes: tuple[str, ...] = ()
 
 
+class GradientRecord(Frozen):
+    """How the tasks' gradients over the shared parameters met in an epoch: means over its sampled steps.
+
+    Attributes:
+        steps: how many steps were sampled.
+        norms: length of each task's gradient.
+        cosines: of each pair of tasks, under both names with a bar between, in the tasks' order.
+        conflicts: share of pairs whose cosine was negative.
+    """
+
+    steps: int
+    norms: ByTask
+    cosines: dict[str, float | None]
+    conflicts: float | None
+
+
 class EpochRecord(Frozen):
     """One epoch. A number that is not finite is stored as null.
 
@@ -43,6 +59,7 @@ class EpochRecord(Frozen):
             the others means over pictures of the mean over each evaluated batch's valid targets.
         weights: mean weight of each task's loss over the epoch's steps; empty without weighting.
         metrics: by split, task and metric; empty where the epoch was not evaluated.
+        gradients: None where no step was sampled, and where no parameter is shared.
     """
 
     epoch: int
@@ -50,6 +67,7 @@ class EpochRecord(Frozen):
     losses: dict[str, ByTask]
     weights: ByTask
     metrics: dict[str, dict[str, dict[str, float | None]]]
+    gradients: GradientRecord | None = None
 
 
 class Cost(Frozen):
@@ -59,7 +77,8 @@ class Cost(Frozen):
         parameters: of the model, without what belongs to the weighting.
         shared_parameters: those that more than one task's loss reaches.
         forward_flops: floating-point operations of one picture's forward pass.
-        seconds_per_step: of the fastest epoch, which other work on the machine disturbed least.
+        seconds_per_step: mean of the fastest epoch, which other work on the machine disturbed least, without the steps
+            in which gradients were sampled.
         train_seconds: all training steps.
         wall_seconds: the whole run, with loading and evaluation.
         peak_bytes: most memory held, on the GPU if there is one, else by the whole process.

@@ -1,14 +1,42 @@
-"""The contracts of a weighting: from losses, or from the Gramian of the tasks' gradients."""
+"""The contracts of a weighting: what it needs in a step, what it gives back, and its card."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
+from benchmark.errors import UsageError, unknown
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
+
+#: Where per-task gradients may be taken.
+SPACES = ("parameters", "representation")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a reader must know of a weighting before using it.
+
+    Attributes:
+        paper: authors, title, venue and year.
+        url: of the paper.
+        formula: the rule in one or two lines of plain text.
+        hyperparameters: by option where its default comes from.
+        deviations: each with its reason; empty where there is none.
+        sum_of_weights: the convention, which scales the learning rate: ``K``, ``1`` or ``free``.
+        bibtex: the paper's entry.
+    """
+
+    paper: str
+    url: str
+    formula: str
+    hyperparameters: Mapping[str, str] = field(default_factory=dict)
+    deviations: tuple[str, ...] = ()
+    sum_of_weights: str = "free"
+    bibtex: str = ""
 
 
 class Weighting(nn.Module, ABC):
@@ -17,6 +45,10 @@ class Weighting(nn.Module, ABC):
     Keyword-only constructor arguments are its options. Learned quantities are parameters (the engine trains them with
     the model's optimiser), everything else that changes during a run is a buffer, so that ``state_dict`` is complete.
     """
+
+    #: True where ``after_step`` wants the losses of the same batch again, after the optimiser's step.
+    evaluates_again: ClassVar[bool] = False
+    card: ClassVar[Card | None] = None
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         super().__init__()
@@ -42,6 +74,13 @@ class Weighting(nn.Module, ABC):
         """
         return (weights * losses).sum()
 
+    def after_step(self, losses: Tensor) -> None:
+        """Called after the optimiser's step where ``evaluates_again`` is True.
+
+        Args:
+            losses: (K,) losses of the step's batch under the new parameters, without graph.
+        """
+
     def epoch_end(self, train_losses: Tensor) -> None:
         """Called after every epoch.
 
@@ -49,14 +88,113 @@ class Weighting(nn.Module, ABC):
             train_losses: (K,) each task's mean training loss over the epoch's steps.
         """
 
+    @classmethod
+    def needs(cls, options: Mapping[str, Any]) -> str:
+        """What the rule looks at in a step, in words, with these options."""
+        return "losses, and the same batch's losses after the step" if cls.evaluates_again else "losses"
 
-class GramianWeighting(Weighting):
+
+class NormWeighting(Weighting):
+    """Weights that follow the lengths of the per-task gradients at the last shared layer.
+
+    The engine steps on ``objective`` as for any weighting, and tells ``observe`` the lengths before it does.
+    """
+
+    @abstractmethod
+    def observe(self, norms: Tensor, losses: Tensor) -> None:
+        """Called once a step, after ``weights`` and before the optimiser's step.
+
+        Args:
+            norms: (K,) length of each loss's gradient over ``MultiTaskModel.last_shared_parameters``.
+            losses: (K,) this step's losses, without graph.
+        """
+
+    @classmethod
+    def needs(cls, options: Mapping[str, Any]) -> str:
+        """See ``Weighting.needs``."""
+        return "losses, and the lengths of their gradients at the last shared layer"
+
+
+class LookaheadWeighting(Weighting):
+    """Weights that follow the loss of a second batch after a virtual step (one-step bilevel).
+
+    Before every step the engine moves the parameters virtually to θ' = θ − lr ∇Σ w_k L_k(θ), takes the gradient v of
+    Σ L_k of another batch at θ', goes back, and tells ``observe`` how v and the tasks' gradients align.
+
+    Attributes:
+        split: the split that the other batch is drawn from, ``val`` or ``train``.
+    """
+
+    split: str = "val"
+
+    @abstractmethod
+    def observe(self, alignments: Tensor, learning_rate: float) -> None:
+        """Called before every step.
+
+        Args:
+            alignments: (K,) ⟨v, ∇L_k(θ)⟩ by a central difference: −lr times it is ∂ Σ L_k(θ')/∂w_k.
+            learning_rate: of the virtual step, the optimiser's.
+        """
+
+    @classmethod
+    def needs(cls, options: Mapping[str, Any]) -> str:
+        """See ``Weighting.needs``."""
+        return "losses, and another batch's losses after a virtual step"
+
+
+class GradientWeighting(Weighting):
+    """A weighting that looks at per-task gradients: what the three kinds below have in common.
+
+    The engine computes the gradients of ``task_losses`` over the shared parameters, moves these by the combination that
+    the weighting gives, and every task-specific parameter by its own task's plain gradient. With ``on`` at
+    ``representation``, gradients are those at the one feature that feeds all heads, flattened with its batch axis;
+    their combination goes back through the shared network.
+
+    Attributes:
+        on: ``parameters`` or ``representation``.
+    """
+
+    on: str = "parameters"
+
+    def task_losses(self, losses: Sequence[Tensor]) -> list[Tensor]:
+        """What is differentiated: one scalar per task, a function of that task's loss alone (and of learned scales).
+
+        Args:
+            losses: K scalars, attached to the model's graph.
+        """
+        return list(losses)
+
+    def weights(self, losses: Tensor) -> Tensor:
+        """Not defined: without gradients there are no weights."""
+        raise TypeError(f"{type(self).__name__} needs gradients; losses alone do not give its weights")
+
+    @classmethod
+    def needs(cls, options: Mapping[str, Any]) -> str:
+        """See ``Weighting.needs``."""
+        where = "the representation" if options.get("on") == "representation" else "the shared parameters"
+        return f"{cls._sees} over {where}"
+
+    #: In words, for ``needs``.
+    _sees: ClassVar[str] = "each task's gradient"
+
+
+class GramianWeighting(GradientWeighting):
     """Weights that are a function of the inner products of the per-task gradients, and of the losses.
 
-    The engine computes the gradients g_k of the losses over the shared parameters, moves these by Σ w_k g_k, and gives
-    every task-specific parameter its own task's plain gradient. A subclass defines ``from_gramian``; one whose solver
-    can fail counts its failures in an integer buffer ``fallbacks``, which goes into the record.
+    A subclass defines ``from_gramian``; one whose solver can fail counts its failures in an integer buffer
+    ``fallbacks``, which goes into the record.
+
+    Raises:
+        UsageError: ``on`` is neither ``parameters`` nor ``representation``.
     """
+
+    _sees: ClassVar[str] = "K×K inner products of the gradients"
+
+    def __init__(self, tasks: Sequence[Task], *, on: str = "parameters") -> None:
+        super().__init__(tasks)
+        if on not in SPACES:
+            raise unknown("place of gradients ('on')", str(on), SPACES)
+        self.on = on
 
     @abstractmethod
     def from_gramian(self, gramian: Tensor, losses: Tensor) -> Tensor:
@@ -70,17 +208,76 @@ class GramianWeighting(Weighting):
             (K,) weights in float64, on the CPU.
         """
 
-    def weights(self, losses: Tensor) -> Tensor:
-        """Not defined: without gradients there are no weights."""
-        raise TypeError(f"{type(self).__name__} needs gradients; losses alone do not give its weights")
+
+class Direction(NamedTuple):
+    """What a ``MatrixWeighting`` gives.
+
+    Attributes:
+        vector: (P,) the direction d; the optimiser steps along −d.
+        weights: (K,) with d = Σ w_k g_k, for the record; NaN where there are none.
+    """
+
+    vector: Tensor
+    weights: Tensor
+
+
+class MatrixWeighting(GradientWeighting):
+    """A direction that needs the gradients themselves, coordinate by coordinate.
+
+    Only one without buffers of the gradients' size may set ``on`` to ``representation``.
+    """
+
+    _sees: ClassVar[str] = "the K×P matrix of the gradients"
+
+    def sized(self, columns: int) -> None:
+        """Called once before training, on the device: the place to register buffers of the gradients' size.
+
+        Args:
+            columns: P.
+        """
+
+    @abstractmethod
+    def from_gradients(self, gradients: Tensor, losses: Tensor) -> Direction:
+        """The direction of the shared parameters, called once a step.
+
+        Args:
+            gradients: (K, P) on the device; not to be changed, and overwritten in the next step.
+            losses: (K,) this step's losses, on the device, without graph.
+        """
+
+
+class SampledWeighting(GradientWeighting):
+    """Weights from inner products of gradients of independent samples, so that their expectation is unbiased.
+
+    The step's batch is cut into three parts, each with a forward pass and gradients of its own: with J_i those of part
+    i, the weights come from J_1 J_2ᵀ and the direction is Σ w_k g_k over part 3. A step so sees as many pictures as
+    with any other weighting. Task-specific parameters move by the mean of the three parts' gradients.
+    """
+
+    parts: ClassVar[int] = 3
+    _sees: ClassVar[str] = "K×K products of the gradients of independent thirds of the batch,"
+
+    @abstractmethod
+    def from_products(self, products: Tensor, losses: Tensor) -> Tensor:
+        """The weights, called once a step.
+
+        Args:
+            products: (K, K) J_1 J_2ᵀ in float64, on the CPU; not symmetric.
+            losses: (K,) the parts' mean losses in float64, on the CPU.
+
+        Returns:
+            (K,) weights in float64, on the CPU.
+        """
 
 
 def aggregate(name: str, gradients: Tensor, *, losses: Tensor | None = None, **options: Any) -> Tensor:
     """The direction along which a weighting would move the shared parameters.
 
+    A weighting with a memory starts anew. Where samples are to be independent, all are ``gradients``.
+
     Args:
         name: a registered weighting.
-        gradients: (K, P) one row per task.
+        gradients: (K, P) one row per task: the gradients of its loss.
         losses: (K,) for weightings that look at them; ones when None.
         options: the weighting's own.
 
@@ -88,17 +285,41 @@ def aggregate(name: str, gradients: Tensor, *, losses: Tensor | None = None, **o
         (P,) the direction d; an optimiser steps along −d.
 
     Raises:
-        UsageError: the name or an option is unknown.
+        UsageError: the name or an option is unknown, or the shapes do not fit.
     """
-    count = len(gradients)
-    weighting = build_weighting(name, [Task(f"task{k}", "depth", 1) for k in range(count)], **options)
-    known = torch.ones(count) if losses is None else losses.detach()
-    if isinstance(weighting, GramianWeighting):
-        exact = gradients.detach().double()
-        weights = weighting.from_gramian((exact @ exact.T).cpu(), known.double().cpu())
+    if gradients.ndim != 2 or not len(gradients):
+        raise UsageError(
+            f"gradients must be a (K, P) matrix with one row per task, found shape {tuple(gradients.shape)}"
+        )
+    known = torch.ones(len(gradients)) if losses is None else losses.detach()
+    if known.shape != gradients.shape[:1]:
+        raise UsageError(f"expected one loss for each of {len(gradients)} tasks, found shape {tuple(known.shape)}")
+    tasks = [Task(f"task{k}", "depth", 1) for k in range(len(gradients))]
+    return direction(build_weighting(name, tasks, **options), gradients.detach(), known)
+
+
+def direction(weighting: Weighting, gradients: Tensor, losses: Tensor) -> Tensor:
+    """What one step of ``weighting`` makes of gradients (K, P) of losses (K,): a direction (P,)."""
+    if not isinstance(weighting, GradientWeighting):
+        return weighting.weights(losses).detach().to(gradients) @ gradients
+    exact = gradients.double() * slopes(weighting, losses.double())[:, None]
+    if isinstance(weighting, MatrixWeighting):
+        weighting.sized(gradients.shape[1])
+        return weighting.from_gradients(exact.to(gradients), losses.to(gradients)).vector
+    products, known = (exact @ exact.T).cpu(), losses.double().cpu()
+    if isinstance(weighting, SampledWeighting):
+        weights = weighting.from_products(products, known)
     else:
-        weights = weighting.weights(known).detach()
-    return weights.to(gradients) @ gradients
+        weights = cast(GramianWeighting, weighting).from_gramian(products, known)
+    return (weights.to(exact) @ exact).to(gradients)
+
+
+def slopes(weighting: GradientWeighting, losses: Tensor) -> Tensor:
+    """(K,) the derivative of each of ``task_losses`` by its loss, at losses (K,)."""
+    leaves = [loss.detach().clone().requires_grad_() for loss in losses]
+    with torch.enable_grad():
+        scaled = weighting.task_losses(leaves)
+        return torch.stack([torch.autograd.grad(s, leaf)[0] for s, leaf in zip(scaled, leaves, strict=True)])
 
 
 def build_weighting(name: str, tasks: Sequence[Task], **options: Any) -> Weighting:
@@ -108,3 +329,12 @@ def build_weighting(name: str, tasks: Sequence[Task], **options: Any) -> Weighti
         UsageError: the name or an option is unknown; the message lists the known ones.
     """
     return cast(Weighting, WEIGHTINGS[name].build(tasks, **options))
+
+
+def card(name: str) -> Card | None:
+    """The card of a registered weighting; None where a plugin's has none.
+
+    Raises:
+        UsageError: the name is unknown.
+    """
+    return cast(Card | None, getattr(WEIGHTINGS[name].factory, "card", None))

@@ -92,7 +92,10 @@ class SharingPattern(ByPosition):
             raise UsageError(
                 f"pictures of {height}×{width} pixels are too small for this backbone: it needs {least}×{least} or more"
             )
-        features = self.features(images, chosen)
+        return self.decide(self.features(images, chosen), chosen)
+
+    def decide(self, features: Sequence[Tensor], chosen: Sequence[int]) -> dict[str, Tensor]:
+        """The predictions of the ``chosen`` tasks from what their heads read."""
         return {
             self.names[k]: self.tasks[k].finish(self.heads[k](feature))
             for k, feature in zip(chosen, features, strict=True)

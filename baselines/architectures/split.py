@@ -1,6 +1,7 @@
 """Hard parameter sharing: one network, one head per task."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -28,6 +29,8 @@ class Split(SharingPattern):
         variant: ``standard``; ``wide``, twice the channels at the deepest level; ``deep``, twice the layers.
     """
 
+    has_representation: ClassVar[bool] = True
+
     def __init__(
         self, tasks: Sequence[Task], *, width: int = 64, backbone: str = "segnet", variant: str = "standard"
     ) -> None:
@@ -44,6 +47,11 @@ class Split(SharingPattern):
         for plan, stage in zip(self.stages, self.trunk, strict=True):
             x = plan.leave(stage(plan.enter(x, memory)), memory)
         return x
+
+    def predict(self, representation: Tensor, tasks: Iterable[str] | None = None) -> dict[str, Tensor]:
+        """See ``MultiTaskModel.predict``."""
+        chosen = self.positions(tasks)
+        return self.decide([representation] * len(chosen), chosen)
 
     def features(self, images: Tensor, chosen: Sequence[int]) -> list[Tensor]:
         """The representation, for every task."""

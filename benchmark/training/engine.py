@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from time import perf_counter
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -12,10 +11,11 @@ from benchmark.data import Split
 from benchmark.model import MultiTaskModel
 from benchmark.spec import RunSpec, derive_seed
 from benchmark.store import ByTask, EpochRecord
-from benchmark.training.evaluation import evaluate, scaled
-from benchmark.training.gradients import TaskGradients, backward
+from benchmark.training.diagnostics import GradientDiagnostics
+from benchmark.training.evaluation import evaluate
 from benchmark.training.hardware import Hardware
-from benchmark.weighting import GramianWeighting, Weighting
+from benchmark.training.steps import Batch, Result, Surroundings, choose_step
+from benchmark.weighting import Weighting
 
 
 class Diverged(Exception):
@@ -33,6 +33,7 @@ class Trainer:
 
     Raises:
         ValueError: the training split is smaller than a batch.
+        UsageError: the weighting cannot work with this model.
     """
 
     def __init__(
@@ -50,10 +51,15 @@ class Trainer:
         self.protocol = spec.protocol
         self.hardware = hardware
         self.device = torch.device(hardware.device)
+        #: By epoch, of all training steps; and of one step that is not sampled for diagnostics.
         self.epoch_seconds: list[float] = []
-        self.gradients = TaskGradients(model) if isinstance(weighting, GramianWeighting) else None
+        self.step_seconds: list[float] = []
+        self.diagnostics = GradientDiagnostics([task.name for task in model.tasks])
         # The same order of samples for every cell of a seed: cells never differ by their batches.
         self.generator = torch.Generator().manual_seed(derive_seed("batches", spec.seed))
+        self.others = OtherBatches(splits, spec)
+        around = Surroundings(self.others, lambda: float(self.schedule.get_last_lr()[0]))
+        self.step = choose_step(model, weighting, hardware, around)
         parameters = [*model.parameters(), *(weighting.parameters() if weighting else ())]
         self.optimizer = torch.optim.Adam(parameters, lr=spec.protocol.learning_rate, fused=True)
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, spec.protocol.lr_step, spec.protocol.lr_decay)
@@ -85,10 +91,14 @@ class Trainer:
     def _epoch(self, epoch: int) -> EpochRecord:
         learning_rate = float(self.schedule.get_last_lr()[0])
         started = perf_counter()
-        mean_losses, mean_weights = self._train()
+        mean_losses, mean_weights, sampled = self._train()
         names = [task.name for task in self.model.tasks]
         losses = {"train": by_task(names, mean_losses)}  # waits for the device
         self.epoch_seconds.append(perf_counter() - started)
+        plain = self.steps - len(sampled)
+        self.step_seconds.append(
+            (self.epoch_seconds[-1] - sum(sampled)) / plain if plain else self.epoch_seconds[-1] / self.steps
+        )
         weights = by_task(names, mean_weights) if self.weighting else {}
         if self.weighting:
             self.weighting.epoch_end(mean_losses)
@@ -99,42 +109,72 @@ class Trainer:
                 evaluation = evaluate(self.model, self.splits[split], self.hardware)
                 losses[split] = finite(evaluation.losses)
                 metrics[split] = {task: finite(values) for task, values in evaluation.metrics.items()}
-        return EpochRecord(epoch=epoch, learning_rate=learning_rate, losses=losses, weights=weights, metrics=metrics)
+        return EpochRecord(
+            epoch=epoch,
+            learning_rate=learning_rate,
+            losses=losses,
+            weights=weights,
+            metrics=metrics,
+            gradients=self.diagnostics.take(),
+        )
 
-    def _train(self) -> tuple[Tensor, Tensor]:
-        """One pass over the training split; means over steps of the losses and of the weights, (K,) each."""
+    def _train(self) -> tuple[Tensor, Tensor, list[float]]:
+        """One pass over the training split.
+
+        Returns:
+            Means over steps of the losses and of the weights, (K,) each; seconds of each step that was sampled.
+        """
         self.model.train()
         size = self.protocol.batch_size
         order = torch.randperm(len(self.splits["train"]), generator=self.generator)[: self.steps * size].to(self.device)
         sums = torch.zeros(2, len(self.model.tasks), device=self.device)
+        sampled = []
         for indices in order.split(size):
-            losses, weights = self._step(indices)
-            sums[0] += losses
-            sums[1] += weights
-        return sums[0] / self.steps, sums[1] / self.steps
+            diagnose = self.diagnostics.due()
+            if diagnose:
+                self.hardware.synchronize()
+                started = perf_counter()
+            result = self.advance(gathered(self.splits["train"], indices), diagnose)
+            sums[0] += result.losses
+            sums[1] += result.weights
+            if diagnose:
+                self.diagnostics.add(result.gramian)
+                self.hardware.synchronize()
+                sampled.append(perf_counter() - started)
+        return sums[0] / self.steps, sums[1] / self.steps, sampled
 
-    def _step(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """One optimiser step on the samples ``indices``; losses and weights, (K,) each, without graph."""
-        train = self.splits["train"]
+    def advance(self, batch: Batch, diagnose: bool = False) -> Result:
+        """One optimiser step; ``diagnose`` asks for the Gramian."""
         self.optimizer.zero_grad(set_to_none=True)
-        with self.hardware.autocast():
-            predictions = self.model(scaled(train.images[indices]))
-        separate = [task.loss(predictions[task.name], train.targets[task.name][indices]) for task in self.model.tasks]
-        weights = self._backward(separate)
+        result = self.step(batch, diagnose)
         self.optimizer.step()
-        return torch.stack(separate).detach(), weights.detach()
+        self.step.after(batch)
+        return result
 
-    def _backward(self, separate: list[Tensor]) -> Tensor:
-        """Set every parameter's gradient from K scalar losses; the weights (K,) of this step."""
-        if self.gradients is not None:
-            return backward(cast(GramianWeighting, self.weighting), self.gradients, separate)
-        losses = torch.stack(separate)
-        if self.weighting is None:
-            losses.sum().backward()
-            return torch.ones_like(losses)
-        weights = self.weighting.weights(losses.detach())
-        self.weighting.objective(losses, weights).backward()
-        return weights
+
+class OtherBatches:
+    """Batches for methods that look at a second one in a step: of any split, in an order of their own.
+
+    Args:
+        splits: by name, on the device.
+        spec: names the seed and the batch size; a split that is smaller gives all it has.
+    """
+
+    def __init__(self, splits: dict[str, Split], spec: RunSpec) -> None:
+        self.splits = splits
+        self.size = spec.protocol.batch_size
+        self.generator = torch.Generator().manual_seed(derive_seed("other batches", spec.seed))
+
+    def __call__(self, split: str) -> Batch:
+        """A batch of distinct samples, drawn anew."""
+        found = self.splits[split]
+        order = torch.randperm(len(found), generator=self.generator)[: self.size]
+        return gathered(found, order.to(found.images.device))
+
+
+def gathered(split: Split, indices: Tensor) -> Batch:
+    """The samples ``indices`` of a split."""
+    return Batch(split.images[indices], {name: values[indices] for name, values in split.targets.items()})
 
 
 def by_task(names: list[str], values: Tensor) -> ByTask:

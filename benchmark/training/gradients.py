@@ -1,4 +1,4 @@
-"""Per-task gradients over the shared parameters, and what a weighting makes of them."""
+"""Per-task gradients over the shared parameters or over the representation, in one buffer."""
 
 from collections.abc import Sequence
 
@@ -13,85 +13,193 @@ from benchmark.weighting import GramianWeighting
 BLOCK = 4096
 
 
+class Rows:
+    """K gradients at the same tensors, each a row of one buffer (K, P) that lives as long as this object.
+
+    Args:
+        count: K.
+        like: the tensors; a row holds their elements as they lie in memory.
+    """
+
+    def __init__(self, count: int, like: Sequence[Tensor]) -> None:
+        width = sum(t.numel() for t in like)
+        # Half-precision features have sums of products too; these need single precision.
+        dtype = torch.promote_types(like[0].dtype, torch.float32) if like else torch.float32
+        device = like[0].device if like else torch.device("cpu")
+        # Whole blocks, the last one filled up with zeros that stay.
+        self._blocks = torch.zeros(count, -(-width // BLOCK), BLOCK, device=device, dtype=dtype)  # (K, B, BLOCK)
+        self.matrix = self._blocks.flatten(1)[:, :width]  # (K, P)
+        self._places = [_views(row, like) for row in self.matrix]
+        self._direction = torch.zeros(width, device=device, dtype=dtype)
+        self._pieces = _views(self._direction, like)
+
+    def fill(self, k: int, gradients: Sequence[Tensor | None]) -> None:
+        """Keep one task's gradients, in the order of the tensors; None where the loss has no say."""
+        for place, gradient in zip(self._places[k], gradients, strict=True):
+            place.zero_() if gradient is None else place.copy_(gradient)
+
+    def products(self, other: "Rows") -> Tensor:
+        """(K, K) inner products of these rows with the other's, in float64."""
+        blocks = self._blocks.transpose(0, 1)  # (B, K, BLOCK)
+        return torch.bmm(blocks, other._blocks.transpose(0, 1).mT).sum(0, dtype=torch.float64)
+
+    def combination(self, weights: Tensor) -> list[Tensor]:
+        """Σ w_k g_k in pieces of the tensors' shapes and layouts; overwritten by the next call. (K,) weights."""
+        torch.mv(self.matrix.T, weights.to(self.matrix), out=self._direction)
+        return self._pieces
+
+    def pieces(self, direction: Tensor) -> list[Tensor]:
+        """A direction (P,) in pieces of the tensors' shapes and layouts; overwritten by the next call."""
+        self._direction.copy_(direction)
+        return self._pieces
+
+
 class TaskGradients:
-    """The gradients of K losses over the P shared parameters, in one buffer (K, P) that lives as long as the run.
+    """The gradients of K losses over the P shared parameters.
 
     Gradients are taken at the parameters themselves, one backward pass per task: a cut at hand-picked features would be
     silently wrong where features are nested, as in MTAN. Task-specific parameters get their own task's plain gradient.
 
     Args:
         model: on the device; which parameters are shared is its own declaration.
+        learned: parameters of the weighting that the losses reach; they get the sum over the tasks.
     """
 
-    def __init__(self, model: MultiTaskModel) -> None:
+    def __init__(self, model: MultiTaskModel, learned: Sequence[nn.Parameter] = ()) -> None:
         self.shared = model.shared_parameters()
         self.own = [model.task_parameters(task.name) for task in model.tasks]
-        first = next(model.parameters())
-        width = sum(p.numel() for p in self.shared)
-        # Whole blocks, the last one filled up with zeros that stay.
-        self._blocks = torch.zeros(
-            len(self.own), -(-width // BLOCK), BLOCK, device=first.device, dtype=first.dtype
-        )  # (K, B, BLOCK)
-        self.rows = self._blocks.flatten(1)[:, :width]
-        self._places = [_views(row, self.shared) for row in self.rows]
-        self._direction = torch.zeros(width, device=first.device, dtype=first.dtype)
-        self._grads = _views(self._direction, self.shared)
+        self.learned = list(learned)
+        self.buffer = Rows(len(self.own), self.shared)
 
-    def collect(self, losses: Sequence[Tensor]) -> Tensor:
+    @property
+    def rows(self) -> Tensor:
+        """(K, P) the gradients."""
+        return self.buffer.matrix
+
+    def collect(self, losses: Sequence[Tensor], *, into: Rows | None = None, part: float = 1.0) -> Tensor:
         """Fill the buffer and set the task-specific parameters' gradients; the last pass frees the graph.
 
         Args:
             losses: K scalars, each attached to nothing but its own graph: a pass from an element of a stacked tensor
                 would go through all tasks' heads, with zeros. One without graph has a gradient of zero.
+            into: other rows to fill than the own buffer.
+            part: below 1, task-specific gradients are this share of the losses', added to what is there.
 
         Returns:
-            (K, P) the buffer.
+            (K, P) the rows that were filled.
         """
-        passes = [k for k, own in enumerate(self.own) if losses[k].requires_grad and (self.shared or own)]
+        rows = self.buffer if into is None else into
+        reached = [k for k, own in enumerate(self.own) if losses[k].requires_grad and (self.shared or own)]
         for k, own in enumerate(self.own):
-            if k not in passes:
-                self._fill(k, [None] * (len(self.shared) + len(own)))
-                continue
             # Where nothing is shared, no two losses have a common graph.
-            retain = bool(self.shared) and k != passes[-1]
-            wanted = [*self.shared, *own]
-            self._fill(k, torch.autograd.grad(losses[k], wanted, retain_graph=retain, allow_unused=True))
-        return self.rows
+            retain = bool(self.shared) and k != reached[-1] if reached else False
+            loss = losses[k] if k in reached else None
+            rows.fill(k, task_pass(loss, self.shared, own, self.learned, retain=retain, part=part))
+        return rows.matrix
 
     def gramian(self) -> Tensor:
         """(K, K) inner products of the buffer's rows, in float64."""
-        blocks = self._blocks.transpose(0, 1)  # (B, K, BLOCK)
-        return torch.bmm(blocks, blocks.mT).sum(0, dtype=torch.float64)
+        return self.buffer.products(self.buffer)
 
     def move_along(self, weights: Tensor) -> None:
         """Set the shared parameters' gradients to Σ w_k g_k. (K,) weights."""
-        torch.mv(self.rows.T, weights.to(self.rows), out=self._direction)
-        for parameter, gradient in zip(self.shared, self._grads, strict=True):
+        self._set(self.buffer.combination(weights))
+
+    def move(self, direction: Tensor) -> None:
+        """Set the shared parameters' gradients to a direction (P,)."""
+        self._set(self.buffer.pieces(direction))
+
+    def _set(self, pieces: Sequence[Tensor]) -> None:
+        for parameter, gradient in zip(self.shared, pieces, strict=True):
             parameter.grad = gradient
 
-    def _fill(self, k: int, found: Sequence[Tensor | None]) -> None:
-        """Keep one task's gradients, first the shared parameters' and then its own; None where the loss has no say."""
-        for place, gradient in zip(self._places[k], found, strict=False):
-            place.zero_() if gradient is None else place.copy_(gradient)
-        for parameter, gradient in zip(self.own[k], found[len(self.shared) :], strict=True):
+
+class RepresentationGradients:
+    """The gradients of K losses at the one feature that feeds all heads, flattened with its batch axis.
+
+    The K passes stop at the feature; one pass of their combination goes on through the shared network.
+
+    Args:
+        model: on the device, with a representation.
+        learned: parameters of the weighting that the losses reach; they get the sum over the tasks.
+    """
+
+    def __init__(self, model: MultiTaskModel, learned: Sequence[nn.Parameter] = ()) -> None:
+        self.heads = [model.task_parameters(task.name) for task in model.tasks]
+        self.learned = list(learned)
+        self.buffer: Rows | None = None
+
+    def collect(self, feature: Tensor, losses: Sequence[Tensor]) -> Rows:
+        """Fill the buffer and set the heads' gradients.
+
+        Args:
+            feature: (B, …) a leaf that the losses are attached to, of the same shape in every step.
+            losses: K scalars, each attached to nothing but its own graph.
+        """
+        if self.buffer is None:
+            self.buffer = Rows(len(self.heads), [feature])
+        for k, own in enumerate(self.heads):
+            loss = losses[k] if losses[k].requires_grad else None
+            self.buffer.fill(k, task_pass(loss, [feature], own, self.learned))
+        return self.buffer
+
+
+def task_pass(
+    loss: Tensor | None,
+    at: Sequence[Tensor],
+    own: Sequence[nn.Parameter],
+    learned: Sequence[nn.Parameter],
+    *,
+    retain: bool = False,
+    part: float = 1.0,
+) -> Sequence[Tensor | None]:
+    """One task's backward pass.
+
+    Args:
+        loss: a scalar; None for one that reaches nothing.
+        at: tensors whose gradients are wanted.
+        own: the task's parameters; ``grad`` becomes the loss's gradient (``part`` below 1: that share is added).
+        learned: the weighting's parameters; the gradient is added to ``grad``.
+        retain: leave the graph for a further pass.
+        part: see ``own``.
+
+    Returns:
+        The gradients at ``at``, None where the loss has no say.
+    """
+    found: Sequence[Tensor | None] = [None] * (len(at) + len(own) + len(learned))
+    if loss is not None:
+        found = torch.autograd.grad(loss, [*at, *own, *learned], retain_graph=retain, allow_unused=True)
+    for parameter, gradient in zip(own, found[len(at) :], strict=False):
+        if part == 1:
             parameter.grad = None if gradient is None else _laid_out(gradient, parameter)
+        elif gradient is not None:
+            _add(parameter, part * gradient)
+    for parameter, gradient in zip(learned, found[len(at) + len(own) :], strict=True):
+        if gradient is not None:
+            _add(parameter, part * gradient)
+    return found[: len(at)]
+
+
+def _add(parameter: nn.Parameter, gradient: Tensor) -> None:
+    laid = _laid_out(gradient, parameter)
+    parameter.grad = laid if parameter.grad is None else parameter.grad.add_(laid)
 
 
 def backward(weighting: GramianWeighting, gradients: TaskGradients, losses: Sequence[Tensor]) -> Tensor:
     """Set every parameter's gradient for one step of K scalar losses; the weights (K,) that were used."""
-    rows = gradients.collect(losses)
+    gradients.collect(weighting.task_losses(losses))
     known = torch.stack([loss.detach() for loss in losses])
-    weights = weighting.from_gramian(gradients.gramian().cpu(), known.double().cpu()).to(rows)
+    weights = weighting.from_gramian(gradients.gramian().cpu(), known.double().cpu()).to(known)
     gradients.move_along(weights)
     return weights
 
 
-def _views(flat: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-    """Pieces of a flat vector in the shapes and memory layouts of the parameters."""
+def _views(flat: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Pieces of a flat vector in the shapes and memory layouts of the tensors."""
     views, start = [], flat.storage_offset()
-    for parameter in parameters:
-        views.append(flat.as_strided(parameter.shape, _strides(parameter), start))
-        start += parameter.numel()
+    for tensor in tensors:
+        views.append(flat.as_strided(tensor.shape, _strides(tensor), start))
+        start += tensor.numel()
     return views
 
 
@@ -102,6 +210,6 @@ def _laid_out(gradient: Tensor, parameter: nn.Parameter) -> Tensor:
     return gradient.new_empty_strided(parameter.shape, _strides(parameter)).copy_(gradient)
 
 
-def _strides(parameter: nn.Parameter) -> tuple[int, ...]:
-    """Those of a tensor without gaps that is laid out like the parameter."""
-    return torch.empty_like(parameter, device="meta").stride()
+def _strides(tensor: Tensor) -> tuple[int, ...]:
+    """Those of a tensor without gaps that is laid out like this one."""
+    return torch.empty_like(tensor, device="meta").stride()

@@ -69,6 +69,11 @@ class Hardware:
             torch.backends.cudnn.allow_tf32 = self.precision != "fp32"  # fp32 is to mean what it says
             torch.cuda.empty_cache()
 
+    def synchronize(self) -> None:
+        """Wait until the device has done all that it was given."""
+        if torch.device(self.device).type == "cuda":
+            torch.cuda.synchronize(self.device)
+
     @contextmanager
     def seeded(self, seed: int) -> Iterator[None]:
         """Inside, torch's own generators start from ``seed``; outside, they go on as if nothing had been drawn."""

@@ -134,7 +134,7 @@ def _attempt(
         with hardware.memory_peak() as peak, hardware.seeded(derive_seed("training", spec.seed)):
             trainer.fit(remember)
         progress.learn(
-            seconds_per_step=min(trainer.epoch_seconds) / trainer.steps,
+            seconds_per_step=min(trainer.step_seconds),
             train_seconds=sum(trainer.epoch_seconds),
             peak_bytes=peak.bytes,
         )

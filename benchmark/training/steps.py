@@ -1,0 +1,391 @@
+"""What one training step does before the optimiser moves: losses, and every parameter's gradient.
+
+There is one class per kind of need that a weighting can declare, none per weighting.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.errors import UsageError
+from benchmark.model import MultiTaskModel
+from benchmark.training.evaluation import scaled
+from benchmark.training.gradients import RepresentationGradients, Rows, TaskGradients
+from benchmark.training.hardware import Hardware
+from benchmark.weighting import (
+    GradientWeighting,
+    GramianWeighting,
+    LookaheadWeighting,
+    MatrixWeighting,
+    NormWeighting,
+    SampledWeighting,
+    Weighting,
+    slopes,
+)
+
+W = TypeVar("W", bound=Weighting | None)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of one step, on the device.
+
+    Attributes:
+        images: (B, C, H, W) uint8.
+        targets: per task (B, …) in its stored form.
+    """
+
+    images: Tensor
+    targets: Mapping[str, Tensor]
+
+    def parts(self, count: int) -> list["Batch"]:
+        """The batch cut into ``count`` batches of nearly equal size."""
+        places = torch.arange(len(self.images), device=self.images.device).tensor_split(count)
+        return [Batch(self.images[p], {name: t[p] for name, t in self.targets.items()}) for p in places]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a step leaves for the record, without graph.
+
+    Attributes:
+        losses: (K,).
+        weights: (K,) NaN where the method has none.
+        gramian: (K, K) inner products of the losses' gradients over the shared parameters in float64, where asked for.
+    """
+
+    losses: Tensor
+    weights: Tensor
+    gramian: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a step may need besides its batch.
+
+    Attributes:
+        other: the next batch of a split, by its name, for methods that look at a second one.
+        learning_rate: the optimiser's at the moment.
+    """
+
+    other: Callable[[str], Batch]
+    learning_rate: Callable[[], float]
+
+
+class Step(ABC, Generic[W]):
+    """Sets every parameter's gradient from a batch. Gradients are unset when it is called."""
+
+    def __init__(self, model: MultiTaskModel, weighting: W, hardware: Hardware, around: Surroundings) -> None:
+        self.model = model
+        self.weighting = weighting
+        self.hardware = hardware
+        self.around = around
+
+    @abstractmethod
+    def __call__(self, batch: Batch, diagnose: bool) -> Result:
+        """One step, without the optimiser's move. ``diagnose`` asks for the Gramian."""
+
+    def after(self, batch: Batch) -> None:
+        """To be called after the optimiser's move."""
+
+    def losses(self, batch: Batch) -> list[Tensor]:
+        """K scalars of a forward pass in the model's present mode, each with nothing but its own graph."""
+        with self.hardware.autocast():
+            predictions = self.model(scaled(batch.images))
+        return self.judge(predictions, batch)
+
+    def judge(self, predictions: Mapping[str, Tensor], batch: Batch) -> list[Tensor]:
+        """K scalars of predictions."""
+        return [task.loss(predictions[task.name], batch.targets[task.name]) for task in self.model.tasks]
+
+    def gramian(self, losses: Sequence[Tensor]) -> Tensor | None:
+        """(K, K) inner products of gradients over the shared parameters; the graph stays. None if nothing is shared."""
+        shared = self.model.shared_parameters()
+        if not shared or len(losses) < 2:
+            return None
+        rows = Rows(len(losses), shared)
+        for k, loss in enumerate(losses):
+            if loss.requires_grad:
+                rows.fill(k, torch.autograd.grad(loss, shared, retain_graph=True, allow_unused=True))
+        return rows.products(rows)
+
+
+class SumStep(Step[None]):
+    """No weighting: the losses are summed, which trains networks that share nothing each as if alone."""
+
+    def __call__(self, batch: Batch, diagnose: bool) -> Result:
+        """See ``Step``."""
+        losses = torch.stack(self.losses(batch))
+        losses.sum().backward()
+        return Result(losses.detach(), torch.ones_like(losses))
+
+
+class LossStep(Step[W]):
+    """A weighting that sees losses: one backward pass of its objective."""
+
+    def __call__(self, batch: Batch, diagnose: bool) -> Result:
+        """See ``Step``."""
+        weighting = cast(Weighting, self.weighting)
+        separate = self.losses(batch)
+        gramian = self.gramian(separate) if diagnose else None
+        losses = torch.stack(separate)
+        weights = weighting.weights(losses.detach())
+        self.observe(separate)
+        weighting.objective(losses, weights).backward()
+        return Result(losses.detach(), weights.detach(), gramian)
+
+    def observe(self, separate: Sequence[Tensor]) -> None:
+        """Called with the losses before their backward pass."""
+
+    def after(self, batch: Batch) -> None:
+        """See ``Step``."""
+        weighting = cast(Weighting, self.weighting)
+        if weighting.evaluates_again:
+            with torch.no_grad(), kept_buffers(self.model):
+                weighting.after_step(torch.stack(self.losses(batch)))
+
+
+class NormStep(LossStep[NormWeighting]):
+    """Tells the weighting the lengths of the losses' gradients at the last shared layer."""
+
+    def observe(self, separate: Sequence[Tensor]) -> None:
+        """See ``LossStep``."""
+        layer = self.model.last_shared_parameters()
+        norms = []
+        for loss in separate:
+            found = torch.autograd.grad(loss, layer, retain_graph=True, allow_unused=True) if layer else ()
+            squares = [g.double().square().sum() for g in found if g is not None]
+            norms.append(torch.stack(squares).sum().sqrt() if squares else loss.detach().double() * 0)
+        losses = torch.stack([loss.detach() for loss in separate])
+        self.weighting.observe(torch.stack(norms).to(losses), losses)
+
+
+class LookaheadStep(LossStep[LookaheadWeighting]):
+    """Before the step, tells the weighting what the step would do to another batch's loss."""
+
+    #: Of the central difference: how far θ moves along ∇L, as a share of 1/‖∇L‖.
+    REACH = 0.01
+
+    def __call__(self, batch: Batch, diagnose: bool) -> Result:
+        """See ``Step``."""
+        with kept_buffers(self.model):
+            self.weighting.observe(self._alignments(batch), self.around.learning_rate())
+        return super().__call__(batch, diagnose)
+
+    def _alignments(self, batch: Batch) -> Tensor:
+        """(K,) ⟨∇Σ L_j(other batch; θ'), ∇L_k(batch; θ)⟩."""
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        losses = torch.stack(self.losses(batch))
+        weights = self.weighting.weights(losses.detach()).detach()
+        ahead = _gradients((weights * losses).sum(), parameters)
+        rate = self.around.learning_rate()
+        with _moved(parameters, ahead, -rate):
+            other = self.around.other(self.weighting.split)
+            aim = _gradients(torch.stack(self.losses(other)).sum(), parameters)
+        length = torch.stack([g.double().square().sum() for g in aim]).sum().sqrt()
+        reach = (self.REACH / length.clamp(min=1e-30)).item()
+        sides = []
+        for sign in (1, -1):
+            with torch.no_grad(), _moved(parameters, aim, sign * reach):
+                sides.append(torch.stack(self.losses(batch)).double())
+        return ((sides[0] - sides[1]) / (2 * reach)).to(losses)
+
+
+class GramianStep(Step[GramianWeighting]):
+    """Weights from inner products of the gradients over the shared parameters."""
+
+    def __init__(
+        self, model: MultiTaskModel, weighting: GramianWeighting, hardware: Hardware, around: Surroundings
+    ) -> None:
+        super().__init__(model, weighting, hardware, around)
+        self.gradients = TaskGradients(model, list(weighting.parameters()))
+
+    def __call__(self, batch: Batch, diagnose: bool) -> Result:
+        """See ``Step``."""
+        separate = self.losses(batch)
+        known = detached(separate)
+        self.gradients.collect(self.weighting.task_losses(separate))
+        gramian = self.gradients.gramian()
+        weights = self.weighting.from_gramian(gramian.cpu(), known.double().cpu()).to(known)
+        self.gradients.move_along(weights)
+        return Result(known, weights, _plain(self.weighting, gramian, known) if diagnose else None)
+
+
+class MatrixStep(Step[MatrixWeighting]):
+    """A direction from the gradients over the shared parameters themselves."""
+
+    def __init__(
+        self, model: MultiTaskModel, weighting: MatrixWeighting, hardware: Hardware, around: Surroundings
+    ) -> None:
+        super().__init__(model, weighting, hardware, around)
+        self.gradients = TaskGradients(model, list(weighting.parameters()))
+        weighting.sized(self.gradients.rows.shape[1])
+
+    def __call__(self, batch: Batch, diagnose: bool) -> Result:
+        """See ``Step``."""
+        separate = self.losses(batch)
+        known = detached(separate)
+        rows = self.gradients.collect(self.weighting.task_losses(separate))
+        gramian = _plain(self.weighting, self.gradients.gramian(), known) if diagnose else None
+        direction = self.weighting.from_gradients(rows, known)
+        self.gradients.move(direction.vector)
+        return Result(known, direction.weights.to(known), gramian)
+
+
+class SampledStep(Step[SampledWeighting]):
+    """Weights from gradients of independent parts of the batch."""
+
+    def __init__(
+        self, model: MultiTaskModel, weighting: SampledWeighting, hardware: Hardware, around: Surroundings
+    ) -> None:
+        super().__init__(model, weighting, hardware, around)
+        self.gradients = TaskGradients(model, list(weighting.parameters()))
+        self.second = Rows(len(model.tasks), self.gradients.shared)
+
+    def __call__(self, batch: Batch, diagnose: bool) -> Result:
+        """See ``Step``."""
+        parts = batch.parts(self.weighting.parts)
+        if not all(len(part.images) for part in parts):
+            raise UsageError(
+                f"this weighting cuts every batch into {self.weighting.parts} parts; the batch size is "
+                f"{len(batch.images)}: raise it to {self.weighting.parts} or more"
+            )
+        share = 1 / len(parts)
+        known = self._collect(parts[0], self.gradients.buffer, share)
+        known = known + self._collect(parts[1], self.second, share)
+        products = self.gradients.buffer.products(self.second)
+        gramian = self.gradients.gramian() if diagnose else None
+        known = (known + self._collect(parts[2], self.gradients.buffer, share)) / len(parts)
+        weights = self.weighting.from_products(products.cpu(), known.double().cpu()).to(known)
+        self.gradients.move_along(weights)
+        return Result(known, weights, None if gramian is None else _plain(self.weighting, gramian, known))
+
+    def _collect(self, part: Batch, into: Rows, share: float) -> Tensor:
+        """Fill ``into`` from one part; its losses (K,)."""
+        separate = self.losses(part)
+        self.gradients.collect(self.weighting.task_losses(separate), into=into, part=share)
+        return detached(separate)
+
+
+class RepresentationStep(Step[GradientWeighting]):
+    """A combination of the gradients at the one feature that feeds all heads."""
+
+    def __init__(
+        self, model: MultiTaskModel, weighting: GradientWeighting, hardware: Hardware, around: Surroundings
+    ) -> None:
+        super().__init__(model, weighting, hardware, around)
+        if not model.has_representation:
+            raise UsageError(
+                "this weighting takes gradients at the representation, but no single feature of this architecture "
+                "feeds all heads; choose on=parameters, or an architecture such as split"
+            )
+        self.gradients = RepresentationGradients(model, list(weighting.parameters()))
+
+    def __call__(self, batch: Batch, diagnose: bool) -> Result:
+        """See ``Step``."""
+        with self.hardware.autocast():
+            feature = self.model.representation(scaled(batch.images))
+            leaf = feature.detach().requires_grad_()
+            predictions = self.model.predict(leaf)
+        separate = self.judge(predictions, batch)
+        known = detached(separate)
+        rows = self.gradients.collect(leaf, self.weighting.task_losses(separate))
+        gramian = self._shared_gramian(feature, rows, known) if diagnose else None
+        pieces, weights = self._combined(rows, known)
+        feature.backward(pieces[0].to(feature.dtype))
+        return Result(known, weights, gramian)
+
+    def _combined(self, rows: Rows, known: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The feature's gradient, and the weights (K,)."""
+        if isinstance(self.weighting, MatrixWeighting):
+            direction = self.weighting.from_gradients(rows.matrix, known)
+            return rows.pieces(direction.vector), direction.weights.to(known)
+        weighting = cast(GramianWeighting, self.weighting)
+        weights = weighting.from_gramian(rows.products(rows).cpu(), known.double().cpu()).to(known)
+        return rows.combination(weights), weights
+
+    def _shared_gramian(self, feature: Tensor, rows: Rows, known: Tensor) -> Tensor:
+        """(K, K) inner products of the gradients over the shared parameters, of the losses themselves."""
+        shared = self.model.shared_parameters()
+        found = Rows(len(known), shared)
+        for k in range(len(known)):
+            unit = torch.zeros_like(known)
+            unit[k] = 1
+            piece = rows.combination(unit)[0]
+            gradients = torch.autograd.grad(
+                feature, shared, piece.to(feature.dtype), retain_graph=True, allow_unused=True
+            )
+            found.fill(k, gradients)
+        return _plain(self.weighting, found.products(found), known)
+
+
+def choose_step(
+    model: MultiTaskModel, weighting: Weighting | None, hardware: Hardware, around: Surroundings
+) -> Step[Any]:
+    """The kind of step that a weighting needs.
+
+    Raises:
+        UsageError: the weighting cannot work with this model.
+    """
+    match weighting:
+        case None:
+            return SumStep(model, None, hardware, around)
+        case GradientWeighting() if weighting.on == "representation":
+            return RepresentationStep(model, weighting, hardware, around)
+        case GramianWeighting():
+            return GramianStep(model, weighting, hardware, around)
+        case MatrixWeighting():
+            return MatrixStep(model, weighting, hardware, around)
+        case SampledWeighting():
+            return SampledStep(model, weighting, hardware, around)
+        case NormWeighting():
+            return NormStep(model, weighting, hardware, around)
+        case LookaheadWeighting():
+            return LookaheadStep(model, weighting, hardware, around)
+    return LossStep(model, weighting, hardware, around)
+
+
+def detached(separate: Sequence[Tensor]) -> Tensor:
+    """(K,) K scalars without graph."""
+    return torch.stack([loss.detach() for loss in separate])
+
+
+@contextmanager
+def kept_buffers(model: nn.Module) -> Iterator[None]:
+    """Forward passes inside leave batch-norm statistics, and every other buffer, as they were."""
+    buffers = list(model.buffers())
+    before = [b.clone() for b in buffers]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in zip(buffers, before, strict=True):
+                buffer.copy_(value)
+
+
+def _gradients(value: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    found = torch.autograd.grad(value, parameters, allow_unused=True)
+    return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
+
+
+@contextmanager
+def _moved(parameters: Sequence[nn.Parameter], along: Sequence[Tensor], by: float) -> Iterator[None]:
+    """Inside, the parameters are at θ + by · along; afterwards they have the very bits that they had."""
+    before = [p.detach().clone() for p in parameters]
+    data = [p.data for p in parameters]
+    try:
+        torch._foreach_add_(data, list(along), alpha=by)
+        yield
+    finally:
+        torch._foreach_copy_(data, before)
+
+
+def _plain(weighting: GradientWeighting, gramian: Tensor, losses: Tensor) -> Tensor:
+    """The Gramian of the losses' own gradients, from that of ``task_losses``; NaN where a slope is 0."""
+    factors = slopes(weighting, losses.double()).to(gramian)
+    return gramian / factors / factors[:, None]
