@@ -14,13 +14,13 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
 
 import benchmark.report as report_pages
+from benchmark.commands.data import data, prepare_shown
 from benchmark.commands.execution import Execution, execution_options
 from benchmark.commands.listing import cards
-from benchmark.data import SPLITS, Storage, build_dataset
+from benchmark.data import Storage, build_dataset
 from benchmark.errors import UsageError, UserError
 from benchmark.execution.display import Display, duration
 from benchmark.execution.executor import Setup
@@ -78,6 +78,9 @@ def main(debug: bool) -> None:
       mtbench run --grid quick
       mtbench report
     """
+
+
+main.add_command(data)
 
 
 class Seeds(click.ParamType):
@@ -146,11 +149,14 @@ class Selection:
         for cell in self.undefined:
             console.print(f"[yellow]Left out:[/] {escape(str(cell))}", soft_wrap=True)
 
+    smoke: bool = False
+
     def command(self, specs: Sequence[RunSpec]) -> str:
         """The command that does these runs of one cell."""
         first = specs[0]
         words = ["mtbench", "run", "--grid", self.grid]
         words += [word for plugin in self.plugins for word in ("--plugin", str(plugin))]
+        words += ["--smoke"] * self.smoke
         if self.store.root != DEFAULT_RESULTS:
             words += ["--results", str(self.store.root)]
         words += ["--dataset", first.dataset.name, "--architecture", first.architecture.name]
@@ -171,19 +177,27 @@ def grid_options(command: Callable[..., None]) -> Callable[..., None]:
         seeds: tuple[int, ...] | None,
         results: Path,
         plugins: tuple[Path, ...],
+        smoke: bool,
         **others: Any,
     ) -> None:
         for plugin in plugins:
             load_plugin_file(plugin)
-        filters = Filters(datasets or None, architectures or None, weightings or None, seeds)
+        filters = Filters(datasets or None, architectures or None, weightings or None, seeds, smoke)
         loaded = load_grid(grid)
-        specs = expand(loaded, filters)
-        command(Selection(specs, Store(results), plugins, grid, undefined(loaded, filters)), **others)
+        selection = Selection(
+            expand(loaded, filters), Store(results), plugins, grid, undefined(loaded, filters), smoke=smoke
+        )
+        command(selection, **others)
 
     selected: Callable[..., None] = selecting
     for option in (
         plugin_option,
         store_option,
+        click.option(
+            "--smoke",
+            is_flag=True,
+            help="The same cells on few small pictures, narrow networks, two epochs, one seed: does everything run?",
+        ),
         click.option("--seeds", type=Seeds(), help="Seeds instead of the grid's, such as 0,1,2 or 0-4."),
         click.option("--weighting", "weightings", multiple=True, help="Only this weighting. May be given again."),
         click.option(
@@ -247,6 +261,7 @@ def run(
       mtbench run --grid quick
       mtbench run --grid paper --architecture mtan --seeds 0-4 --device cuda
       mtbench run --grid my-grid.toml --dry-run
+      mtbench run --grid nyuv2 --source nyuv2=~/nyuv2 --smoke --results /tmp/smoke
     """
     setup = Setup(
         Storage.default(parse_sources(sources)),
@@ -295,14 +310,9 @@ def run(
 
 
 def prepare(component: Component, storage: Storage) -> str:
-    """Prepare a data set under a progress bar, unless it is ready; its content hash."""
+    """Prepare a data set, unless it is ready; its content hash."""
     dataset = build_dataset(component.name, **component.options)
-    if dataset.is_ready(storage):
-        return dataset.content_hash(storage)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        bars = {s: progress.add_task(f"preparing {component.name} {s}", total=None) for s in SPLITS}
-        dataset.prepare(storage, lambda split, done, total: progress.update(bars[split], completed=done, total=total))
-    console.print(f"Prepared {component.name} in {escape(str(dataset.folder(storage)))}.", soft_wrap=True)
+    prepare_shown(dataset, storage)
     return dataset.content_hash(storage)
 
 

@@ -18,6 +18,10 @@ BUILTIN = files("benchmark") / "grids"
 Options = dict[str, JsonValue]
 NO_OPTIONS: Options = {}
 
+#: What makes any cell a matter of seconds.
+SMOKE_ARCHITECTURE: Options = {"width": 4}
+SMOKE_PROTOCOL: Options = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3, "lr_step": 1, "evaluate_every": 1}
+
 
 class Choice(Frozen):
     """A registered method with options of its own; in a file, its bare name will do."""
@@ -71,12 +75,19 @@ class Grid(Frozen):
 
 @dataclass(frozen=True)
 class Filters:
-    """What the command line narrows a grid to; None keeps what the grid says. Any registered name may be given."""
+    """What the command line narrows a grid to; None keeps what the grid says. Any registered name may be given.
+
+    Attributes:
+        datasets, architectures, weightings: names.
+        seeds: instead of the grid's.
+        smoke: whether all cells shrink to minutes on a CPU, to see that everything runs: see ``shrunk``.
+    """
 
     datasets: Sequence[str] | None = None
     architectures: Sequence[str] | None = None
     weightings: Sequence[str] | None = None
     seeds: Sequence[int] | None = None
+    smoke: bool = False
 
 
 NO_FILTERS = Filters()
@@ -129,6 +140,8 @@ def expand(grid: Grid, filters: Filters = NO_FILTERS) -> list[RunSpec]:
         UsageError: an unknown name or option, a value that the protocol does not allow, or nothing but references is
             left without the undefined cells.
     """
+    if filters.smoke:
+        grid = shrunk(grid)
     specs = {
         spec.id: spec
         for seed in (grid.seeds if filters.seeds is None else filters.seeds)
@@ -177,7 +190,44 @@ def _why_undefined(architecture: str, weighting: Component) -> str | None:
 def _datasets(grid: Grid, filters: Filters) -> dict[str, DataSetChoice]:
     if filters.datasets is None:
         return {name: choice for name, choice in grid.datasets.items() if choice.by_default}
-    return {name: grid.datasets.get(name, DataSetChoice()) for name in filters.datasets}
+    return {
+        name: grid.datasets.get(name, _small(name) if filters.smoke else DataSetChoice()) for name in filters.datasets
+    }
+
+
+def shrunk(grid: Grid) -> Grid:
+    """The same cells on few small pictures with narrow networks, for two epochs and the first seed.
+
+    A data set says by its ``smoke`` options how it is made small. Everything else of the protocol stays as it is.
+    """
+    listed = grid.architectures
+    if listed != "all":
+        listed = tuple(
+            choice.model_copy(update={"options": {**choice.options, **SMOKE_ARCHITECTURE}})
+            if "width" in choice.options
+            else choice
+            for choice in listed
+        )
+    return grid.model_copy(
+        update={
+            "seeds": grid.seeds[:1],
+            "architectures": listed,
+            "architecture": {**grid.architecture, **SMOKE_ARCHITECTURE},
+            "protocol": {**grid.protocol, **SMOKE_PROTOCOL},
+            "datasets": {name: _small(name, choice) for name, choice in grid.datasets.items()},
+        }
+    )
+
+
+def _small(name: str, choice: DataSetChoice | None = None) -> DataSetChoice:
+    choice = choice or DataSetChoice()
+    return choice.model_copy(
+        update={
+            "options": {**choice.options, **getattr(DATASETS[name].factory, "smoke", {})},
+            "architecture": {**choice.architecture, **SMOKE_ARCHITECTURE},
+            "protocol": {**choice.protocol, **SMOKE_PROTOCOL},
+        }
+    )
 
 
 def _cells(grid: Grid, filters: Filters, dataset: str, choice: DataSetChoice, seed: int) -> Iterator[RunSpec]:
