@@ -21,7 +21,7 @@ from benchmark.data import SPLITS, Storage, build_dataset
 from benchmark.errors import UsageError, UserError
 from benchmark.execution.display import Display, duration
 from benchmark.execution.local import Setup, default_workers, run_all
-from benchmark.grid import Filters, expand, grid_names, load_grid
+from benchmark.grid import Filters, Undefined, expand, grid_names, load_grid, undefined
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS, Registry, load_plugin_file
 from benchmark.spec import Component, RunSpec
 from benchmark.store import Store
@@ -125,6 +125,12 @@ class Selection:
     store: Store
     plugins: tuple[Path, ...]
     grid: str
+    undefined: Sequence[Undefined] = ()
+
+    def show_undefined(self) -> None:
+        """Print one line for each cell that is left out."""
+        for cell in self.undefined:
+            console.print(f"[yellow]Left out:[/] {escape(str(cell))}", soft_wrap=True)
 
     def command(self, specs: Sequence[RunSpec]) -> str:
         """The command that does these runs of one cell."""
@@ -156,7 +162,9 @@ def grid_options(command: Callable[..., None]) -> Callable[..., None]:
         for plugin in plugins:
             load_plugin_file(plugin)
         filters = Filters(datasets or None, architectures or None, weightings or None, seeds)
-        command(Selection(expand(load_grid(grid), filters), Store(results), plugins, grid), **others)
+        loaded = load_grid(grid)
+        specs = expand(loaded, filters)
+        command(Selection(specs, Store(results), plugins, grid, undefined(loaded, filters)), **others)
 
     selected: Callable[..., None] = selecting
     for option in (
@@ -231,6 +239,7 @@ def run(
         if current_thread() is main_thread() and signal.getsignal(ending) is signal.SIG_DFL:
             signal.signal(ending, interrupt)  # a scheduler's, or a closed terminal's; under nohup it stays ignored
     specs, store = selection.specs, selection.store
+    selection.show_undefined()
     if dry_run:
         show_plan(selection, setup, workers)
         return
@@ -308,6 +317,7 @@ def status(selection: Selection) -> None:
     Example:
       mtbench status --grid quick
     """
+    selection.show_undefined()
     cells: dict[tuple[str, str, str], list[RunSpec]] = {}
     for spec in selection.specs:
         cells.setdefault((spec.dataset.name, spec.architecture.model_dump_json(), spec.weighting_name), []).append(spec)
