@@ -297,7 +297,7 @@ def show_plan(selection: Selection, setup: Setup, workers: int | None) -> None:
         status = record.status if record else "missing"
         if status != "ok":
             total, missing = total + (cost.seconds if cost else 0), missing + 1
-        cells = (spec.dataset.name, spec.architecture.name, spec.weighting_name, str(spec.seed), status)
+        cells = (spec.dataset.name, spec.architecture.name, spec.weighting_words, str(spec.seed), status)
         costs = (f"{cost.flops / 1e15:.3g}", duration(cost.seconds)) if cost else ("unknown", "unknown")
         table.add_row(*(escape(cell) for cell in (*cells, *costs)))
     console.print(table)
@@ -320,7 +320,9 @@ def status(selection: Selection) -> None:
     selection.show_undefined()
     cells: dict[tuple[str, str, str], list[RunSpec]] = {}
     for spec in selection.specs:
-        cells.setdefault((spec.dataset.name, spec.architecture.model_dump_json(), spec.weighting_name), []).append(spec)
+        cells.setdefault((spec.dataset.name, spec.architecture.model_dump_json(), spec.weighting_words), []).append(
+            spec
+        )
     counts: Counter[str] = Counter()
     for specs in cells.values():
         counts.update(show_cell(selection, specs))
@@ -342,7 +344,7 @@ def show_cell(selection: Selection, specs: list[RunSpec]) -> list[str]:
         if record and record.status != "ok":
             reasons.append(f"seed {spec.seed}: {record.status}: {record.error}")
     first = specs[0]
-    name = f"{first.dataset.name} {first.architecture.name} {first.weighting_name}"
+    name = f"{first.dataset.name} {first.architecture.name} {first.weighting_words}"
     console.print(
         f"{escape(name)}: " + ", ".join(f"{n} {state}" for state, n in Counter(states).items()), soft_wrap=True
     )

@@ -169,8 +169,8 @@ def undefined(grid: Grid, filters: Filters = NO_FILTERS) -> list[Undefined]:
     Raises:
         UsageError: an unknown name or option.
     """
-    chosen = _choices(ARCHITECTURES, grid.architectures, filters.architectures)
-    weightings = _chosen(WEIGHTINGS, grid.weightings, filters.weightings)
+    chosen = _choices(ARCHITECTURES, grid.architectures, filters.architectures, Choice)
+    weightings = _choices(WEIGHTINGS, grid.weightings, filters.weightings, WeightingChoice)
     cells = {
         (architecture.name, weighting.name): Undefined(architecture.name, weighting.name, reason)
         for architecture in chosen
@@ -181,10 +181,10 @@ def undefined(grid: Grid, filters: Filters = NO_FILTERS) -> list[Undefined]:
     return list(cells.values())
 
 
-def _why_undefined(architecture: str, weighting: Component) -> str | None:
+def _why_undefined(architecture: str, weighting: Component | Choice) -> str | None:
     """Why a weighting, with its options, cannot train an architecture; None where it can."""
     entry = WEIGHTINGS[weighting.name]
-    asks = entry.factory.needs_representation({**entry.preset, **weighting.options})
+    asks = entry.factory.needs_representation({**entry.preset, **entry.defaults, **weighting.options})
     if not asks or ARCHITECTURES[architecture].factory.has_representation:
         return None
     return "the weighting takes gradients at one feature that feeds all heads, which this architecture does not have"
