@@ -17,6 +17,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 import benchmark.report as report_pages
+from benchmark.commands.toy import toy
 from benchmark.data import SPLITS, Storage, build_dataset
 from benchmark.errors import UsageError, UserError
 from benchmark.execution.display import Display, duration
@@ -408,3 +409,6 @@ def list_(kind: str | None, plugins: tuple[Path, ...]) -> None:
         for name in grid_names():
             table.add_row(name, escape(load_grid(name).description))
         console.print(table)
+
+
+main.add_command(toy)
