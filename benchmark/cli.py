@@ -17,6 +17,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 import benchmark.report as report_pages
+from benchmark.commands.speed import speed
 from benchmark.commands.toy import toy
 from benchmark.data import SPLITS, Storage, build_dataset
 from benchmark.errors import UsageError, UserError
@@ -411,4 +412,5 @@ def list_(kind: str | None, plugins: tuple[Path, ...]) -> None:
         console.print(table)
 
 
+main.add_command(speed)
 main.add_command(toy)
