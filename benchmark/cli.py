@@ -20,6 +20,8 @@ import benchmark.report as report_pages
 from benchmark.commands.data import data, prepare_shown
 from benchmark.commands.execution import Execution, execution_options
 from benchmark.commands.listing import cards
+from benchmark.commands.speed import speed
+from benchmark.commands.toy import toy
 from benchmark.data import Storage, build_dataset
 from benchmark.errors import UsageError, UserError
 from benchmark.execution.display import Display, duration
@@ -326,7 +328,7 @@ def show_plan(selection: Selection, setup: Setup, workers: int | None) -> None:
         status = record.status if record else "missing"
         if status != "ok":
             total, missing = total + (cost.seconds if cost else 0), missing + 1
-        cells = (spec.dataset.name, spec.architecture.name, spec.weighting_name, str(spec.seed), status)
+        cells = (spec.dataset.name, spec.architecture.name, spec.weighting_words, str(spec.seed), status)
         costs = (f"{cost.flops / 1e15:.3g}", duration(cost.seconds)) if cost else ("unknown", "unknown")
         table.add_row(*(escape(cell) for cell in (*cells, *costs)))
     console.print(table)
@@ -357,7 +359,7 @@ def status(selection: Selection, *, as_json: bool) -> None:
     cells: dict[tuple[str, str, str], list[RunState]] = {}
     for known in found:
         spec = known.spec
-        cells.setdefault((spec.dataset.name, spec.architecture.model_dump_json(), spec.weighting_name), []).append(
+        cells.setdefault((spec.dataset.name, spec.architecture.model_dump_json(), spec.weighting_words), []).append(
             known
         )
     selection.show_undefined()
@@ -370,7 +372,7 @@ def status(selection: Selection, *, as_json: bool) -> None:
 def show_cell(selection: Selection, runs: list[RunState]) -> None:
     """Print the state of one cell's runs."""
     first = runs[0].spec
-    name = f"{first.dataset.name} {first.architecture.name} {first.weighting_name}"
+    name = f"{first.dataset.name} {first.architecture.name} {first.weighting_words}"
     counts = Counter(known.state for known in runs)
     console.print(f"{escape(name)}: " + ", ".join(f"{n} {state}" for state, n in counts.items()), soft_wrap=True)
     for known in runs:
@@ -442,3 +444,7 @@ def list_(kind: str | None, verbose: bool, plugins: tuple[Path, ...]) -> None:
         for name in grid_names():
             table.add_row(name, escape(load_grid(name).description))
         console.print(table)
+
+
+main.add_command(speed)
+main.add_command(toy)

@@ -33,6 +33,11 @@ class Rows:
         self._direction = torch.zeros(width, device=device, dtype=dtype)
         self._pieces = _views(self._direction, like)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that this object keeps."""
+        return self._blocks.nbytes + self._direction.nbytes
+
     def fill(self, k: int, gradients: Sequence[Tensor | None]) -> None:
         """Keep one task's gradients, in the order of the tensors; None where the loss has no say."""
         for place, gradient in zip(self._places[k], gradients, strict=True):
