@@ -67,7 +67,8 @@ class Pool:
             while waiting or futures:
                 # No more than needed to keep all busy: after Ctrl-C, what was handed out is waited for.
                 while waiting and len(futures) <= self.workers:
-                    futures[self._executor.submit(work, waiting[0])] = waiting.popleft()
+                    job = waiting.popleft()
+                    futures[self._executor.submit(work, job)] = job
                 for future in wait_for(futures, return_when=FIRST_COMPLETED).done:
                     yield futures.pop(future), future.result()
         except BrokenProcessPool as error:
