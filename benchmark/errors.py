@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-
 #: What would break a line, or command a terminal.
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
