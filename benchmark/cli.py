@@ -26,7 +26,7 @@ from benchmark.execution.executor import Setup
 from benchmark.execution.grid import run_all
 from benchmark.execution.local import default_workers
 from benchmark.execution.states import RunState, refuse_other_data, states
-from benchmark.grid import Filters, expand, grid_names, load_grid
+from benchmark.grid import Filters, Undefined, expand, grid_names, load_grid, undefined
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS, Registry, load_plugin_file
 from benchmark.spec import Component, RunSpec
 from benchmark.store import Store
@@ -138,6 +138,12 @@ class Selection:
     store: Store
     plugins: tuple[Path, ...]
     grid: str
+    undefined: Sequence[Undefined] = ()
+
+    def show_undefined(self) -> None:
+        """Print one line for each cell that is left out."""
+        for cell in self.undefined:
+            console.print(f"[yellow]Left out:[/] {escape(str(cell))}", soft_wrap=True)
 
     def command(self, specs: Sequence[RunSpec]) -> str:
         """The command that does these runs of one cell."""
@@ -169,7 +175,9 @@ def grid_options(command: Callable[..., None]) -> Callable[..., None]:
         for plugin in plugins:
             load_plugin_file(plugin)
         filters = Filters(datasets or None, architectures or None, weightings or None, seeds)
-        command(Selection(expand(load_grid(grid), filters), Store(results), plugins, grid), **others)
+        loaded = load_grid(grid)
+        specs = expand(loaded, filters)
+        command(Selection(specs, Store(results), plugins, grid, undefined(loaded, filters)), **others)
 
     selected: Callable[..., None] = selecting
     for option in (
@@ -250,6 +258,7 @@ def run(
         if current_thread() is main_thread() and signal.getsignal(ending) is signal.SIG_DFL:
             signal.signal(ending, interrupt)  # a scheduler's, or a closed terminal's; under nohup it stays ignored
     specs, store = selection.specs, selection.store
+    selection.show_undefined()
     if dry_run:
         show_plan(selection, setup, workers)
         return
@@ -340,6 +349,7 @@ def status(selection: Selection, *, as_json: bool) -> None:
         cells.setdefault((spec.dataset.name, spec.architecture.model_dump_json(), spec.weighting_name), []).append(
             known
         )
+    selection.show_undefined()
     for runs in cells.values():
         show_cell(selection, runs)
     running = f", {counts['running']} running" if counts["running"] else ""

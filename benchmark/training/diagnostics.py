@@ -69,7 +69,8 @@ class GradientDiagnostics:
 
 def _cosine(products: NDArray[np.float64], first: NDArray[np.float64], second: NDArray[np.float64]) -> float | None:
     """The mean cosine over the steps where both gradients have a direction."""
-    lengths = first * second
+    with np.errstate(invalid="ignore"):  # infinity times zero
+        lengths = first * second
     defined = np.isfinite(products) & (lengths > 0) & np.isfinite(lengths)
     return float((products[defined] / lengths[defined]).clip(-1, 1).mean()) if defined.any() else None
 

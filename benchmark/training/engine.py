@@ -16,7 +16,7 @@ from benchmark.training.diagnostics import GradientDiagnostics
 from benchmark.training.evaluation import evaluate
 from benchmark.training.hardware import Hardware
 from benchmark.training.steps import Batch, Result, Surroundings, choose_step
-from benchmark.weighting import Weighting
+from benchmark.weighting import SampledWeighting, Weighting
 
 
 class Diverged(Exception):
@@ -85,6 +85,8 @@ class Trainer:
         self.under_way: Pass | None = None
         around = Surroundings(self.others, lambda: float(self.schedule.get_last_lr()[0]))
         self.step = choose_step(model, weighting, hardware, around)
+        if isinstance(weighting, SampledWeighting):
+            weighting.check_batch(spec.protocol.batch_size)
         parameters = [*model.parameters(), *(weighting.parameters() if weighting else ())]
         self.optimizer = torch.optim.Adam(parameters, lr=spec.protocol.learning_rate, fused=True)
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, spec.protocol.lr_step, spec.protocol.lr_decay)
