@@ -47,6 +47,8 @@ def seeds(count):
 class Scripted:
     """An executor that says what a test wants it to."""
 
+    stores = False
+
     def __init__(self, *script, slots=1):
         self.script = deque(script)
         self.slots = slots
