@@ -263,11 +263,13 @@ def run(
       mtbench run --grid quick
       mtbench run --grid paper --architecture mtan --seeds 0-4 --device cuda
       mtbench run --grid my-grid.toml --dry-run
+      mtbench run --grid paper --executor ray --gpus 0.5
+      mtbench run --grid paper --executor slurm --slurm slurm_partition=gpu --slurm gpus_per_node=1
       mtbench run --grid nyuv2 --source nyuv2=~/nyuv2 --smoke --results /tmp/smoke
     """
     setup = Setup(
         Storage.default(parse_sources(sources)),
-        Hardware.choose(device, precision, threads),
+        Hardware.choose(*((device, precision) if execution.here else ("auto", "auto")), threads),
         selection.plugins,
         execution.policy(selection.store),
         execution.grace,
@@ -288,17 +290,19 @@ def run(
     datasets = {spec.dataset.model_dump_json(): spec.dataset for spec in missing}
     hashes = {key: prepare(dataset, setup.storage) for key, dataset in datasets.items()}
     refuse_other_data(store, {key: (dataset.name, hashes[key]) for key, dataset in datasets.items()})
-    workers = workers or default_workers(len(missing), setup.hardware)
+    wanted, workers = workers, workers or default_workers(len(missing), setup.hardware)
     setup = replace(setup, hardware=replace(setup.hardware, workers=workers))
+    expected = {spec.id: hashes[spec.dataset.model_dump_json()] for spec in missing}
+    executor = execution.build(setup, store=store, device=device, precision=precision, workers=wanted, hashes=expected)
     with Display(console, work(missing)) as display:
         run_all(
             missing,
             store=store,
-            executor=execution.build(setup),
+            executor=executor,
             observer=display,
             hardware=setup.hardware,
             retries=execution.tries_again,
-            data_hashes={spec.id: hashes[spec.dataset.model_dump_json()] for spec in missing},
+            data_hashes=expected,
             checkpoints=setup.checkpoints,
         )
     bad = len(display.bad) + len(display.refusals)
