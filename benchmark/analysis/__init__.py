@@ -12,6 +12,7 @@ Pure functions, fit for a notebook::
 from benchmark.analysis.boards import Board, boards
 from benchmark.analysis.delta import delta_m
 from benchmark.analysis.frames import costs, frame, weights
+from benchmark.analysis.fronts import Fronts, fronts
 from benchmark.analysis.intervals import Estimate, estimate
 from benchmark.analysis.pareto import non_dominated
 from benchmark.analysis.selection import RULES, references, select
@@ -20,11 +21,13 @@ __all__ = [
     "RULES",
     "Board",
     "Estimate",
+    "Fronts",
     "boards",
     "costs",
     "delta_m",
     "estimate",
     "frame",
+    "fronts",
     "non_dominated",
     "references",
     "select",
