@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from glob import escape
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
@@ -402,6 +403,13 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
     except BaseException:
         Path(scratch).unlink(missing_ok=True)
         raise
+
+
+def sweep(path: Path) -> None:
+    """Remove what writers of a file that were killed left beside it. Only for whoever alone may write it now."""
+    with suppress(OSError):
+        for scrap in path.parent.glob(f".{escape(path.name)}-*"):
+            scrap.unlink(missing_ok=True)
 
 
 def _make_durable(folder: Path) -> None:
