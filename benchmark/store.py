@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from glob import escape
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +24,11 @@ SCHEMA_VERSION: Literal[1] = 1
 
 Status = Literal["ok", "diverged", "out-of-memory", "failed"]
 
+#: Folder inside a store that holds no records; its name keeps it out of every listing of data sets.
+PRIVATE = ".mtbench"
+#: What a file's name must not hold, and how long it may be in bytes with room for a temporary name's ends.
+UNSAFE = re.compile(r"[/\\\x00-\x1f\x7f\ud800-\udfff]")
+LONGEST_NAME = 220
 #: Arrays whose names begin so hold the whole test split and get a file of their own.
 WHOLE_TEST = "test-"
 #: What follows a record's name in the file that says who vouches for it (``benchmark.trust``).
@@ -159,16 +167,29 @@ class Store:
 
     ``<data set>/<architecture>_<weighting>_s<seed>_<id>.json`` is a record; the ``.npz`` beside it holds the last
     epoch's predictions for the pictured test samples, one array a task; ``<data set>/truth-<hash>.npz`` holds their
-    inputs and targets. ``….test.npz`` holds the predictions for the whole test split, where a run was told to keep
+    inputs and targets. ``.mtbench`` holds what is derived from them or belongs to runs in progress, and may be deleted
+    whenever nothing runs. ``….test.npz`` holds the predictions for the whole test split, where a run was told to keep
     them; ``….trust.json`` says who vouches for a record that came in a submission.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    @property
+    def private(self) -> Path:
+        """The folder of what is no record: index, claims, checkpoints."""
+        return self.root / PRIVATE
+
     def path(self, spec: RunSpec) -> Path:
-        """The record's file."""
+        """The record's file.
+
+        Raises:
+            UserError: a name of the spec would lead out of the folder.
+        """
         name = f"{spec.architecture.name}_{spec.weighting_name}_s{spec.seed}_{spec.id}.json"
+        for part in (spec.dataset.name, name):
+            if part.startswith(".") or len(part.encode(errors="replace")) > LONGEST_NAME or UNSAFE.search(part):
+                raise UserError(f"{part[:80]!r} cannot be the name of a file; registered names always can")
         return self.root / spec.dataset.name / name
 
     def check_writable(self) -> None:
@@ -209,11 +230,18 @@ class Store:
             return None
 
     def set_aside(self, spec: RunSpec) -> Path:
-        """Rename an unusable record so that the run can be done again and nothing is lost; return the new name."""
+        """Rename an unusable record so that the run can be done again and nothing is lost; return the new name.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
         path = self.path(spec)
         names = (path.with_suffix(f".json.unreadable{number}") for number in ("", *range(2, 1_000_000)))
         target = next(name for name in names if not name.exists())
-        path.rename(target)
+        try:
+            path.rename(target)
+        except OSError as error:
+            raise UserError(f"cannot set {path} aside ({error.strerror}); move it away by hand") from error
         return target
 
     def put(
@@ -278,16 +306,25 @@ class Store:
         records, problems = [], []
         for path in self._files():
             try:
-                record = read_record(path)
-                if path != self.path(record.spec):
-                    raise UserError(f"{path} holds run {record.id}, whose file is {self.path(record.spec).name}")
-                records.append(record)
+                records.append(self.read(path))
             except UserError as error:
                 problems.append(Problem(path, str(error)))
         return records, problems
 
+    def read(self, path: Path) -> RunRecord:
+        """The record in a file of this store.
+
+        Raises:
+            UserError: it is no valid record, or another run's.
+        """
+        record = read_record(path)
+        if path != self.path(record.spec):
+            raise UserError(f"{path} holds run {record.id}, whose file is {self.path(record.spec).name}")
+        return record
+
     def _files(self) -> Iterator[Path]:
-        return iter(sorted(p for p in self.root.glob("*/*.json") if not p.name.endswith(TRUST_SUFFIX)))
+        found = (path for path in self.root.glob("*/*.json") if not path.parent.name.startswith("."))
+        return iter(sorted(path for path in found if not path.name.endswith(TRUST_SUFFIX)))
 
     def predictions(self, record: RunRecord) -> dict[str, np.ndarray] | None:
         """The pictured test samples' predictions by task; None where none were kept."""
@@ -312,32 +349,39 @@ def read_record(path: Path) -> RunRecord:
         UserError: the file is unreadable, truncated, of another schema, or its identity does not fit its spec.
     """
     try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+    except OSError as error:
         raise UserError(f"{path} cannot be read ({error})") from error
-    return parse_record(text, str(path))
+    return parse_record(content, str(path))
 
 
-def parse_record(text: str, name: str) -> RunRecord:
-    """The record in ``text``, which came from ``name``.
+def parse_record(content: str | bytes, name: str) -> RunRecord:
+    """The record in ``content``, which came from ``name``.
 
     Raises:
         UserError: see ``read_record``.
     """
     try:
-        raw: Any = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{name} is not whole JSON ({error})") from error
-    version = raw.get("schema_version") if isinstance(raw, dict) else None
-    if version != SCHEMA_VERSION:
-        raise UserError(f"{name} has record schema {version!r:.40}; this suite reads {SCHEMA_VERSION}")
-    try:
-        record = RunRecord.model_validate_json(text)
+        record = RunRecord.model_validate_json(content)
     except ValidationError as error:
-        raise UserError(f"{name} is no valid record: {first_error(error)}") from error
+        raise UserError(f"{name} {_flaw(content, error)}") from error
     if record.id != record.spec.id:
         raise UserError(f"{name} says it is run {record.id}, but its spec is run {record.spec.id}: it was edited")
     return record
+
+
+def _flaw(content: str | bytes, error: ValidationError) -> str:
+    """What is wrong with a file that is no valid record."""
+    try:
+        raw: Any = json.loads(content if isinstance(content, str) else content.decode())
+    except UnicodeDecodeError as broken:
+        return f"cannot be read ({broken})"
+    except (ValueError, RecursionError) as broken:
+        return f"is not whole JSON ({broken})"
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION:
+        return f"has record schema {version!r:.80}; this suite reads {SCHEMA_VERSION}"
+    return f"is no valid record: {first_error(error)}"
 
 
 def record_bytes(record: RunRecord) -> bytes:
@@ -345,7 +389,7 @@ def record_bytes(record: RunRecord) -> bytes:
     return (record.model_dump_json(indent=1) + "\n").encode()
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write under a temporary name, make it durable, rename: readers see the old file or the new one, never a part."""
     handle, scratch = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
@@ -355,9 +399,27 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         Path(scratch).chmod(0o644)
         Path(scratch).replace(path)
+        _make_durable(path.parent)
     except BaseException:
         Path(scratch).unlink(missing_ok=True)
         raise
+
+
+def sweep(path: Path) -> None:
+    """Remove what writers of a file that were killed left beside it. Only for whoever alone may write it now."""
+    with suppress(OSError):
+        for scrap in path.parent.glob(f".{escape(path.name)}-*"):
+            scrap.unlink(missing_ok=True)
+
+
+def _make_durable(folder: Path) -> None:
+    """Let the names in a folder outlive a loss of power, where the system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def pack(arrays: Mapping[str, np.ndarray]) -> bytes:

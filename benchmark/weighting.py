@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
@@ -93,6 +93,16 @@ class Weighting(nn.Module, ABC):
         """What the rule looks at in a step, in words, with these options."""
         return "losses, and the same batch's losses after the step" if cls.evaluates_again else "losses"
 
+    @classmethod
+    def cost(cls, options: Mapping[str, Any]) -> str:
+        """A step's passes through the network, in words, with these options. Plain training: 1 forward, 1 backward."""
+        return f"{2 if cls.evaluates_again else 1} forward, 1 backward"
+
+    @classmethod
+    def needs_representation(cls, options: Mapping[str, Any]) -> bool:
+        """Whether, with these options, it can only train an architecture with one feature that feeds all heads."""
+        return False
+
 
 class NormWeighting(Weighting):
     """Weights that follow the lengths of the per-task gradients at the last shared layer.
@@ -114,12 +124,21 @@ class NormWeighting(Weighting):
         """See ``Weighting.needs``."""
         return "losses, and the lengths of their gradients at the last shared layer"
 
+    @classmethod
+    def cost(cls, options: Mapping[str, Any]) -> str:
+        """See ``Weighting.cost``."""
+        return (
+            "1 forward, 1 backward, and for each task one more through the last shared layer (from its loss on where "
+            "no single feature feeds all heads)"
+        )
+
 
 class LookaheadWeighting(Weighting):
     """Weights that follow the loss of a second batch after a virtual step (one-step bilevel).
 
     Before every step the engine moves the parameters virtually to θ' = θ − lr ∇Σ w_k L_k(θ), takes the gradient v of
-    Σ L_k of another batch at θ', goes back, and tells ``observe`` how v and the tasks' gradients align.
+    Σ L_k of another batch at θ', goes back, and tells ``observe`` how v and the tasks' gradients align. ``weights`` so
+    is called twice a step, for the virtual one and for the real one.
 
     Attributes:
         split: the split that the other batch is drawn from, ``val`` or ``train``.
@@ -140,6 +159,11 @@ class LookaheadWeighting(Weighting):
     def needs(cls, options: Mapping[str, Any]) -> str:
         """See ``Weighting.needs``."""
         return "losses, and another batch's losses after a virtual step"
+
+    @classmethod
+    def cost(cls, options: Mapping[str, Any]) -> str:
+        """See ``Weighting.cost``."""
+        return "5 forward, 3 backward"
 
 
 class GradientWeighting(Weighting):
@@ -173,6 +197,18 @@ class GradientWeighting(Weighting):
         """See ``Weighting.needs``."""
         where = "the representation" if options.get("on") == "representation" else "the shared parameters"
         return f"{cls._sees} over {where}"
+
+    @classmethod
+    def cost(cls, options: Mapping[str, Any]) -> str:
+        """See ``Weighting.cost``."""
+        if options.get("on") == "representation":
+            return "1 forward, 1 backward: each task's pass ends at the representation, from where one goes on"
+        return "1 forward, 1 backward for each task"
+
+    @classmethod
+    def needs_representation(cls, options: Mapping[str, Any]) -> bool:
+        """See ``Weighting.needs_representation``."""
+        return options.get("on") == "representation"
 
     #: In words, for ``needs``.
     _sees: ClassVar[str] = "each task's gradient"
@@ -214,7 +250,8 @@ class Direction(NamedTuple):
 
     Attributes:
         vector: (P,) the direction d; the optimiser steps along −d.
-        weights: (K,) with d = Σ w_k g_k, for the record; NaN where there are none.
+        weights: (K,) with d = Σ w_k g_k, for the record, g_k being the gradients or the running means that the method
+            puts in their place; NaN where there are none.
     """
 
     vector: Tensor
@@ -245,6 +282,22 @@ class MatrixWeighting(GradientWeighting):
             losses: (K,) this step's losses, on the device, without graph.
         """
 
+    def from_feature_gradients(self, gradients: Tensor, losses: Tensor, feature: Tensor) -> Direction:
+        """The direction at the representation, called once a step in place of ``from_gradients``.
+
+        By default what ``from_gradients`` makes of them, flattened; for a rule that tells the batch axis from the
+        others, or that looks at the feature itself.
+
+        Args:
+            gradients: (K, B, F) on the device; not to be changed, and overwritten in the next step.
+            losses: (K,) this step's losses, on the device, without graph.
+            feature: (B, F) the representation, without graph.
+
+        Returns:
+            The direction with its vector (B·F,).
+        """
+        return self.from_gradients(gradients.flatten(1), losses)
+
 
 class SampledWeighting(GradientWeighting):
     """Weights from inner products of gradients of independent samples, so that their expectation is unbiased.
@@ -256,6 +309,23 @@ class SampledWeighting(GradientWeighting):
 
     parts: ClassVar[int] = 3
     _sees: ClassVar[str] = "K×K products of the gradients of independent thirds of the batch,"
+
+    @classmethod
+    def cost(cls, options: Mapping[str, Any]) -> str:
+        """See ``Weighting.cost``."""
+        return f"{cls.parts} forward, {cls.parts} backward for each task, each on 1/{cls.parts} of the batch"
+
+    def check_batch(self, size: int) -> None:
+        """Whether a batch can be cut.
+
+        Raises:
+            UsageError: it holds fewer samples than there are parts.
+        """
+        if size < self.parts:
+            raise UsageError(
+                f"this weighting cuts every batch into {self.parts} parts, and the batch size is {size}: raise it to "
+                f"{self.parts} or more"
+            )
 
     @abstractmethod
     def from_products(self, products: Tensor, losses: Tensor) -> Tensor:
@@ -332,9 +402,13 @@ def build_weighting(name: str, tasks: Sequence[Task], **options: Any) -> Weighti
 
 
 def card(name: str) -> Card | None:
-    """The card of a registered weighting; None where a plugin's has none.
+    """The card of a registered weighting, without the options that the name presets; None where a plugin's has none.
 
     Raises:
         UsageError: the name is unknown.
     """
-    return cast(Card | None, getattr(WEIGHTINGS[name].factory, "card", None))
+    entry = WEIGHTINGS[name]
+    found = cast(Card | None, getattr(entry.factory, "card", None))
+    if found is None:
+        return None
+    return replace(found, hyperparameters={k: v for k, v in found.hyperparameters.items() if k not in entry.preset})

@@ -43,7 +43,9 @@ def frame(records: Iterable[RunRecord], labels: Labels | None = None) -> pd.Data
         ``epoch``, ``split``, ``task``, ``metric``, ``value`` (NaN where it was not finite), ``higher_is_better``,
         ``legacy``.
     """
-    runs, counts, epochs, values = [], [], [], []
+    runs: list[tuple[Any, ...]] = []
+    values: list[float | None] = []
+    counts, epochs = [], []
     places: dict[tuple[str, str, str, bool, bool], int] = {}
     codes: list[int] = []
     for record in records:

@@ -33,10 +33,19 @@ class Rows:
         self._direction = torch.zeros(width, device=device, dtype=dtype)
         self._pieces = _views(self._direction, like)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that this object keeps."""
+        return self._blocks.nbytes + self._direction.nbytes
+
     def fill(self, k: int, gradients: Sequence[Tensor | None]) -> None:
         """Keep one task's gradients, in the order of the tensors; None where the loss has no say."""
         for place, gradient in zip(self._places[k], gradients, strict=True):
             place.zero_() if gradient is None else place.copy_(gradient)
+
+    def row(self, k: int) -> list[Tensor]:
+        """One task's gradients, as views of the tensors' shapes and layouts."""
+        return self._places[k]
 
     def products(self, other: "Rows") -> Tensor:
         """(K, K) inner products of these rows with the other's, in float64."""
@@ -171,7 +180,7 @@ def task_pass(
         found = torch.autograd.grad(loss, [*at, *own, *learned], retain_graph=retain, allow_unused=True)
     for parameter, gradient in zip(own, found[len(at) :], strict=False):
         if part == 1:
-            parameter.grad = None if gradient is None else _laid_out(gradient, parameter)
+            parameter.grad = None if gradient is None else laid_out(gradient, parameter)
         elif gradient is not None:
             _add(parameter, part * gradient)
     for parameter, gradient in zip(learned, found[len(at) + len(own) :], strict=True):
@@ -181,7 +190,7 @@ def task_pass(
 
 
 def _add(parameter: nn.Parameter, gradient: Tensor) -> None:
-    laid = _laid_out(gradient, parameter)
+    laid = laid_out(gradient, parameter)
     parameter.grad = laid if parameter.grad is None else parameter.grad.add_(laid)
 
 
@@ -194,6 +203,18 @@ def backward(weighting: GramianWeighting, gradients: TaskGradients, losses: Sequ
     return weights
 
 
+def flattened(tensor: Tensor) -> Tensor:
+    """(P,) the elements of a tensor as they lie in memory, in the order of a row of ``Rows``."""
+    flat = tensor.new_empty(tensor.numel())
+    _views(flat, [tensor])[0].copy_(tensor)
+    return flat
+
+
+def by_sample(feature: Tensor) -> Tensor:
+    """A feature (B, …) in which each sample's elements lie together, whatever their order."""
+    return feature if _strides(feature)[0] * len(feature) == feature.numel() else feature.contiguous()
+
+
 def _views(flat: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
     """Pieces of a flat vector in the shapes and memory layouts of the tensors."""
     views, start = [], flat.storage_offset()
@@ -203,7 +224,7 @@ def _views(flat: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
     return views
 
 
-def _laid_out(gradient: Tensor, parameter: nn.Parameter) -> Tensor:
+def laid_out(gradient: Tensor, parameter: nn.Parameter) -> Tensor:
     """The gradient in the parameter's memory layout, which fused optimisers take for granted without a check."""
     if gradient.stride() == parameter.stride():
         return gradient

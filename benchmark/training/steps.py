@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from benchmark.errors import UsageError
 from benchmark.model import MultiTaskModel
 from benchmark.training.evaluation import scaled
-from benchmark.training.gradients import RepresentationGradients, Rows, TaskGradients
+from benchmark.training.gradients import RepresentationGradients, Rows, TaskGradients, by_sample, flattened
 from benchmark.training.hardware import Hardware
+from benchmark.training.layer import LayerGradients
 from benchmark.weighting import (
     GradientWeighting,
     GramianWeighting,
@@ -99,6 +100,14 @@ class Step(ABC, Generic[W]):
             predictions = self.model(scaled(batch.images))
         return self.judge(predictions, batch)
 
+    def losses_at_feature(self, batch: Batch) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """The feature that feeds all heads, a leaf of the same values, and K losses that are attached to the leaf."""
+        with self.hardware.autocast():
+            feature = self.model.representation(scaled(batch.images))
+            leaf = by_sample(feature.detach()).requires_grad_()
+            predictions = self.model.predict(leaf)
+        return feature, leaf, self.judge(predictions, batch)
+
     def judge(self, predictions: Mapping[str, Tensor], batch: Batch) -> list[Tensor]:
         """K scalars of predictions."""
         return [task.loss(predictions[task.name], batch.targets[task.name]) for task in self.model.tasks]
@@ -106,7 +115,7 @@ class Step(ABC, Generic[W]):
     def gramian(self, losses: Sequence[Tensor]) -> Tensor | None:
         """(K, K) inner products of gradients over the shared parameters; the graph stays. None if nothing is shared."""
         shared = self.model.shared_parameters()
-        if not shared or len(losses) < 2:
+        if not shared:
             return None
         rows = Rows(len(losses), shared)
         for k, loss in enumerate(losses):
@@ -135,12 +144,8 @@ class LossStep(Step[W]):
         gramian = self.gramian(separate) if diagnose else None
         losses = torch.stack(separate)
         weights = weighting.weights(losses.detach())
-        self.observe(separate)
         weighting.objective(losses, weights).backward()
         return Result(losses.detach(), weights.detach(), gramian)
-
-    def observe(self, separate: Sequence[Tensor]) -> None:
-        """Called with the losses before their backward pass."""
 
     def after(self, batch: Batch) -> None:
         """See ``Step``."""
@@ -153,16 +158,34 @@ class LossStep(Step[W]):
 class NormStep(LossStep[NormWeighting]):
     """Tells the weighting the lengths of the losses' gradients at the last shared layer."""
 
-    def observe(self, separate: Sequence[Tensor]) -> None:
-        """See ``LossStep``."""
-        layer = self.model.last_shared_parameters()
-        norms = []
-        for loss in separate:
-            found = torch.autograd.grad(loss, layer, retain_graph=True, allow_unused=True) if layer else ()
-            squares = [g.double().square().sum() for g in found if g is not None]
-            norms.append(torch.stack(squares).sum().sqrt() if squares else loss.detach().double() * 0)
-        losses = torch.stack([loss.detach() for loss in separate])
-        self.weighting.observe(torch.stack(norms).to(losses), losses)
+    def __init__(
+        self, model: MultiTaskModel, weighting: NormWeighting, hardware: Hardware, around: Surroundings
+    ) -> None:
+        super().__init__(model, weighting, hardware, around)
+        self.gradients = LayerGradients(model)
+
+    def __call__(self, batch: Batch, diagnose: bool) -> Result:
+        """See ``Step``."""
+        if diagnose or not self.model.has_representation:
+            separate = self.losses(batch)
+            gramian = self.gramian(separate) if diagnose else None
+            known, weights, slopes = self._weighed(separate)
+            norms = self.gradients.collect(separate, slopes)
+        else:
+            feature, leaf, separate = self.losses_at_feature(batch)
+            gramian = None
+            known, weights, slopes = self._weighed(separate)
+            norms = self.gradients.collect_from(feature, leaf, separate, slopes)
+        self.weighting.observe(norms.to(known), known)
+        return Result(known, weights, gramian)
+
+    def _weighed(self, separate: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """(K,) each: losses, weights, and the objective's derivatives. What the weighting learns gets its gradient."""
+        known = detached(separate)
+        weights = self.weighting.weights(known)
+        leaf = known.clone().requires_grad_()
+        self.weighting.objective(leaf, weights).backward()
+        return known, weights.detach(), cast(Tensor, leaf.grad)
 
 
 class LookaheadStep(LossStep[LookaheadWeighting]):
@@ -191,8 +214,9 @@ class LookaheadStep(LossStep[LookaheadWeighting]):
         reach = (self.REACH / length.clamp(min=1e-30)).item()
         sides = []
         for sign in (1, -1):
-            with torch.no_grad(), _moved(parameters, aim, sign * reach):
-                sides.append(torch.stack(self.losses(batch)).double())
+            # Half precision would round the parameters' small move away.
+            with torch.no_grad(), _moved(parameters, aim, sign * reach), self.hardware.exact():
+                sides.append(torch.stack(self.judge(self.model(scaled(batch.images)), batch)).double())
         return ((sides[0] - sides[1]) / (2 * reach)).to(losses)
 
 
@@ -213,7 +237,8 @@ class GramianStep(Step[GramianWeighting]):
         gramian = self.gradients.gramian()
         weights = self.weighting.from_gramian(gramian.cpu(), known.double().cpu()).to(known)
         self.gradients.move_along(weights)
-        return Result(known, weights, _plain(self.weighting, gramian, known) if diagnose else None)
+        sampled = diagnose and self.gradients.shared
+        return Result(known, weights, _plain(self.weighting, gramian, known) if sampled else None)
 
 
 class MatrixStep(Step[MatrixWeighting]):
@@ -231,7 +256,8 @@ class MatrixStep(Step[MatrixWeighting]):
         separate = self.losses(batch)
         known = detached(separate)
         rows = self.gradients.collect(self.weighting.task_losses(separate))
-        gramian = _plain(self.weighting, self.gradients.gramian(), known) if diagnose else None
+        sampled = diagnose and self.gradients.shared
+        gramian = _plain(self.weighting, self.gradients.gramian(), known) if sampled else None
         direction = self.weighting.from_gradients(rows, known)
         self.gradients.move(direction.vector)
         return Result(known, direction.weights.to(known), gramian)
@@ -249,21 +275,19 @@ class SampledStep(Step[SampledWeighting]):
 
     def __call__(self, batch: Batch, diagnose: bool) -> Result:
         """See ``Step``."""
+        self.weighting.check_batch(len(batch.images))
         parts = batch.parts(self.weighting.parts)
-        if not all(len(part.images) for part in parts):
-            raise UsageError(
-                f"this weighting cuts every batch into {self.weighting.parts} parts; the batch size is "
-                f"{len(batch.images)}: raise it to {self.weighting.parts} or more"
-            )
         share = 1 / len(parts)
-        known = self._collect(parts[0], self.gradients.buffer, share)
-        known = known + self._collect(parts[1], self.second, share)
+        first = self._collect(parts[0], self.gradients.buffer, share)
+        second = self._collect(parts[1], self.second, share)
         products = self.gradients.buffer.products(self.second)
-        gramian = self.gradients.gramian() if diagnose else None
-        known = (known + self._collect(parts[2], self.gradients.buffer, share)) / len(parts)
+        # Of the first part, whose rows the third overwrites.
+        sampled = diagnose and self.gradients.shared
+        gramian = _plain(self.weighting, self.gradients.gramian(), first) if sampled else None
+        known = (first + second + self._collect(parts[2], self.gradients.buffer, share)) / len(parts)
         weights = self.weighting.from_products(products.cpu(), known.double().cpu()).to(known)
         self.gradients.move_along(weights)
-        return Result(known, weights, None if gramian is None else _plain(self.weighting, gramian, known))
+        return Result(known, weights, gramian)
 
     def _collect(self, part: Batch, into: Rows, share: float) -> Tensor:
         """Fill ``into`` from one part; its losses (K,)."""
@@ -288,35 +312,34 @@ class RepresentationStep(Step[GradientWeighting]):
 
     def __call__(self, batch: Batch, diagnose: bool) -> Result:
         """See ``Step``."""
-        with self.hardware.autocast():
-            feature = self.model.representation(scaled(batch.images))
-            leaf = feature.detach().requires_grad_()
-            predictions = self.model.predict(leaf)
-        separate = self.judge(predictions, batch)
+        feature, leaf, separate = self.losses_at_feature(batch)
         known = detached(separate)
         rows = self.gradients.collect(leaf, self.weighting.task_losses(separate))
         gramian = self._shared_gramian(feature, rows, known) if diagnose else None
-        pieces, weights = self._combined(rows, known)
+        pieces, weights = self._combined(rows, known, leaf.detach())
         feature.backward(pieces[0].to(feature.dtype))
         return Result(known, weights, gramian)
 
-    def _combined(self, rows: Rows, known: Tensor) -> tuple[list[Tensor], Tensor]:
+    def _combined(self, rows: Rows, known: Tensor, feature: Tensor) -> tuple[list[Tensor], Tensor]:
         """The feature's gradient, and the weights (K,)."""
         if isinstance(self.weighting, MatrixWeighting):
-            direction = self.weighting.from_gradients(rows.matrix, known)
+            gradients = rows.matrix.unflatten(1, (len(feature), -1))  # (K, B, F)
+            direction = self.weighting.from_feature_gradients(
+                gradients, known, flattened(feature).view_as(gradients[0])
+            )
             return rows.pieces(direction.vector), direction.weights.to(known)
         weighting = cast(GramianWeighting, self.weighting)
         weights = weighting.from_gramian(rows.products(rows).cpu(), known.double().cpu()).to(known)
         return rows.combination(weights), weights
 
-    def _shared_gramian(self, feature: Tensor, rows: Rows, known: Tensor) -> Tensor:
+    def _shared_gramian(self, feature: Tensor, rows: Rows, known: Tensor) -> Tensor | None:
         """(K, K) inner products of the gradients over the shared parameters, of the losses themselves."""
         shared = self.model.shared_parameters()
+        if not shared:
+            return None
         found = Rows(len(known), shared)
         for k in range(len(known)):
-            unit = torch.zeros_like(known)
-            unit[k] = 1
-            piece = rows.combination(unit)[0]
+            (piece,) = rows.row(k)
             gradients = torch.autograd.grad(
                 feature, shared, piece.to(feature.dtype), retain_graph=True, allow_unused=True
             )

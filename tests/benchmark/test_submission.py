@@ -26,7 +26,7 @@ from benchmark.submission import add, check, confirm, pack
 from benchmark.submission import bundle as bundle_module
 from benchmark.submission.text import shown
 from benchmark.training.hardware import Hardware
-from benchmark.training.run import execute
+from benchmark.training.run import Watcher, execute
 from benchmark.trust import standing
 
 
@@ -48,7 +48,7 @@ def source(toy, tmp_path_factory):
         build_dataset(name).prepare(storage)
     hardware = Hardware.choose("cpu", "fp32", 1)
     for spec in (spec_of("tiny", "equal"), spec_of("tiny", "equal", 1)):
-        outcome = execute(spec, storage=storage, hardware=hardware, keep_predictions=True)
+        outcome = execute(spec, storage=storage, hardware=hardware, watcher=Watcher(keep_predictions=True))
         assert outcome.record.status == "ok", outcome.record.error
         store.put(outcome.record, outcome.predictions, outcome.truth)
     return store
@@ -151,7 +151,7 @@ def test_classes_of_whole_pictures_are_recomputed_too(toy, tmp_path):
         spec_of("tiny", "equal", dataset="toy-words").model_copy(
             update={"architecture": Component.of(ARCHITECTURES, "split", {"width": 4, "backbone": "wrn"})}
         ),
-        storage=storage, hardware=Hardware.choose("cpu", "fp32", 1), keep_predictions=True,
+        storage=storage, hardware=Hardware.choose("cpu", "fp32", 1), watcher=Watcher(keep_predictions=True),
     )  # fmt: skip
     assert outcome.record.status == "ok", outcome.record.error
     store.put(outcome.record, outcome.predictions, outcome.truth)
@@ -841,7 +841,7 @@ def judge(path, folder):
     assert listing(folder) == before
 
 
-FUZZ = settings(max_examples=60, deadline=20_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @FUZZ
