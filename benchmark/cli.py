@@ -273,7 +273,7 @@ def run(
       mtbench run --grid my-grid.toml --dry-run
       mtbench run --grid paper --executor ray --gpus 0.5
       mtbench run --grid paper --executor slurm --slurm slurm_partition=gpu --slurm gpus_per_node=1
-      mtbench run --grid nyuv2 --source nyuv2=~/nyuv2 --smoke --results /tmp/smoke
+      mtbench run --grid nyuv2 --source nyuv2=~/nyuv2 --smoke --results smoke
     """
     setup = Setup(
         Storage.default(parse_sources(sources)),
