@@ -1,7 +1,9 @@
 """Checks and cards of prepared sets, and the commands that show them."""
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from benchmark.data.check import check
 from benchmark.data.measured import CARD_FILE, class_shares, data_card
 from benchmark.data.prepared import array_hash, content_hash
 from benchmark.errors import UsageError, UserError
+from benchmark.registry import load_plugin_file
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +137,7 @@ def test_a_card_is_kept_until_the_content_changes(copy):
     assert json.loads(file.read_text()) == card
     file.write_text(file.read_text().replace('"samples": 4', '"samples": 44'))
     assert data_card(dataset, storage)["splits"]["train"]["samples"] == 44  # kept, not made again
-    forge(dataset, storage, "val-semantic", put((0, 5, 5), 0))
+    forge(dataset, storage, "val-semantic", lambda array: array[::-1])
     assert data_card(dataset, storage)["splits"]["train"]["samples"] == 4
     file.write_text("{")
     assert data_card(dataset, storage)["splits"]["train"]["samples"] == 4
@@ -227,3 +230,23 @@ def test_options_are_parsed():
 def test_a_set_that_is_not_prepared_has_no_card(toy, tmp_path):
     with pytest.raises(UserError, match="cannot be used"):
         data_card(build_dataset("toy"), Storage(tmp_path))
+
+
+def test_list_shows_what_was_interrupted(mtbench, tmp_path, monkeypatch):
+    plugin = Path(__file__).parent / "numbers_plugin.py"
+    load_plugin_file(plugin)
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(14):
+        (source / f"{number:02}.txt").write_text(str(number))
+    (source / "06.txt").write_text("six")
+    words = ["prepare", "numbers", "--plugin", str(plugin), "--source", str(source), "--option", "size=6"]
+    result = mtbench(*words)
+    assert result.exit_code == 1
+    assert "06.txt holds 'six'" in result.stderr
+    monkeypatch.setenv("COLUMNS", "200")
+    listed = mtbench("list", "--plugin", str(plugin)).output
+    assert re.search(r"numbers +│ size=6 +│ interrupted at 38%", listed)
+    (source / "06.txt").write_text("6")
+    assert mtbench(*words).exit_code == 0
+    assert re.search(r"numbers +│ size=6 +│ ready", mtbench("list").output)
