@@ -18,7 +18,7 @@ from torch import Tensor
 
 from benchmark.errors import UserError, unknown
 from benchmark.registry import DATASETS
-from benchmark.tasks import Task
+from benchmark.tasks import Intrinsics, Task
 
 SPLITS = ("train", "val", "test")
 IMAGE = "image"
@@ -85,6 +85,9 @@ class DataSet(ABC):
     #: Version of the code that makes the data; raise it whenever the same options would give other bytes.
     version: ClassVar[int]
     tasks: tuple[Task, ...]
+    #: The protocol's augmentations that leave every target true or turn it with the picture; a set whose targets tell
+    #: left from right, or where things are, names fewer.
+    augmentations: ClassVar[frozenset[str]] = frozenset({"flip", "scale_crop"})
 
     @property
     @abstractmethod
@@ -95,6 +98,11 @@ class DataSet(ABC):
     @abstractmethod
     def samples(self) -> Mapping[str, int]:
         """Number of samples by split."""
+
+    @property
+    def intrinsics(self) -> Intrinsics | None:
+        """The camera of the pictures as they are stored; None where it is not one and known."""
+        return None
 
     @abstractmethod
     def build(self, split: str, source: Path | None, progress: Progress) -> dict[str, np.ndarray]:

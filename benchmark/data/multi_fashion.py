@@ -71,6 +71,8 @@ class MultiFashion(DataSet):
 
     name = "multi-fashion"
     version = 1
+    #: A task is a place in the picture, which augmentation would move.
+    augmentations = frozenset()
 
     tasks = (
         Task("top-left", "classification", len(CLASSES), CLASSES),

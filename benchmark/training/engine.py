@@ -1,16 +1,18 @@
 """The training loop: one protocol for every architecture and weighting."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark.data import Split
 from benchmark.model import MultiTaskModel
-from benchmark.spec import RunSpec, derive_seed
+from benchmark.spec import Protocol, RunSpec
 from benchmark.store import ByTask, EpochRecord
+from benchmark.training.augmentation import Augmentation
+from benchmark.training.batches import OtherBatches, TrainingBatches
 from benchmark.training.diagnostics import GradientDiagnostics
 from benchmark.training.evaluation import evaluate
 from benchmark.training.hardware import Hardware
@@ -30,6 +32,7 @@ class Trainer:
         weighting: likewise; None sums the losses, which trains networks that share nothing each as if alone.
         spec: names the protocol and the seed.
         splits: ``train``, ``val`` and ``test``, on the device.
+        augmentation: of the training split; None for none.
 
     Raises:
         ValueError: the training split is smaller than a batch.
@@ -44,6 +47,7 @@ class Trainer:
         spec: RunSpec,
         splits: dict[str, Split],
         hardware: Hardware,
+        augmentation: Augmentation | None = None,
     ) -> None:
         self.model = model
         self.weighting = weighting
@@ -55,24 +59,18 @@ class Trainer:
         self.epoch_seconds: list[float] = []
         self.step_seconds: list[float] = []
         self.diagnostics = GradientDiagnostics([task.name for task in model.tasks])
-        # The same order of samples for every cell of a seed: cells never differ by their batches.
-        self.generator = torch.Generator().manual_seed(derive_seed("batches", spec.seed))
+        self.batches = TrainingBatches(splits["train"], spec, augmentation)
         self.others = OtherBatches(splits, spec)
         around = Surroundings(self.others, lambda: float(self.schedule.get_last_lr()[0]))
         self.step = choose_step(model, weighting, hardware, around)
         parameters = [*model.parameters(), *(weighting.parameters() if weighting else ())]
-        self.optimizer = torch.optim.Adam(parameters, lr=spec.protocol.learning_rate, fused=True)
+        self.optimizer = build_optimizer(parameters, spec.protocol)
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, spec.protocol.lr_step, spec.protocol.lr_decay)
-        if not self.steps:
-            found = len(splits["train"])
-            raise ValueError(
-                f"the training split holds {found} samples, less than one batch of {spec.protocol.batch_size}"
-            )
 
     @property
     def steps(self) -> int:
         """Steps per epoch."""
-        return len(self.splits["train"]) // self.protocol.batch_size
+        return self.batches.steps
 
     def fit(self, on_epoch: Callable[[EpochRecord], None]) -> None:
         """Train for all epochs and tell ``on_epoch`` of each.
@@ -119,22 +117,20 @@ class Trainer:
         )
 
     def _train(self) -> tuple[Tensor, Tensor, list[float]]:
-        """One pass over the training split.
+        """One epoch's steps.
 
         Returns:
             Means over steps of the losses and of the weights, (K,) each; seconds of each step that was sampled.
         """
         self.model.train()
-        size = self.protocol.batch_size
-        order = torch.randperm(len(self.splits["train"]), generator=self.generator)[: self.steps * size].to(self.device)
         sums = torch.zeros(2, len(self.model.tasks), device=self.device)
         sampled = []
-        for indices in order.split(size):
+        for batch in self.batches:
             diagnose = self.diagnostics.due()
             if diagnose:
                 self.hardware.synchronize()
                 started = perf_counter()
-            result = self.advance(gathered(self.splits["train"], indices), diagnose)
+            result = self.advance(batch, diagnose)
             sums[0] += result.losses
             sums[1] += result.weights
             if diagnose:
@@ -152,29 +148,18 @@ class Trainer:
         return result
 
 
-class OtherBatches:
-    """Batches for methods that look at a second one in a step: of any split, in an order of their own.
-
-    Args:
-        splits: by name, on the device.
-        spec: names the seed and the batch size; a split that is smaller gives all it has.
-    """
-
-    def __init__(self, splits: dict[str, Split], spec: RunSpec) -> None:
-        self.splits = splits
-        self.size = spec.protocol.batch_size
-        self.generator = torch.Generator().manual_seed(derive_seed("other batches", spec.seed))
-
-    def __call__(self, split: str) -> Batch:
-        """A batch of distinct samples, drawn anew."""
-        found = self.splits[split]
-        order = torch.randperm(len(found), generator=self.generator)[: self.size]
-        return gathered(found, order.to(found.images.device))
-
-
-def gathered(split: Split, indices: Tensor) -> Batch:
-    """The samples ``indices`` of a split."""
-    return Batch(split.images[indices], {name: values[indices] for name, values in split.targets.items()})
+def build_optimizer(parameters: Sequence[nn.Parameter], protocol: Protocol) -> torch.optim.Optimizer:
+    """The protocol's optimiser."""
+    if protocol.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=protocol.learning_rate, weight_decay=protocol.weight_decay, fused=True)
+    return torch.optim.SGD(
+        parameters,
+        lr=protocol.learning_rate,
+        momentum=protocol.momentum,
+        weight_decay=protocol.weight_decay,
+        nesterov=protocol.momentum > 0,
+        fused=True,
+    )
 
 
 def by_task(names: list[str], values: Tensor) -> ByTask:

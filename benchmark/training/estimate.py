@@ -12,6 +12,7 @@ from benchmark.data import DataSet, build_dataset
 from benchmark.errors import UserError
 from benchmark.model import MultiTaskModel, build_model
 from benchmark.spec import Component, RunSpec
+from benchmark.training.augmentation import check
 from benchmark.training.evaluation import scaled
 from benchmark.training.hardware import Hardware
 from benchmark.training.run import forward_flops
@@ -39,9 +40,10 @@ def work(specs: Sequence[RunSpec]) -> dict[str, float]:
     A network that cannot be built or run counts as the mean of the others: its failure is the run's to record.
 
     Raises:
-        UserError: an option's value is refused by the method that it is given to.
+        UserError: an option's value is refused by the method that it is given to, or an augmentation by the data set.
     """
     for spec in specs:
+        check(spec.protocol, _dataset(spec))
         if spec.weighting:
             _try(partial(build_weighting, spec.weighting.name, _dataset(spec).tasks, **spec.weighting.options))
     known = {spec.id: _try(_forward_flops, *_network(spec)) for spec in specs}

@@ -18,6 +18,7 @@ from benchmark.registry import ARCHITECTURES
 from benchmark.spec import RunSpec, derive_seed
 from benchmark.store import Cost, EpochRecord, RunRecord, Status, TaskInfo
 from benchmark.training import provenance as source
+from benchmark.training.augmentation import augment
 from benchmark.training.engine import Diverged, Trainer
 from benchmark.training.evaluation import decide, scaled
 from benchmark.training.hardware import Hardware
@@ -125,7 +126,8 @@ def _attempt(
         splits = {split: dataset.load(split, storage, hardware.device) for split in SPLITS}
         model = _model(spec, dataset, hardware)
         weighting = _weighting(spec, dataset, hardware)
-        trainer = Trainer(model, weighting, spec=spec, splits=splits, hardware=hardware)
+        augmentation = augment(spec, dataset, len(splits["train"]))
+        trainer = Trainer(model, weighting, spec=spec, splits=splits, hardware=hardware, augmentation=augmentation)
         progress.learn(
             parameters=sum(p.numel() for p in model.parameters()),
             shared_parameters=sum(p.numel() for p in model.shared_parameters()),
