@@ -97,6 +97,11 @@ class MultiFashion(DataSet):
         """As the options say."""
         return {"train": self.train, "val": self.val, "test": self.test}
 
+    def source_files(self, source: Path | None) -> list[Path]:
+        """The four files of Fashion-MNIST."""
+        folder = DEBIAN_FOLDER if source is None else source
+        return [file for prefix in ("train", "t10k") for file in article_files(folder, prefix)]
+
     def build(self, split: str, source: Path | None, progress: Progress) -> dict[str, np.ndarray]:
         """Compose one split. See ``DataSet.build``."""
         if split not in SPLITS:
@@ -203,13 +208,18 @@ def placed(pictures: np.ndarray, corners: np.ndarray) -> np.ndarray:
     return canvas
 
 
+def article_files(folder: Path, prefix: str) -> tuple[Path, Path]:
+    """The files of pictures and of labels."""
+    return folder / f"{prefix}-images-idx3-ubyte.gz", folder / f"{prefix}-labels-idx1-ubyte.gz"
+
+
 def read_articles(folder: Path, prefix: str) -> Articles:
     """Read ``<prefix>-images-idx3-ubyte.gz`` and ``<prefix>-labels-idx1-ubyte.gz``.
 
     Raises:
         UserError: a file is missing, unreadable or not what it should be.
     """
-    images_file, labels_file = folder / f"{prefix}-images-idx3-ubyte.gz", folder / f"{prefix}-labels-idx1-ubyte.gz"
+    images_file, labels_file = article_files(folder, prefix)
     images = read_idx(images_file, IMAGES_MAGIC, (SIDE, SIDE))
     labels = read_idx(labels_file, LABELS_MAGIC, ())
     if len(images) != len(labels):
