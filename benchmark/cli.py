@@ -274,7 +274,13 @@ def prepare(component: Component, storage: Storage) -> None:
         return
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bars = {s: progress.add_task(f"preparing {component.name} {s}", total=None) for s in SPLITS}
-        dataset.prepare(storage, lambda split, done, total: progress.update(bars[split], completed=done, total=total))
+
+        def tell(split: str, done: int, total: int) -> None:
+            if split not in bars:
+                bars[split] = progress.add_task(f"preparing {component.name} {split}", total=total)
+            progress.update(bars[split], completed=done, total=total)
+
+        dataset.prepare(storage, tell)
     console.print(f"Prepared {component.name} in {escape(str(dataset.folder(storage)))}.", soft_wrap=True)
 
 

@@ -154,7 +154,8 @@ class Store:
 
     ``<data set>/<architecture>_<weighting>_s<seed>_<id>.json`` is a record; the ``.npz`` beside it holds the last
     epoch's predictions for the pictured test samples, one array a task; ``<data set>/truth-<hash>.npz`` holds their
-    inputs and targets.
+    inputs and targets. Of a data set that withholds the targets of a further split, say ``challenge``, the first also
+    holds what was predicted there: ``challenge-<task>`` and ``challenge-<task>-id``.
     """
 
     def __init__(self, root: Path) -> None:

@@ -10,6 +10,9 @@ camera came nearer, and the scene that picture and depth then show is the true o
 the part is not in the middle, sheared: the gradient of the depth that the network is to learn and the normals that it
 is to learn beside it belong to two different surfaces.
 
+``random_crop`` acts on pictures that are stored longer than networks see them (``data.split``): these see a random
+square instead of the middle one.
+
 ``consistent`` turns the normals with that scene (``tasks.geometry.consistent_normals``), for which the camera must be
 known.
 
@@ -23,30 +26,33 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from benchmark.data import DataSet
+from benchmark.data import AnySplit, DataSet, SeparateDataSet, SeparateSplit
 from benchmark.errors import UsageError
 from benchmark.spec import Protocol, RunSpec, derive_seed
 from benchmark.tasks import Intrinsics, Task, Zoom
 
 SCALES = (1.0, 1.2, 1.5)
-#: Random numbers per sample: flip, scale, row, column.
-NUMBERS = 4
+#: Random numbers per sample: window, flip, scale, row, column.
+NUMBERS = 5
 
 
 def check(protocol: Protocol, dataset: DataSet) -> None:
     """Make sure that the protocol's augmentations make sense on a data set.
 
+    Where every task has its own pictures, each part takes those that it allows.
+
     Raises:
         UsageError: the data set forbids one, or its camera must be known and is not.
     """
-    for name in asked(protocol) - dataset.augmentations:
+    allowed = frozenset[str]().union(*(part.augmentations for part in dataset.pieces))
+    for name in sorted(asked(protocol) - allowed):
         raise UsageError(
-            f"the data set '{dataset.name}' forbids the augmentation {name}, which would make its targets wrong; it "
-            f"allows {', '.join(sorted(dataset.augmentations)) or 'none'}: change the protocol"
+            f"the data set '{dataset.name}' does not take the augmentation {name}, which has nothing to act on there "
+            f"or would make targets wrong; it takes {', '.join(sorted(allowed)) or 'none'}: change the protocol"
         )
-    if protocol.scale_crop == "consistent" and dataset.intrinsics is None:
-        needing = [task.name for task in dataset.tasks if task.definition.needs_camera]
-        if needing:
+    for part in dataset.pieces:
+        needing = [task.name for task in part.tasks if task.definition.needs_camera]
+        if protocol.scale_crop == "consistent" and part.intrinsics is None and needing:
             raise UsageError(
                 f"scale_crop = \"consistent\" needs the camera of '{dataset.name}' for {', '.join(needing)}, and its "
                 'intrinsics are not known; use scale_crop = "literature" or "none"'
@@ -55,19 +61,30 @@ def check(protocol: Protocol, dataset: DataSet) -> None:
 
 def asked(protocol: Protocol) -> frozenset[str]:
     """The augmentations that a protocol switches on, by the names of its fields."""
-    return frozenset(
-        name for name, on in (("flip", protocol.flip), ("scale_crop", protocol.scale_crop != "none")) if on
-    )
+    on = {
+        "flip": protocol.flip,
+        "scale_crop": protocol.scale_crop != "none",
+        "random_crop": protocol.random_crop,
+    }
+    return frozenset(name for name, wanted in on.items() if wanted)
 
 
-def augment(spec: RunSpec, dataset: DataSet, count: int) -> "Augmentation":
-    """The augmentation of a run's training split of ``count`` samples.
+def augment(spec: RunSpec, dataset: DataSet, split: AnySplit) -> "Augmentation | dict[str, Augmentation]":
+    """The augmentation of a run's training split; by task, where every task has its own pictures.
 
     Raises:
         UsageError: see ``check``.
     """
     check(spec.protocol, dataset)
-    return Augmentation(spec, dataset.tasks, count=count, allowed=dataset.augmentations, camera=dataset.intrinsics)
+    if isinstance(dataset, SeparateDataSet) and isinstance(split, SeparateSplit):
+        return {name: _of(spec, part, len(split.parts[name]), axis=(name,)) for name, part in dataset.parts.items()}
+    return _of(spec, dataset, len(split))
+
+
+def _of(spec: RunSpec, dataset: DataSet, count: int, axis: tuple[str, ...] = ()) -> "Augmentation":
+    return Augmentation(
+        spec, dataset.tasks, count=count, allowed=dataset.augmentations, camera=dataset.intrinsics, axis=axis
+    )
 
 
 class Augmentation:
@@ -108,6 +125,10 @@ class Augmentation:
             numbers = torch.rand(self.count, NUMBERS, generator=self.generator, dtype=torch.float64)
             self.numbers = numbers.to(device)
 
+    def windows(self, indices: Tensor) -> Tensor | None:
+        """Which squares of longer pictures networks see, see ``Split.pictures``. (B,) -> (B,) in [0, 1)."""
+        return self.numbers[indices, 0] if "random_crop" in self.active else None
+
     def __call__(
         self, images: Tensor, targets: Mapping[str, Tensor], indices: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -123,7 +144,7 @@ class Augmentation:
         """
         if not self.active:
             return images, dict(targets)
-        flip, *where = self.numbers[indices].unbind(1)
+        _, flip, *where = self.numbers[indices].unbind(1)
         kinds = {task.name: task.definition for task in self.tasks}
         changed = dict(targets)
         if "scale_crop" in self.active:

@@ -1,18 +1,18 @@
 """The training loop: one protocol for every architecture and weighting."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 
 import torch
 from torch import Tensor, nn
 
-from benchmark.data import Split
+from benchmark.data import AnySplit
 from benchmark.model import MultiTaskModel
 from benchmark.spec import Protocol, RunSpec
 from benchmark.store import ByTask, EpochRecord
 from benchmark.training.augmentation import Augmentation
-from benchmark.training.batches import OtherBatches, TrainingBatches
+from benchmark.training.batches import OtherBatches, training_batches
 from benchmark.training.diagnostics import GradientDiagnostics
 from benchmark.training.evaluation import evaluate
 from benchmark.training.hardware import Hardware
@@ -32,7 +32,7 @@ class Trainer:
         weighting: likewise; None sums the losses, which trains networks that share nothing each as if alone.
         spec: names the protocol and the seed.
         splits: ``train``, ``val`` and ``test``, on the device.
-        augmentation: of the training split; None for none.
+        augmentation: of the training split, by task where every task has its own pictures; None for none.
 
     Raises:
         ValueError: the training split is smaller than a batch.
@@ -45,9 +45,9 @@ class Trainer:
         weighting: Weighting | None,
         *,
         spec: RunSpec,
-        splits: dict[str, Split],
+        splits: Mapping[str, AnySplit],
         hardware: Hardware,
-        augmentation: Augmentation | None = None,
+        augmentation: Augmentation | Mapping[str, Augmentation] | None = None,
     ) -> None:
         self.model = model
         self.weighting = weighting
@@ -59,7 +59,7 @@ class Trainer:
         self.epoch_seconds: list[float] = []
         self.step_seconds: list[float] = []
         self.diagnostics = GradientDiagnostics([task.name for task in model.tasks])
-        self.batches = TrainingBatches(splits["train"], spec, augmentation)
+        self.batches = training_batches(splits["train"], spec, augmentation)
         self.others = OtherBatches(splits, spec)
         around = Surroundings(self.others, lambda: float(self.schedule.get_last_lr()[0]))
         self.step = choose_step(model, weighting, hardware, around)

@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 
 import torch
 
-from benchmark.data import DataSet, build_dataset
+from benchmark.data import DataSet, SeparateDataSet, build_dataset
 from benchmark.errors import UserError
 from benchmark.model import MultiTaskModel, build_model
 from benchmark.spec import Component, RunSpec
-from benchmark.training.augmentation import check
-from benchmark.training.evaluation import scaled
+from benchmark.training import augmentation, separate
+from benchmark.training.evaluation import Pictures, predict
 from benchmark.training.hardware import Hardware
 from benchmark.training.run import forward_flops
 from benchmark.weighting import build_weighting
@@ -43,9 +43,12 @@ def work(specs: Sequence[RunSpec]) -> dict[str, float]:
         UserError: an option's value is refused by the method that it is given to, or an augmentation by the data set.
     """
     for spec in specs:
-        check(spec.protocol, _dataset(spec))
+        dataset = _dataset(spec)
+        augmentation.check(spec.protocol, dataset)
+        weighting = None
         if spec.weighting:
-            _try(partial(build_weighting, spec.weighting.name, _dataset(spec).tasks, **spec.weighting.options))
+            weighting = _try(partial(build_weighting, spec.weighting.name, dataset.tasks, **spec.weighting.options))
+        separate.check(spec, dataset, weighting)
     known = {spec.id: _try(_forward_flops, *_network(spec)) for spec in specs}
     found = [flops for flops in known.values() if flops is not None]
     usual = sum(found) / len(found) if found else 1.0
@@ -71,10 +74,16 @@ def _try(measure: Callable[..., N], *arguments: Any) -> N | None:
 
 
 def _pictures(spec: RunSpec) -> float:
-    """Forward passes of a run: a training step counts as three, an evaluated picture as one."""
-    samples = _dataset(spec).samples
-    evaluations = -(-spec.protocol.epochs // spec.protocol.evaluate_every)
-    return STEP_FACTOR * samples["train"] * spec.protocol.epochs + (samples["val"] + samples["test"]) * evaluations
+    """Forward passes of a run: a training step counts as three, an evaluated picture as one.
+
+    Where every task has its own pictures, a pass is one of a picture of each.
+    """
+    protocol, parts = spec.protocol, _dataset(spec).pieces
+    evaluations = -(-protocol.epochs // protocol.evaluate_every)
+    longest = max(part.samples["train"] for part in parts)
+    trained = protocol.steps_per_epoch * protocol.batch_size if protocol.steps_per_epoch else longest
+    judged = sum(part.samples["val"] + part.samples["test"] for part in parts) / len(parts)
+    return STEP_FACTOR * trained * protocol.epochs + judged * evaluations
 
 
 def _dataset(spec: RunSpec) -> DataSet:
@@ -86,35 +95,44 @@ def _network(spec: RunSpec) -> tuple[str, str]:
     return spec.dataset.model_dump_json(), spec.architecture.model_dump_json()
 
 
-def _build(dataset: str, architecture: str) -> tuple[MultiTaskModel, torch.Tensor]:
-    """A network and one random picture for it."""
+def _build(dataset: str, architecture: str, count: int) -> tuple[MultiTaskModel, Pictures]:
+    """A network and random pictures for it, ``count`` of every task that has its own."""
     data, network = Component.model_validate_json(dataset), Component.model_validate_json(architecture)
     built = build_dataset(data.name, **data.options)
     with torch.random.fork_rng(devices=[]):
         model = build_model(network.name, built.tasks, **network.options)
-        return model, torch.randint(256, (1, *built.image_shape), dtype=torch.uint8)
+        if not isinstance(built, SeparateDataSet):
+            return model, torch.randint(256, (count, *built.image_shape), dtype=torch.uint8)
+        pictures = {
+            name: torch.randint(256, (count, *part.image_shape), dtype=torch.uint8)
+            for name, part in built.parts.items()
+        }
+        return separate.SeparateModel(model, built.colours), pictures
 
 
 @cache
 def _forward_flops(dataset: str, architecture: str) -> int:
-    return forward_flops(*_build(dataset, architecture))
+    return forward_flops(*_build(dataset, architecture, 1))
 
 
 @cache
 def _seconds_per_picture(dataset: str, architecture: str, batch_size: int, hardware: Hardware) -> float:
     torch.set_num_threads(hardware.threads)
-    model, image = _build(dataset, architecture)
+    model, pictures = _build(dataset, architecture, batch_size)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.to(hardware.device).train()
-    images = image.expand(batch_size, -1, -1, -1).to(hardware.device)
+    if isinstance(pictures, torch.Tensor):
+        pictures = pictures.to(hardware.device)
+    else:
+        pictures = {name: own.to(hardware.device) for name, own in pictures.items()}
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     for step in range(1 + TIMED_STEPS):
         if step == 1:
             started = perf_counter()
         optimizer.zero_grad()
         with hardware.autocast():
-            predictions = model(scaled(images))
-        sum(prediction.float().mean() for prediction in predictions.values()).backward()
+            predictions = predict(model, pictures)
+        torch.stack([prediction.float().mean() for prediction in predictions.values()]).sum().backward()
         optimizer.step()
         if hardware.device != "cpu":
             torch.cuda.synchronize(hardware.device)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmark.data import SPLITS, DataSet, Split, Storage, build_dataset
+from benchmark.data import SPLITS, AnySplit, DataSet, SeparateDataSet, SeparateSplit, Storage, build_dataset
 from benchmark.model import MultiTaskModel, build_model
 from benchmark.registry import ARCHITECTURES
 from benchmark.spec import RunSpec, derive_seed
@@ -20,8 +20,9 @@ from benchmark.store import Cost, EpochRecord, RunRecord, Status, TaskInfo
 from benchmark.training import provenance as source
 from benchmark.training.augmentation import augment
 from benchmark.training.engine import Diverged, Trainer
-from benchmark.training.evaluation import decide, scaled
+from benchmark.training.evaluation import EVALUATION_BATCH, Pictures, decide, predict
 from benchmark.training.hardware import Hardware
+from benchmark.training.separate import SeparateModel
 from benchmark.weighting import Weighting, build_weighting
 
 #: Test samples whose pictures are kept, spread evenly over the split.
@@ -126,12 +127,12 @@ def _attempt(
         splits = {split: dataset.load(split, storage, hardware.device) for split in SPLITS}
         model = _model(spec, dataset, hardware)
         weighting = _weighting(spec, dataset, hardware)
-        augmentation = augment(spec, dataset, len(splits["train"]))
+        augmentation = augment(spec, dataset, splits["train"])
         trainer = Trainer(model, weighting, spec=spec, splits=splits, hardware=hardware, augmentation=augmentation)
         progress.learn(
             parameters=sum(p.numel() for p in model.parameters()),
             shared_parameters=sum(p.numel() for p in model.shared_parameters()),
-            forward_flops=forward_flops(model, splits["train"].images[:1]),
+            forward_flops=forward_flops(model, some(splits["train"], torch.zeros(1, dtype=torch.int64))),
         )
         with hardware.memory_peak() as peak, hardware.seeded(derive_seed("training", spec.seed)):
             trainer.fit(remember)
@@ -143,6 +144,9 @@ def _attempt(
         if weighting is not None and hasattr(weighting, "fallbacks"):
             progress.fallbacks = int(cast(Tensor, weighting.fallbacks))
         _keep_pictures(model, splits["test"], hardware=hardware, progress=progress)
+        if dataset.withheld:
+            withheld = dataset.load(dataset.withheld, storage, hardware.device)
+            _keep_decisions(model, withheld, dataset.withheld, hardware=hardware, progress=progress)
     except Diverged as error:
         return "diverged", str(error)
     except (MemoryError, torch.OutOfMemoryError) as error:
@@ -156,6 +160,8 @@ def _model(spec: RunSpec, dataset: DataSet, hardware: Hardware) -> MultiTaskMode
     name, options = spec.architecture.name, spec.architecture.options
     with hardware.seeded(derive_seed("init", name, spec.seed)):
         model = build_model(name, dataset.tasks, **options)
+    if isinstance(dataset, SeparateDataSet):
+        model = SeparateModel(model, dataset.colours)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.to(hardware.device)
 
@@ -169,22 +175,74 @@ def _weighting(spec: RunSpec, dataset: DataSet, hardware: Hardware) -> Weighting
 
 
 @torch.no_grad()
-def forward_flops(model: MultiTaskModel, image: Tensor) -> int:
-    """Floating-point operations of the forward pass of one picture, (1, C, H, W) uint8, through all tasks."""
+def forward_flops(model: MultiTaskModel, pictures: Pictures) -> int:
+    """Floating-point operations of the forward pass of one picture through all tasks; of one of each task's own."""
     model.eval()
     with FlopCounterMode(display=False) as counter:
-        model(scaled(image))
+        predict(model, pictures)
     return counter.get_total_flops()
 
 
-def _keep_pictures(model: MultiTaskModel, test: Split, *, hardware: Hardware, progress: Progress) -> None:
-    """Keep the last epoch's predictions for a few test samples, and the samples."""
+def some(split: AnySplit, indices: Tensor) -> Pictures:
+    """The pictures at these places, of every task where every task has its own."""
+    if isinstance(split, SeparateSplit):
+        return {name: part.pictures(indices) for name, part in split.parts.items()}
+    return split.pictures(indices.to(split.device))
+
+
+def _keep_pictures(model: MultiTaskModel, test: AnySplit, *, hardware: Hardware, progress: Progress) -> None:
+    """Keep the last epoch's predictions for a few test samples, and the samples.
+
+    Where every task has its own pictures, that is one of each task; what the others would say of it is unknown.
+    """
+    if isinstance(test, SeparateSplit):
+        _keep_one_of_each(model, test, hardware=hardware, progress=progress)
+        return
     chosen = torch.linspace(0, len(test) - 1, min(PICTURED, len(test))).long()
-    images = test.images[chosen.to(test.images.device)]
+    images = test.pictures(chosen.to(test.device))
     decisions = decide(model, images, hardware)
     progress.predictions = {name: values.numpy() for name, values in decisions.items()}
     truth = {name: values[chosen.to(values.device)].cpu().numpy() for name, values in test.targets.items()}
     progress.truth = {"image": images.cpu().numpy(), "id": test.ids[chosen.numpy()], **truth}
+
+
+def _keep_one_of_each(model: MultiTaskModel, test: SeparateSplit, *, hardware: Hardware, progress: Progress) -> None:
+    first = torch.zeros(1, dtype=torch.int64)
+    images = {name: part.pictures(first) for name, part in test.parts.items()}
+    stored = {task.name: task.stored((0, 0)) for task in model.tasks}
+    unknown = {name: s.invalid for name, s in stored.items() if s and not s.shape and s.invalid is not None}
+    if len({image.shape for image in images.values()}) > 1 or len(unknown) < len(stored):
+        return  # only pictures of one size and targets of whole pictures can stand side by side
+    decisions = decide(model, images, hardware)
+    names = list(test.parts)
+
+    def column(name: str, value: Tensor) -> np.ndarray:
+        values = np.full(len(names), unknown[name], value.cpu().numpy().dtype)
+        values[names.index(name)] = value.item()
+        return values
+
+    progress.predictions = {name: column(name, decisions[name]) for name in names}
+    progress.truth = {
+        "image": torch.cat([images[name] for name in names]).cpu().numpy(),
+        "id": np.array([str(part.ids[0]) for part in test.parts.values()]),
+        **{name: column(name, part.targets[name][first]) for name, part in test.parts.items()},
+    }
+
+
+def _keep_decisions(
+    model: MultiTaskModel, split: AnySplit, name: str, *, hardware: Hardware, progress: Progress
+) -> None:
+    """Keep what the network of the last epoch makes of pictures whose targets are withheld, and their ids."""
+    parts = split.parts if isinstance(split, SeparateSplit) else {None: split}
+    for task, part in parts.items():
+        found: dict[str, list[Tensor]] = {}
+        for indices in torch.arange(len(part), device=part.device).split(EVALUATION_BATCH):
+            images = part.pictures(indices)
+            for own, values in decide(model, images if task is None else {task: images}, hardware).items():
+                found.setdefault(own, []).append(values)
+        for own, batches in found.items():
+            kept = {f"{name}-{own}": torch.cat(batches).numpy(), f"{name}-{own}-id": part.ids}
+            progress.predictions = {**(progress.predictions or {}), **kept}
 
 
 def _describe(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from benchmark.errors import UsageError
 from benchmark.model import MultiTaskModel
-from benchmark.training.evaluation import scaled
+from benchmark.training.evaluation import Pictures, predict, scaled
 from benchmark.training.gradients import RepresentationGradients, Rows, TaskGradients
 from benchmark.training.hardware import Hardware
 from benchmark.weighting import (
@@ -36,17 +36,30 @@ class Batch:
     """Samples of one step, on the device.
 
     Attributes:
-        images: (B, C, H, W) uint8.
+        images: (B, C, H, W) uint8; by task, where every task has its own pictures.
         targets: per task (B, …) in its stored form.
     """
 
-    images: Tensor
+    images: Pictures
     targets: Mapping[str, Tensor]
+
+    def __len__(self) -> int:
+        """B; of the task with the fewest pictures."""
+        return len(self.images) if isinstance(self.images, Tensor) else min(map(len, self.images.values()))
 
     def parts(self, count: int) -> list["Batch"]:
         """The batch cut into ``count`` batches of nearly equal size."""
+        if not isinstance(self.images, Tensor):
+            cut = [Batch(own, {name: self.targets[name]}).parts(count) for name, own in self.images.items()]
+            return [joined(dict(zip(self.images, pieces, strict=True))) for pieces in zip(*cut, strict=True)]
         places = torch.arange(len(self.images), device=self.images.device).tensor_split(count)
         return [Batch(self.images[p], {name: t[p] for name, t in self.targets.items()}) for p in places]
+
+
+def joined(batches: Mapping[str, Batch]) -> Batch:
+    """One batch of the tasks' own batches."""
+    images = {name: cast(Tensor, batch.images) for name, batch in batches.items()}
+    return Batch(images, {name: batch.targets[name] for name, batch in batches.items()})
 
 
 @dataclass(frozen=True)
@@ -96,7 +109,7 @@ class Step(ABC, Generic[W]):
     def losses(self, batch: Batch) -> list[Tensor]:
         """K scalars of a forward pass in the model's present mode, each with nothing but its own graph."""
         with self.hardware.autocast():
-            predictions = self.model(scaled(batch.images))
+            predictions = predict(self.model, batch.images)
         return self.judge(predictions, batch)
 
     def judge(self, predictions: Mapping[str, Tensor], batch: Batch) -> list[Tensor]:
@@ -250,10 +263,10 @@ class SampledStep(Step[SampledWeighting]):
     def __call__(self, batch: Batch, diagnose: bool) -> Result:
         """See ``Step``."""
         parts = batch.parts(self.weighting.parts)
-        if not all(len(part.images) for part in parts):
+        if not all(len(part) for part in parts):
             raise UsageError(
                 f"this weighting cuts every batch into {self.weighting.parts} parts; the batch size is "
-                f"{len(batch.images)}: raise it to {self.weighting.parts} or more"
+                f"{len(batch)}: raise it to {self.weighting.parts} or more"
             )
         share = 1 / len(parts)
         known = self._collect(parts[0], self.gradients.buffer, share)
@@ -289,7 +302,7 @@ class RepresentationStep(Step[GradientWeighting]):
     def __call__(self, batch: Batch, diagnose: bool) -> Result:
         """See ``Step``."""
         with self.hardware.autocast():
-            feature = self.model.representation(scaled(batch.images))
+            feature = self.model.representation(scaled(cast(Tensor, batch.images)))
             leaf = feature.detach().requires_grad_()
             predictions = self.model.predict(leaf)
         separate = self.judge(predictions, batch)
