@@ -13,17 +13,17 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
 
 import benchmark.report as report_pages
-from benchmark.data import SPLITS, Storage, build_dataset
+from benchmark.commands.data import data, prepare_shown
+from benchmark.data import Storage, build_dataset
 from benchmark.errors import UsageError, UserError
 from benchmark.execution.display import Display, duration
 from benchmark.execution.local import Setup, default_workers, run_all
 from benchmark.grid import Filters, expand, grid_names, load_grid
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS, Registry, load_plugin_file
-from benchmark.spec import Component, RunSpec
+from benchmark.spec import RunSpec
 from benchmark.store import Store
 from benchmark.training.estimate import estimate, work
 from benchmark.training.hardware import PRECISIONS, Hardware
@@ -64,6 +64,9 @@ def main(debug: bool) -> None:
       mtbench run --grid quick
       mtbench report
     """
+
+
+main.add_command(data)
 
 
 class Seeds(click.ParamType):
@@ -125,12 +128,14 @@ class Selection:
     store: Store
     plugins: tuple[Path, ...]
     grid: str
+    smoke: bool = False
 
     def command(self, specs: Sequence[RunSpec]) -> str:
         """The command that does these runs of one cell."""
         first = specs[0]
         words = ["mtbench", "run", "--grid", self.grid]
         words += [word for plugin in self.plugins for word in ("--plugin", str(plugin))]
+        words += ["--smoke"] * self.smoke
         if self.store.root != DEFAULT_RESULTS:
             words += ["--results", str(self.store.root)]
         words += ["--dataset", first.dataset.name, "--architecture", first.architecture.name]
@@ -151,17 +156,23 @@ def grid_options(command: Callable[..., None]) -> Callable[..., None]:
         seeds: tuple[int, ...] | None,
         results: Path,
         plugins: tuple[Path, ...],
+        smoke: bool,
         **others: Any,
     ) -> None:
         for plugin in plugins:
             load_plugin_file(plugin)
-        filters = Filters(datasets or None, architectures or None, weightings or None, seeds)
-        command(Selection(expand(load_grid(grid), filters), Store(results), plugins, grid), **others)
+        filters = Filters(datasets or None, architectures or None, weightings or None, seeds, smoke)
+        command(Selection(expand(load_grid(grid), filters), Store(results), plugins, grid, smoke), **others)
 
     selected: Callable[..., None] = selecting
     for option in (
         plugin_option,
         store_option,
+        click.option(
+            "--smoke",
+            is_flag=True,
+            help="The same cells on few small pictures, narrow networks, two epochs, one seed: does everything run?",
+        ),
         click.option("--seeds", type=Seeds(), help="Seeds instead of the grid's, such as 0,1,2 or 0-4."),
         click.option("--weighting", "weightings", multiple=True, help="Only this weighting. May be given again."),
         click.option(
@@ -223,6 +234,7 @@ def run(
       mtbench run --grid quick
       mtbench run --grid paper --architecture mtan --seeds 0-4 --device cuda
       mtbench run --grid my-grid.toml --dry-run
+      mtbench run --grid nyuv2 --source nyuv2=~/nyuv2 --smoke --results /tmp/smoke
     """
     setup = Setup(
         Storage.default(parse_sources(sources)), Hardware.choose(device, precision, threads), selection.plugins
@@ -240,7 +252,7 @@ def run(
     if not missing:
         return
     for dataset in {spec.dataset.model_dump_json(): spec.dataset for spec in missing}.values():
-        prepare(dataset, setup.storage)
+        prepare_shown(build_dataset(dataset.name, **dataset.options), setup.storage)
     workers = workers or default_workers(len(missing), setup.hardware)
     setup = replace(setup, hardware=replace(setup.hardware, workers=workers))
     with Display(console, work(missing)) as display:
@@ -265,23 +277,6 @@ def is_done(store: Store, spec: RunSpec) -> bool:
         )
         return False
     return record is not None and record.status == "ok"
-
-
-def prepare(component: Component, storage: Storage) -> None:
-    """Prepare a data set under a progress bar, unless it is ready."""
-    dataset = build_dataset(component.name, **component.options)
-    if dataset.is_ready(storage):
-        return
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        bars = {s: progress.add_task(f"preparing {component.name} {s}", total=None) for s in SPLITS}
-
-        def tell(split: str, done: int, total: int) -> None:
-            if split not in bars:
-                bars[split] = progress.add_task(f"preparing {component.name} {split}", total=total)
-            progress.update(bars[split], completed=done, total=total)
-
-        dataset.prepare(storage, tell)
-    console.print(f"Prepared {component.name} in {escape(str(dataset.folder(storage)))}.", soft_wrap=True)
 
 
 def show_plan(selection: Selection, setup: Setup, workers: int | None) -> None:

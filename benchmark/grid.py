@@ -18,6 +18,12 @@ BUILTIN = files("benchmark") / "grids"
 Options = dict[str, JsonValue]
 NO_OPTIONS: Options = {}
 
+#: What makes any cell a matter of seconds.
+SMOKE_ARCHITECTURE: Options = {"width": 4}
+SMOKE_PROTOCOL: Options = {
+    "epochs": 2, "batch_size": 4, "learning_rate": 1e-3, "lr_step": 1, "evaluate_every": 1, "steps_per_epoch": None,
+}  # fmt: skip
+
 
 class Choice(Frozen):
     """A registered method with options of its own; in a file, its bare name will do."""
@@ -71,12 +77,19 @@ class Grid(Frozen):
 
 @dataclass(frozen=True)
 class Filters:
-    """What the command line narrows a grid to; None keeps what the grid says. Any registered name may be given."""
+    """What the command line narrows a grid to; None keeps what the grid says. Any registered name may be given.
+
+    Attributes:
+        datasets, architectures, weightings: names.
+        seeds: instead of the grid's.
+        smoke: whether all cells shrink to minutes on a CPU, to see that everything runs: see ``shrunk``.
+    """
 
     datasets: Sequence[str] | None = None
     architectures: Sequence[str] | None = None
     weightings: Sequence[str] | None = None
     seeds: Sequence[int] | None = None
+    smoke: bool = False
 
 
 NO_FILTERS = Filters()
@@ -116,6 +129,8 @@ def expand(grid: Grid, filters: Filters = NO_FILTERS) -> list[RunSpec]:
     Raises:
         UsageError: an unknown name or option, or a value that the protocol does not allow.
     """
+    if filters.smoke:
+        grid = shrunk(grid)
     specs = {
         spec.id: spec
         for seed in (grid.seeds if filters.seeds is None else filters.seeds)
@@ -128,7 +143,44 @@ def expand(grid: Grid, filters: Filters = NO_FILTERS) -> list[RunSpec]:
 def _datasets(grid: Grid, filters: Filters) -> dict[str, DataSetChoice]:
     if filters.datasets is None:
         return {name: choice for name, choice in grid.datasets.items() if choice.by_default}
-    return {name: grid.datasets.get(name, DataSetChoice()) for name in filters.datasets}
+    return {
+        name: grid.datasets.get(name, _small(name) if filters.smoke else DataSetChoice()) for name in filters.datasets
+    }
+
+
+def shrunk(grid: Grid) -> Grid:
+    """The same cells on few small pictures with narrow networks, for two epochs and the first seed.
+
+    A data set says by its ``smoke`` options how it is made small. Everything else of the protocol stays as it is.
+    """
+    listed = grid.architectures
+    if listed != "all":
+        listed = tuple(
+            choice.model_copy(update={"options": {**choice.options, **SMOKE_ARCHITECTURE}})
+            if "width" in choice.options
+            else choice
+            for choice in listed
+        )
+    return grid.model_copy(
+        update={
+            "seeds": grid.seeds[:1],
+            "architectures": listed,
+            "architecture": {**grid.architecture, **SMOKE_ARCHITECTURE},
+            "protocol": {**grid.protocol, **SMOKE_PROTOCOL},
+            "datasets": {name: _small(name, choice) for name, choice in grid.datasets.items()},
+        }
+    )
+
+
+def _small(name: str, choice: DataSetChoice | None = None) -> DataSetChoice:
+    choice = choice or DataSetChoice()
+    return choice.model_copy(
+        update={
+            "options": {**choice.options, **getattr(DATASETS[name].factory, "smoke", {})},
+            "architecture": {**choice.architecture, **SMOKE_ARCHITECTURE},
+            "protocol": {**choice.protocol, **SMOKE_PROTOCOL},
+        }
+    )
 
 
 def _cells(grid: Grid, filters: Filters, dataset: str, choice: DataSetChoice, seed: int) -> Iterator[RunSpec]:

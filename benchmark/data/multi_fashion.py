@@ -6,11 +6,14 @@ import json
 import math
 import struct
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
+from benchmark.data.card import DataCard
 from benchmark.data.dataset import IMAGE, SPLITS, DataSet, Progress, register_dataset
 from benchmark.errors import UsageError, UserError, unknown
 from benchmark.tasks import Task
@@ -37,6 +40,29 @@ IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049
 MOST_ARTICLES = 100_000
 MOST_SAMPLES = 1_000_000
 CHUNK = 2048
+
+
+CARD = DataCard(
+    title="MultiFashion",
+    summary="Grey pictures of two overlaid articles of clothing of different classes, made from Fashion-MNIST.",
+    targets={
+        "top-left": "10 classes: the article whose corner lies further up and left.",
+        "bottom-right": "10 classes: the other article.",
+    },
+    sizes="36×36, each article 28×28, moved by up to 4 pixels; overlaid by the brighter pixel.",
+    splits="Train and val: Fashion-MNIST's training file, one article in six for val, so that they share none. Test: "
+    "its test file.",
+    licence="MIT (Fashion-MNIST, © Zalando SE).",
+    citation="H. Xiao, K. Rasul and R. Vollgraf. Fashion-MNIST. arXiv:1708.07747, 2017. X. Lin, H. Zhen, Z. Li, Q. "
+    "Zhang and S. Kwong. Pareto Multi-Task Learning. NeurIPS 2019.",
+    homepage="https://github.com/zalandoresearch/fashion-mnist",
+    obtain="Install Debian's package dataset-fashion-mnist, or download the four .gz files from the official page into "
+    "a folder and name it by --source.",
+    caveats=(
+        "The published MultiFashion's generator was never published: numbers do not compare with its tables.",
+        "An article occurs in many pictures of its split.",
+    ),
+)
 
 
 @register_dataset
@@ -73,6 +99,8 @@ class MultiFashion(DataSet):
     version = 1
     #: A task is a place in the picture, which augmentation would move.
     augmentations = frozenset()
+    card = CARD
+    smoke: ClassVar[Mapping[str, Any]] = {"train": 64, "val": 32, "test": 32}
 
     tasks = (
         Task("top-left", "classification", len(CLASSES), CLASSES),

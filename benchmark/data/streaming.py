@@ -126,7 +126,8 @@ class StreamedDataSet(DataSet):
         if source is None:
             how = f" {self.card.obtain}" if self.card else ""
             raise UserError(
-                f"'{self.name}' is made from official files: name their folder by --source {self.name}=DIR.{how}"
+                f"'{self.name}' is made from files of your own: name their folder by "
+                f"'mtbench data prepare {self.name} --source DIR'.{how}"
             )
         return source.resolve()
 

@@ -16,7 +16,7 @@ CARD = DataCard(
     },
     sizes="288×384, from 426×560 of 480×640 pixels: pictures by area, targets by the nearest pixel.",
     splits="Test: the official 654 frames. Train and val: the official 795, about a tenth of them held out by scene.",
-    licence="No licence is stated on the official page; the pictures show private rooms. For research; do not pass on.",
+    licence="No licence comes with the file: see the official page. The pictures show private rooms; do not pass on.",
     citation="N. Silberman, D. Hoiem, P. Kohli and R. Fergus. Indoor Segmentation and Support Inference from RGBD "
     "Images. ECCV 2012.",
     homepage="https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html",

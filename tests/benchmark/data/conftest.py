@@ -6,6 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 TABLES = Path(__file__).parents[3] / "benchmark" / "data" / "tables"
 
@@ -56,3 +57,43 @@ def write_labeled(folder, images, labels, depths, raw_depths, scenes):
 @pytest.fixture(scope="session")
 def labeled_writer():
     return write_labeled
+
+
+def write_cityscapes(folder, pictures):
+    """The official folders.
+
+    Args:
+        folder: where to write them.
+        pictures: by (``train`` or ``val``, name), (1024, 2048, 3) uint8, (1024, 2048) uint8 label ids and (1024, 2048)
+            uint16 disparity.
+    """
+    for (half, name), arrays in pictures.items():
+        for where, ending, array in zip(
+            ("leftImg8bit", "gtFine", "disparity"),
+            ("leftImg8bit", "gtFine_labelIds", "disparity"),
+            arrays,
+            strict=True,
+        ):
+            place = folder / where / half / name.partition("_")[0]
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(place / f"{name}_{ending}.png", compress_level=1)
+
+
+@pytest.fixture(scope="session")
+def cityscapes_writer():
+    return write_cityscapes
+
+
+def write_arrays(folder, fields):
+    """The literature's folders: by folder's name under ``train`` and ``val``, (N, …) arrays."""
+    for half, arrays in fields.items():
+        for name, array in arrays.items():
+            place = folder / half / name
+            place.mkdir(parents=True, exist_ok=True)
+            for number, item in enumerate(array):
+                np.save(place / f"{number}.npy", item)
+
+
+@pytest.fixture(scope="session")
+def arrays_writer():
+    return write_arrays

@@ -226,7 +226,7 @@ def test_a_second_process_waits_for_the_first(dataset, storage, source, made):
 
 
 def test_without_its_files_it_says_how_to_name_them(dataset, storage):
-    with pytest.raises(UserError, match=r"--source numbers=DIR"):
+    with pytest.raises(UserError, match=r"mtbench data prepare numbers --source DIR"):
         dataset.prepare(Storage(storage.cache))
     dataset.prepare(storage)
     dataset.prepare(Storage(storage.cache))  # made already: no files are needed
