@@ -17,6 +17,7 @@ from rich.table import Table
 
 import benchmark.report as report_pages
 from benchmark.commands.data import data, prepare_shown
+from benchmark.commands.submit import submit
 from benchmark.data import Storage, build_dataset
 from benchmark.errors import UsageError, UserError
 from benchmark.execution.display import Display, duration
@@ -67,6 +68,7 @@ def main(debug: bool) -> None:
 
 
 main.add_command(data)
+main.add_command(submit)
 
 
 class Seeds(click.ParamType):

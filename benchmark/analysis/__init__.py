@@ -10,23 +10,29 @@ Pure functions, fit for a notebook::
 """
 
 from benchmark.analysis.boards import Board, boards
+from benchmark.analysis.decathlon import decathlon_score, decathlon_scores
 from benchmark.analysis.delta import delta_m
 from benchmark.analysis.frames import costs, frame, weights
 from benchmark.analysis.intervals import Estimate, estimate
 from benchmark.analysis.pareto import non_dominated
+from benchmark.analysis.scores import SCORES, scores
 from benchmark.analysis.selection import RULES, references, select
 
 __all__ = [
     "RULES",
+    "SCORES",
     "Board",
     "Estimate",
     "boards",
     "costs",
+    "decathlon_score",
+    "decathlon_scores",
     "delta_m",
     "estimate",
     "frame",
     "non_dominated",
     "references",
+    "scores",
     "select",
     "weights",
 ]

@@ -86,9 +86,14 @@ class SeparateDataSet(DataSet):
         return cast(str, self.manifest(storage)["content_hash"])
 
     def manifest(self, storage: Storage) -> dict[str, Any]:
-        """The parts' content hashes, and one over them. See ``DataSet.manifest``."""
-        parts = {name: part.content_hash(storage) for name, part in self.parts.items()}
-        return {"parts": parts, "content_hash": hashlib.sha256(json.dumps(parts).encode()).hexdigest()}
+        """Samples over all parts, the parts' content hashes, and one over these. See ``DataSet.manifest``."""
+        found = {name: part.manifest(storage) for name, part in self.parts.items()}
+        hashes = {name: manifest["content_hash"] for name, manifest in found.items()}
+        return {
+            "samples": {split: sum(m["samples"][split] for m in found.values()) for split in self.splits},
+            "parts": hashes,
+            "content_hash": hashlib.sha256(json.dumps(hashes).encode()).hexdigest(),
+        }
 
     def load(self, split: str, storage: Storage, device: torch.device | str = "cpu") -> SeparateSplit:
         """Load one split of every part. See ``DataSet.load``."""

@@ -95,7 +95,7 @@ class SeparateModel(MultiTaskModel):
                 self.norms.append(by_task)
         plain: Colours = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
         found = torch.tensor([colours.get(task.name, plain) for task in model.tasks])  # (K, 2, 3)
-        self.register_buffer("colours", found[..., None, None])
+        self.register_buffer("colours", found)
 
     def forward(self, images: Tensor, tasks: Iterable[str] | None = None) -> dict[str, Tensor]:
         """See ``MultiTaskModel.forward``; ``tasks`` names the one whose pictures these are."""
@@ -103,7 +103,7 @@ class SeparateModel(MultiTaskModel):
         k = self.places[name]
         for norm in self.norms:
             norm.current = k
-        mean, deviation = cast(Tensor, self.colours)[k]
+        mean, deviation = cast(Tensor, self.colours)[k, :, :, None, None]
         return self.model((images - mean) / deviation, [name])
 
     def task_parameters(self, task: str) -> list[nn.Parameter]:

@@ -92,6 +92,14 @@ class DecathlonSet(StreamedDataSet):
         }
         return {split: min(count, self.limit or count) for split, count in counts.items()}
 
+    def _named(self, source: Path | None) -> Path:
+        if source is None:
+            raise UserError(
+                "'decathlon' is made from files of your own: name their folder by 'mtbench data prepare decathlon "
+                f"--source DIR', or by --source decathlon=DIR. {CARD.obtain}"
+            )
+        return source.resolve()
+
     def plan(self, source: Path) -> Plan:
         """Read the annotation files. See ``StreamedDataSet.plan``."""
         root = archive(source)
@@ -231,3 +239,6 @@ def spread(entries: Sequence[Entry], limit: int) -> list[Entry]:
     if not limit or len(entries) <= limit:
         return list(entries)
     return [entries[i * len(entries) // limit] for i in range(limit)]
+
+
+__all__ = ["CHALLENGE", "Decathlon", "DecathlonSet", "Entry", "carved", "chosen", "facts", "spread"]
