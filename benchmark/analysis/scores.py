@@ -30,7 +30,7 @@ SCORES: dict[str, tuple[Score, ...]] = {
     "decathlon": (
         Score(
             "decathlon_score",
-            "S",
+            "score S",
             "Sum over the sets of 1000 (max(0, E − e) / E)², with e the error and E twice that of one fine-tuned "
             "network per set (Rebuffi et al., 2017): 250 points where a set's error is that network's.",
             decathlon_scores,

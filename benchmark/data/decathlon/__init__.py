@@ -48,7 +48,6 @@ class DecathlonSet(StreamedDataSet):
 
     name = "decathlon-set"
     version = 1
-    card = replace(CARD, title="One set of the Visual Decathlon")
     smoke: ClassVar[Mapping[str, Any]] = {"limit": 16}
     splits = (*SPLITS, CHALLENGE)
     withheld = CHALLENGE
@@ -59,6 +58,7 @@ class DecathlonSet(StreamedDataSet):
         at_least_0("decathlon: limit", limit)
         self.set, self.limit = set, limit
         self.facts = facts()[set]
+        self.card = replace(CARD, title=f"Visual Decathlon: {self.facts.title}")  # type: ignore[misc]
         self.tasks = (Task(set, "classification", self.facts.classes),)
         # As the authors of MTAN train: signs, letters and digits are neither mirrored nor moved.
         self.augmentations = frozenset({"flip", "random_crop"} if self.facts.flips else ())  # type: ignore[misc]

@@ -274,7 +274,7 @@ def test_a_class_too_small_for_a_val_picture_is_told(tmp_path):
 
 
 def test_without_a_source_it_is_said_how_to_get_the_files(tmp_path):
-    with pytest.raises(UserError, match="--source decathlon=DIR.*robots.ox.ac.uk"):
+    with pytest.raises(UserError, match=r"--source decathlon=DIR.*robots\.ox\.ac\.uk"):
         build_dataset("decathlon").prepare(Storage(tmp_path))
 
 
@@ -300,7 +300,7 @@ def test_the_papers_scores_come_out_of_its_accuracies():
 
 
 def test_the_score_by_hand():
-    assert analysis.decathlon_score({name: 100.0 for name in facts()}) == 10_000
+    assert analysis.decathlon_score(dict.fromkeys(facts(), 100.0)) == 10_000
     assert analysis.decathlon_score({"svhn": 96.55}) == pytest.approx(250)
     assert analysis.decathlon_score({"svhn": 96.55, "dtd": 3.0}) == pytest.approx(250)
     frame = pd.DataFrame(
@@ -347,9 +347,9 @@ def test_from_the_archive_to_a_board_and_the_challenges_list(source, tmp_path, m
 
     mtbench("run", "--grid", "grid.toml", "--source", f"decathlon={source}", "--workers", "1")
     mtbench("report")
-    page = next((tmp_path / "reports").glob("decathlon-*.html")).read_text()
+    page = min((tmp_path / "reports").glob("decathlon-*.html"), key=lambda path: len(path.name)).read_text()
     assert all(name in page for name in SETS)
-    assert ">S<" in page or "\nS" in page or ">S " in page
+    assert "score S" in page
     records, _ = Store(tmp_path / "results").scan()
     assert [record.status for record in records] == ["ok"] * 3
     run = next(record for record in records if record.spec.architecture.name == "mtan")
