@@ -1,1 +1,1 @@
-"""Groups of commands of ``mtbench``, one file each."""
+"""Parts of the command line that are more than a few lines, each in a module of its own."""

@@ -86,6 +86,8 @@ class DataSet(ABC):
     #: The protocol's augmentations that leave every target true or turn it with the picture; a set whose targets tell
     #: left from right, or where things are, names fewer.
     augmentations: ClassVar[frozenset[str]] = frozenset({"flip", "scale_crop"})
+    #: False where every task has its own pictures, see ``SeparateDataSet``.
+    joint: ClassVar[bool] = True
     #: What is prepared: the three splits, and at most one more whose targets are unknown because they are withheld.
     splits: ClassVar[tuple[str, ...]] = SPLITS
     #: The name of that split: what a finished network makes of it is kept, for those who know the targets.

@@ -26,6 +26,8 @@ class SeparateDataSet(DataSet):
     folder that the user names for this set is every part's.
     """
 
+    joint = False
+
     @property
     @abstractmethod
     def parts(self) -> Mapping[str, DataSet]:

@@ -1,6 +1,7 @@
 """What each step of training sees: samples gathered on the device, in an order that all cells of a seed share."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,29 +57,51 @@ class TrainingBatches:
         if not self.per_pass:
             of = "" if task is None else f" of '{task}'"
             raise ValueError(f"the training split{of} holds {len(split)} samples, less than one batch of {self.size}")
-        self._stream = self.stream()
+        #: The pass in progress: its batches and how many of them are done; no pass has begun at first.
+        self._order: tuple[Tensor, ...] = ()
+        self._done = 0
+        self._drawn_from = [self.generator, *([augmentation.generator] if augmentation else [])]
+        self._before = self._generators()
 
     def __iter__(self) -> Iterator[Batch]:
+        """The batches of an epoch."""
         for _ in range(self.steps):
-            yield next(self._stream)
+            yield self.next()
 
-    def stream(self) -> Iterator[Batch]:
-        """Batches without end; what does not fill one is left out of a pass."""
-        images = self.split.images
-        while True:
-            order = torch.randperm(len(self.split), generator=self.generator)[: self.per_pass * self.size]
-            if self.augmentation:
-                self.augmentation.draw(self.split.device)
-            if isinstance(images, MappedImages):
-                batches = order.split(self.size)
-                for indices, following in zip(batches, (*batches[1:], None), strict=True):
-                    batch = self._batch(indices)
-                    if following is not None:
-                        images.expect(following)  # read while the device computes
-                    yield batch
-            else:
-                for indices in order.to(self.split.device).split(self.size):
-                    yield self._batch(indices)
+    def next(self) -> Batch:
+        """The next batch, of a new pass where the last is over. What does not fill a batch is left out of a pass."""
+        if self._done == len(self._order):
+            self._begin()
+        batch = self._batch(self._order[self._done])
+        self._done += 1
+        if isinstance(self.split.images, MappedImages) and self._done < len(self._order):
+            self.split.images.expect(self._order[self._done])  # read while the device computes
+        return batch
+
+    def _begin(self) -> None:
+        """Draw a pass's order and augmentations."""
+        self._before = self._generators()
+        order = torch.randperm(len(self.split), generator=self.generator)[: self.per_pass * self.size]
+        if self.augmentation:
+            self.augmentation.draw(self.split.device)
+        on_disk = isinstance(self.split.images, MappedImages)
+        self._order = (order if on_disk else order.to(self.split.device)).split(self.size)
+        self._done = 0
+
+    def _generators(self) -> list[Tensor]:
+        return [generator.get_state() for generator in self._drawn_from]
+
+    def state(self) -> dict[str, Any]:
+        """Where the batches are, for checkpoints: what the pass was drawn from, and how much of it is done."""
+        return {"generators": self._before, "begun": bool(self._order), "done": self._done}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state`` gave."""
+        for generator, value in zip(self._drawn_from, state["generators"], strict=True):
+            generator.set_state(value)
+        if state["begun"]:
+            self._begin()
+            self._done = int(state["done"])
 
     def _batch(self, indices: Tensor) -> Batch:
         if self.augmentation is None:
@@ -100,12 +123,26 @@ class SeparateBatches:
     """
 
     def __init__(self, parts: Mapping[str, TrainingBatches], spec: RunSpec) -> None:
-        self.streams = {name: part.stream() for name, part in parts.items()}
+        self.parts = dict(parts)
         self.steps = spec.protocol.steps_per_epoch or max(part.per_pass for part in parts.values())
 
     def __iter__(self) -> Iterator[Batch]:
+        """The batches of an epoch."""
         for _ in range(self.steps):
-            yield joined({name: next(stream) for name, stream in self.streams.items()})
+            yield self.next()
+
+    def next(self) -> Batch:
+        """The next batch of every task."""
+        return joined({name: part.next() for name, part in self.parts.items()})
+
+    def state(self) -> dict[str, Any]:
+        """See ``TrainingBatches.state``."""
+        return {name: part.state() for name, part in self.parts.items()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See ``TrainingBatches.restore``."""
+        for name, part in self.parts.items():
+            part.restore(state[name])
 
 
 class OtherBatches:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from time import perf_counter
 
 import torch
@@ -17,11 +18,28 @@ from benchmark.training.diagnostics import GradientDiagnostics
 from benchmark.training.evaluation import evaluate
 from benchmark.training.hardware import Hardware
 from benchmark.training.steps import Batch, Result, Surroundings, choose_step
-from benchmark.weighting import Weighting
+from benchmark.weighting import SampledWeighting, Weighting
 
 
 class Diverged(Exception):
     """A mean loss over an epoch or a split that is not finite."""
+
+
+@dataclass
+class Pass:
+    """The steps of one epoch, as far as it has come.
+
+    Attributes:
+        sums: (2, K) of the losses and of the weights, over the steps done.
+        done: steps.
+        sampled: seconds of each step that was sampled for diagnostics.
+        seconds: that the steps took before the run was interrupted.
+    """
+
+    sums: Tensor
+    done: int = 0
+    sampled: list[float] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 class Trainer:
@@ -61,8 +79,15 @@ class Trainer:
         self.diagnostics = GradientDiagnostics([task.name for task in model.tasks])
         self.batches = training_batches(splits["train"], spec, augmentation)
         self.others = OtherBatches(splits, spec)
+        #: All that is drawn from besides torch's own and for the training batches, for checkpoints.
+        self.generators = {"other batches": self.others.generator}
+        #: Epochs done, and the one in progress.
+        self.epoch = 0
+        self.under_way: Pass | None = None
         around = Surroundings(self.others, lambda: float(self.schedule.get_last_lr()[0]))
         self.step = choose_step(model, weighting, hardware, around)
+        if isinstance(weighting, SampledWeighting):
+            weighting.check_batch(spec.protocol.batch_size)
         parameters = [*model.parameters(), *(weighting.parameters() if weighting else ())]
         self.optimizer = build_optimizer(parameters, spec.protocol)
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, spec.protocol.lr_step, spec.protocol.lr_decay)
@@ -72,31 +97,44 @@ class Trainer:
         """Steps per epoch."""
         return self.batches.steps
 
-    def fit(self, on_epoch: Callable[[EpochRecord], None]) -> None:
-        """Train for all epochs and tell ``on_epoch`` of each.
+    def fit(self, on_epoch: Callable[[EpochRecord], None], pause: Callable[[], None] = lambda: None) -> None:
+        """Train for all epochs that are left and tell ``on_epoch`` of each.
+
+        Args:
+            on_epoch: is told of each epoch.
+            pause: called between any two steps and epochs; what it raises ends the training.
 
         Raises:
-            Diverged: a mean loss of an epoch is not finite; ``on_epoch`` has been told of that epoch.
+            Diverged: a mean loss or a parameter is not finite after an epoch; ``on_epoch`` has been told of that epoch.
         """
-        for epoch in range(1, self.protocol.epochs + 1):
-            record = self._epoch(epoch)
+        while self.epoch < self.protocol.epochs:
+            record = self._epoch(self.epoch + 1, pause)
+            self.epoch += 1
             on_epoch(record)
             for split, losses in record.losses.items():
                 for task, loss in losses.items():
                     if loss is None:
-                        raise Diverged(f"the {split} loss of '{task}' is not finite in epoch {epoch}")
+                        raise Diverged(f"the {split} loss of '{task}' is not finite in epoch {self.epoch}")
+            self._check_parameters()
+            pause()
 
-    def _epoch(self, epoch: int) -> EpochRecord:
+    def _check_parameters(self) -> None:
+        """A gradient that is not finite makes its parameter so, also where no loss has seen it yet."""
+        for name, parameter in self.model.named_parameters():
+            if not torch.isfinite(parameter).all():
+                raise Diverged(f"the parameter '{name}' is not finite after epoch {self.epoch}: a gradient was not")
+
+    def _epoch(self, epoch: int, pause: Callable[[], None]) -> EpochRecord:
         learning_rate = float(self.schedule.get_last_lr()[0])
+        current = self._train(pause)
         started = perf_counter()
-        mean_losses, mean_weights, sampled = self._train()
+        mean_losses, mean_weights = current.sums / self.steps
         names = [task.name for task in self.model.tasks]
         losses = {"train": by_task(names, mean_losses)}  # waits for the device
-        self.epoch_seconds.append(perf_counter() - started)
-        plain = self.steps - len(sampled)
-        self.step_seconds.append(
-            (self.epoch_seconds[-1] - sum(sampled)) / plain if plain else self.epoch_seconds[-1] / self.steps
-        )
+        seconds, plain = current.seconds + perf_counter() - started, self.steps - len(current.sampled)
+        self.epoch_seconds.append(seconds)
+        self.step_seconds.append((seconds - sum(current.sampled)) / plain if plain else seconds / self.steps)
+        self.under_way = None
         weights = by_task(names, mean_weights) if self.weighting else {}
         if self.weighting:
             self.weighting.epoch_end(mean_losses)
@@ -116,28 +154,32 @@ class Trainer:
             gradients=self.diagnostics.take(),
         )
 
-    def _train(self) -> tuple[Tensor, Tensor, list[float]]:
-        """One epoch's steps.
-
-        Returns:
-            Means over steps of the losses and of the weights, (K,) each; seconds of each step that was sampled.
-        """
+    def _train(self, pause: Callable[[], None]) -> Pass:
+        """The steps of an epoch, or the rest of the one in progress."""
         self.model.train()
-        sums = torch.zeros(2, len(self.model.tasks), device=self.device)
-        sampled = []
-        for batch in self.batches:
-            diagnose = self.diagnostics.due()
-            if diagnose:
-                self.hardware.synchronize()
-                started = perf_counter()
-            result = self.advance(batch, diagnose)
-            sums[0] += result.losses
-            sums[1] += result.weights
-            if diagnose:
-                self.diagnostics.add(result.gramian)
-                self.hardware.synchronize()
-                sampled.append(perf_counter() - started)
-        return sums[0] / self.steps, sums[1] / self.steps, sampled
+        current = self.under_way = self.under_way or Pass(torch.zeros(2, len(self.model.tasks), device=self.device))
+        while current.done < self.steps:
+            started = perf_counter()
+            self._one_of(current, self.batches.next())
+            current.done += 1
+            current.seconds += perf_counter() - started
+            if current.done < self.steps:
+                pause()
+        return current
+
+    def _one_of(self, current: Pass, batch: Batch) -> None:
+        """One step of an epoch."""
+        diagnose = self.diagnostics.due()
+        if diagnose:
+            self.hardware.synchronize()
+            started = perf_counter()
+        result = self.advance(batch, diagnose)
+        current.sums[0] += result.losses
+        current.sums[1] += result.weights
+        if diagnose:
+            self.diagnostics.add(result.gramian)
+            self.hardware.synchronize()
+            current.sampled.append(perf_counter() - started)
 
     def advance(self, batch: Batch, diagnose: bool = False) -> Result:
         """One optimiser step; ``diagnose`` asks for the Gramian."""
