@@ -7,6 +7,7 @@ from torch import nn
 from benchmark import ARCHITECTURES, WEIGHTINGS, GramianWeighting, Task, build_model, build_weighting
 from benchmark.data import SeparateSplit, Split, Storage, build_dataset
 from benchmark.errors import UsageError
+from benchmark.grid import expand, load_grid, undefined
 from benchmark.registry import DATASETS
 from benchmark.spec import Component, Protocol, RunSpec
 from benchmark.training.batches import training_batches
@@ -266,6 +267,25 @@ def test_costs_are_of_a_picture_of_each_task(storage):
     # Two epochs of 52 pictures each in the larger set, three times for a step, and two evaluations of 8 + 8.
     assert work([run])[run.id] == sum(flops) * (3 * 52 * 2 + 16 * 2)
     assert estimate(run, CPU).seconds > 0
+
+
+def test_a_grid_leaves_out_what_cannot_be_on_a_set_and_says_why(tmp_path, monkeypatch):
+    file = tmp_path / "grid.toml"
+    file.write_text(
+        'seeds = [0]\narchitectures = ["split", "mtan"]\nweightings = ["equal", "mgda-ub"]\n'
+        "[protocol]\nepochs = 1\nbatch_size = 4\n[datasets.toy-words]\n[datasets.toy-pair]\n"
+    )
+    grid = load_grid(str(file))
+    found = {(s.dataset.name, s.architecture.name) for s in expand(grid) if s.weighting_name == "mgda-ub"}
+    assert found == {("toy-words", "split")}
+    reasons = [str(cell) for cell in undefined(grid) if cell.architecture == "split"]
+    assert reasons == [
+        "split × mgda-ub is undefined: the weighting takes gradients at one feature that feeds all heads, and every "
+        "task of 'toy-pair' has its own pictures"
+    ]
+    monkeypatch.setattr(ARCHITECTURES["mtan"].factory, "separable", False)
+    found = {(s.dataset.name, s.architecture.name) for s in expand(grid) if s.weighting_name == "equal"}
+    assert found == {("toy-words", "split"), ("toy-pair", "split"), ("toy-words", "mtan")}
 
 
 def test_what_needs_one_feature_for_all_tasks_is_refused(toy, monkeypatch):
