@@ -63,7 +63,7 @@ class Commands(click.Group):
             errors.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
             ctx.exit(2 if isinstance(error, UsageError) else 1)
         except KeyboardInterrupt as interrupt:
-            errors.print("Interrupted. Finished runs are kept; the same command goes on from there.")
+            errors.print("Interrupted. What is finished is kept; the same command goes on from there.")
             ctx.exit(128 + (interrupt.args[0] if interrupt.args else signal.SIGINT))
 
 

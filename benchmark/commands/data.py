@@ -23,7 +23,7 @@ from benchmark.data import DataSet, Storage, build_dataset
 from benchmark.data.check import check as problems_of
 from benchmark.data.measured import data_card
 from benchmark.data.prepared import MANIFEST, megabytes, read_manifest
-from benchmark.data.streaming import StreamedDataSet
+from benchmark.data.streaming import StreamedDataSet, unfinished_sets
 from benchmark.errors import UsageError, UserError
 from benchmark.registry import DATASETS, load_plugin_file
 
@@ -138,7 +138,7 @@ def list_() -> None:
     found = prepared_sets(storage)
     table = Table("data set", "options", "state", "samples", "size", "folder", expand=True)
     for name in DATASETS:
-        variants = [dataset for dataset in found if dataset.name == name]
+        variants = [dataset for dataset in (*found, *unfinished_sets(storage)) if dataset.name == name]
         if not DATASETS[name].required:
             default = build_dataset(name)
             variants = [v for v in variants if v.identity != default.identity]

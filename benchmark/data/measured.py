@@ -50,8 +50,9 @@ def data_card(dataset: DataSet, storage: Storage) -> dict[str, Any]:
         "fields": manifest.get("fields"),
         "splits": measure(dataset, storage),
     }
-    _write(file, json.dumps(card, indent=1) + "\n", storage.cache)
-    return card
+    text = json.dumps(card, indent=1) + "\n"
+    _write(file, text, storage.cache)
+    return cast(dict[str, Any], json.loads(text))  # the same whether it was read or made
 
 
 def _write(file: Path, text: str, cache: Path) -> None:

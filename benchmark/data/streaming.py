@@ -173,6 +173,20 @@ def bounded(fields: Mapping[str, Stored], **highest: float) -> dict[str, Stored]
     return {name: replace(f, high=highest[name]) if name in highest else f for name, f in fields.items()}
 
 
+def unfinished_sets(storage: Storage) -> list[StreamedDataSet]:
+    """Every set whose preparation was interrupted and can go on with the present code."""
+    found = []
+    for file in sorted(storage.cache.glob(f".*.partial/{JOURNAL}")):
+        try:
+            head = json.loads(file.read_text().partition("\n")[0])
+            dataset = build_dataset(head["dataset"], **head["options"])
+        except (OSError, ValueError, KeyError, TypeError, UserError):
+            continue
+        if isinstance(dataset, StreamedDataSet) and dataset.partial(storage) == file.parent:
+            found.append(dataset)
+    return found
+
+
 @contextmanager
 def _alone(folder: Path, cache: Path) -> Iterator[None]:
     """Hold the lock of a partial folder, which is made; wait for whoever has it."""
@@ -235,7 +249,8 @@ class Preparation:
         files = [[str(file), (stat := file.stat()).st_size, stat.st_mtime_ns] for file in self.plan.files]
         ids = {split: array_hash(ids) for split, ids in self.plan.ids.items()}
         text = json.dumps([files, ids, code_versions(), self.dataset.identity])
-        return {"making": hashlib.sha256(text.encode()).hexdigest(), "chunks": len(self.chunks)}
+        made = {"dataset": self.dataset.name, "options": self.dataset.options}
+        return {"making": hashlib.sha256(text.encode()).hexdigest(), "chunks": len(self.chunks), **made}
 
     def _resume(self) -> set[tuple[str, int]]:
         """The chunks that are done already."""

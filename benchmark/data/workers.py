@@ -3,8 +3,10 @@
 import multiprocessing
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor
+from concurrent.futures import wait as wait_for
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from threading import Thread
@@ -59,10 +61,16 @@ class Pool:
             for job in jobs:
                 yield job, work(job)
             return
-        futures = {self._executor.submit(work, job): job for job in jobs}
+        waiting = deque(jobs)
+        futures: dict[Future[R], J] = {}
         try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
+            while waiting or futures:
+                # No more than needed to keep all busy: after Ctrl-C, what was handed out is waited for.
+                while waiting and len(futures) <= self.workers:
+                    job = waiting.popleft()
+                    futures[self._executor.submit(work, job)] = job
+                for future in wait_for(futures, return_when=FIRST_COMPLETED).done:
+                    yield futures.pop(future), future.result()
         except BrokenProcessPool as error:
             raise UserError(
                 "a worker process was killed, as the kernel does when memory runs out; the same command goes on from "

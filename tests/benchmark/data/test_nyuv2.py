@@ -2,6 +2,8 @@
 
 import csv
 import shutil
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -262,6 +264,42 @@ def test_a_step_has_no_normals_beside_it():
 
 def test_a_map_without_depth_has_no_normals():
     assert not plane_normals(np.zeros((30, 40)), CAMERA).any()
+
+
+# Memory.
+
+MEASURED = """
+import re, sys, pathlib, benchmark
+from benchmark.data import Storage
+folder = pathlib.Path(sys.argv[1])
+dataset = benchmark.build_dataset("nyuv2", limit=int(sys.argv[2]))
+dataset.prepare(Storage(folder / "cache", {"nyuv2": folder}))
+print(dataset.manifest(Storage(folder / "cache"))["samples"])
+print(re.search(r"VmHWM:\\s+(\\d+) kB", pathlib.Path("/proc/self/status").read_text())[1])
+"""
+
+
+def write_sparse(folder, frames=1449):
+    """The official file's arrays in full size, 3.6 GB, of which no chunk is written: each reads as its fill value."""
+    fills = {"images": ((3, 640, 480), "u1", 90), "depths": ((640, 480), "f4", 2), "rawDepths": ((640, 480), "f4", 2),
+             "labels": ((640, 480), "u2", 21)}  # fmt: skip
+    with h5py.File(folder / "nyu_depth_v2_labeled.mat", "w", userblock_size=512) as handle:
+        for name, (shape, dtype, value) in fills.items():
+            chunks = (1, *shape)
+            handle.create_dataset(name, (frames, *shape), dtype, chunks=chunks, fillvalue=value, compression="gzip")
+        names = handle.create_dataset("scenes", (1, frames), dtype=h5py.ref_dtype)
+        for i in range(frames):
+            codes = np.array([[ord(letter)] for letter in f"den_{i // 3:04}"], np.uint16)
+            names[0, i] = handle.require_group("#refs#").create_dataset(str(i), data=codes).ref
+
+
+def test_a_file_of_full_size_is_never_in_memory(tmp_path):
+    write_sparse(tmp_path)
+    command = [sys.executable, "-c", MEASURED, tmp_path, "12"]
+    # Not the resource module's figure, which a child inherits from this process and its rendered rooms.
+    samples, kilobytes = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert samples == "{'train': 12, 'val': 12, 'test': 12}"
+    assert int(kilobytes) < 1_000_000
 
 
 # Broken files.
