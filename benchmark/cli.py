@@ -19,7 +19,10 @@ from rich.table import Table
 import benchmark.report as report_pages
 from benchmark.commands.data import data, prepare_shown
 from benchmark.commands.execution import Execution, execution_options
+from benchmark.commands.listing import cards
+from benchmark.commands.speed import speed
 from benchmark.commands.submit import submit
+from benchmark.commands.toy import toy
 from benchmark.data import Storage, build_dataset
 from benchmark.errors import UsageError, UserError
 from benchmark.execution.display import Display, duration
@@ -143,13 +146,14 @@ class Selection:
     store: Store
     plugins: tuple[Path, ...]
     grid: str
-    smoke: bool = False
     undefined: Sequence[Undefined] = ()
 
     def show_undefined(self) -> None:
         """Print one line for each cell that is left out."""
         for cell in self.undefined:
             console.print(f"[yellow]Left out:[/] {escape(str(cell))}", soft_wrap=True)
+
+    smoke: bool = False
 
     def command(self, specs: Sequence[RunSpec]) -> str:
         """The command that does these runs of one cell."""
@@ -184,8 +188,10 @@ def grid_options(command: Callable[..., None]) -> Callable[..., None]:
             load_plugin_file(plugin)
         filters = Filters(datasets or None, architectures or None, weightings or None, seeds, smoke)
         loaded = load_grid(grid)
-        specs = expand(loaded, filters)
-        command(Selection(specs, Store(results), plugins, grid, smoke, undefined(loaded, filters)), **others)
+        selection = Selection(
+            expand(loaded, filters), Store(results), plugins, grid, undefined(loaded, filters), smoke=smoke
+        )
+        command(selection, **others)
 
     selected: Callable[..., None] = selecting
     for option in (
@@ -308,7 +314,7 @@ def run(
 
 
 def prepare(component: Component, storage: Storage) -> str:
-    """Prepare a data set, shown, unless it is ready; its content hash."""
+    """Prepare a data set, unless it is ready; its content hash."""
     dataset = build_dataset(component.name, **component.options)
     prepare_shown(dataset, storage)
     return dataset.content_hash(storage)
@@ -324,7 +330,7 @@ def show_plan(selection: Selection, setup: Setup, workers: int | None) -> None:
         status = record.status if record else "missing"
         if status != "ok":
             total, missing = total + (cost.seconds if cost else 0), missing + 1
-        cells = (spec.dataset.name, spec.architecture.name, spec.weighting_name, str(spec.seed), status)
+        cells = (spec.dataset.name, spec.architecture.name, spec.weighting_words, str(spec.seed), status)
         costs = (f"{cost.flops / 1e15:.3g}", duration(cost.seconds)) if cost else ("unknown", "unknown")
         table.add_row(*(escape(cell) for cell in (*cells, *costs)))
     console.print(table)
@@ -355,7 +361,7 @@ def status(selection: Selection, *, as_json: bool) -> None:
     cells: dict[tuple[str, str, str], list[RunState]] = {}
     for known in found:
         spec = known.spec
-        cells.setdefault((spec.dataset.name, spec.architecture.model_dump_json(), spec.weighting_name), []).append(
+        cells.setdefault((spec.dataset.name, spec.architecture.model_dump_json(), spec.weighting_words), []).append(
             known
         )
     selection.show_undefined()
@@ -368,7 +374,7 @@ def status(selection: Selection, *, as_json: bool) -> None:
 def show_cell(selection: Selection, runs: list[RunState]) -> None:
     """Print the state of one cell's runs."""
     first = runs[0].spec
-    name = f"{first.dataset.name} {first.architecture.name} {first.weighting_name}"
+    name = f"{first.dataset.name} {first.architecture.name} {first.weighting_words}"
     counts = Counter(known.state for known in runs)
     console.print(f"{escape(name)}: " + ", ".join(f"{n} {state}" for state, n in counts.items()), soft_wrap=True)
     for known in runs:
@@ -403,17 +409,24 @@ def report(results: Path, out: Path) -> None:
 
 @main.command("list")
 @click.argument("kind", type=click.Choice(["architectures", "weightings", "datasets", "grids"]), required=False)
+@click.option("--verbose", "-v", is_flag=True, help="Weightings with paper, formula, needs, cost, origins, deviations.")
 @plugin_option
-def list_(kind: str | None, plugins: tuple[Path, ...]) -> None:
+def list_(kind: str | None, verbose: bool, plugins: tuple[Path, ...]) -> None:
     """List what can be named in a grid, with its options and their defaults (a bare name: none, it must be given).
 
     \b
     Example:
       mtbench list
       mtbench list architectures
+      mtbench list weightings --verbose
     """
+    if verbose and kind != "weightings":
+        raise UsageError("only weightings have more to tell: mtbench list weightings --verbose")
     for plugin in plugins:
         load_plugin_file(plugin)
+    if verbose:
+        console.print(*cards())
+        return
     registries: dict[str, Registry[Any]] = {
         "architectures": ARCHITECTURES,
         "weightings": WEIGHTINGS,
@@ -433,3 +446,7 @@ def list_(kind: str | None, plugins: tuple[Path, ...]) -> None:
         for name in grid_names():
             table.add_row(name, escape(load_grid(name).description))
         console.print(table)
+
+
+main.add_command(speed)
+main.add_command(toy)

@@ -13,6 +13,7 @@ from benchmark.analysis.boards import Board, boards
 from benchmark.analysis.decathlon import decathlon_score, decathlon_scores
 from benchmark.analysis.delta import delta_m
 from benchmark.analysis.frames import costs, frame, weights
+from benchmark.analysis.fronts import Fronts, fronts
 from benchmark.analysis.intervals import Estimate, estimate
 from benchmark.analysis.pareto import non_dominated
 from benchmark.analysis.scores import SCORES, scores
@@ -23,6 +24,7 @@ __all__ = [
     "SCORES",
     "Board",
     "Estimate",
+    "Fronts",
     "boards",
     "costs",
     "decathlon_score",
@@ -30,6 +32,7 @@ __all__ = [
     "delta_m",
     "estimate",
     "frame",
+    "fronts",
     "non_dominated",
     "references",
     "scores",

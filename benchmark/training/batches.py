@@ -162,14 +162,16 @@ class OtherBatches:
         """A batch of distinct samples, drawn anew."""
         found = self.splits[split]
         if isinstance(found, SeparateSplit):
-            return joined({name: self._drawn(part) for name, part in found.parts.items()})
-        return self._drawn(found)
+            return joined({name: gathered(part, self._drawn(part)) for name, part in found.parts.items()})
+        return gathered(found, self._drawn(found))
 
-    def _drawn(self, split: Split) -> Batch:
+    def _drawn(self, split: Split) -> Tensor:
         order = torch.randperm(len(split), generator=self.generator)[: self.size]
-        return gathered(split, order.to(split.device))
+        return order.to(split.device)
 
 
-def gathered(split: Split, indices: Tensor) -> Batch:
-    """The samples ``indices`` of a split."""
+def gathered(split: AnySplit, indices: Tensor) -> Batch:
+    """The samples ``indices`` of a split, of each task that has its own."""
+    if isinstance(split, SeparateSplit):
+        return joined({name: gathered(part, indices) for name, part in split.parts.items()})
     return Batch(split.pictures(indices), {name: values[indices] for name, values in split.targets.items()})

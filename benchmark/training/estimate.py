@@ -1,29 +1,28 @@
 """What a run will cost, before it is run and before its data are there."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
-from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
 from benchmark.data import DataSet, SeparateDataSet, build_dataset
 from benchmark.errors import UserError
-from benchmark.model import MultiTaskModel, build_model
+from benchmark.model import build_model
+from benchmark.registry import WEIGHTINGS
 from benchmark.spec import Component, RunSpec
 from benchmark.training import augmentation, separate
-from benchmark.training.evaluation import Pictures, predict
 from benchmark.training.hardware import Hardware
 from benchmark.training.run import forward_flops
-from benchmark.weighting import build_weighting
+from benchmark.training.workload import Stepper, Workload, cost_class, units
+from benchmark.weighting import Weighting, build_weighting
 
 N = TypeVar("N")
 
-#: Steps that are timed after one that warms up.
+#: Steps that are timed after one that warms up; fewer where they take longer than this many seconds.
 TIMED_STEPS = 2
-#: A step's forward and backward passes against a forward pass alone, in operations.
-STEP_FACTOR = 3
+TIMED_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -42,26 +41,29 @@ def work(specs: Sequence[RunSpec]) -> dict[str, float]:
     Raises:
         UserError: an option's value is refused by the method that it is given to, or an augmentation by the data set.
     """
+    passes = {spec.id: _passes(spec) for spec in specs}
     for spec in specs:
         dataset = _dataset(spec)
         augmentation.check(spec.protocol, dataset)
-        weighting = None
-        if spec.weighting:
-            weighting = _try(partial(build_weighting, spec.weighting.name, dataset.tasks, **spec.weighting.options))
-        separate.check(spec, dataset, weighting)
+        separate.check(spec, dataset, _try(partial(_weighting, spec)) if spec.weighting else None)
     known = {spec.id: _try(_forward_flops, *_network(spec)) for spec in specs}
     found = [flops for flops in known.values() if flops is not None]
     usual = sum(found) / len(found) if found else 1.0
-    return {spec.id: (known[spec.id] or usual) * _pictures(spec) for spec in specs}
+    return {spec.id: (known[spec.id] or usual) * passes[spec.id] for spec in specs}
 
 
 def estimate(spec: RunSpec, hardware: Hardware) -> Estimate | None:
-    """Time a few steps on random pictures and extrapolate to the run; None for a network that cannot be run."""
+    """Time a few of the run's own steps on random pictures and extrapolate; None for a run that cannot take one.
+
+    Cells of the same network and batch share the timing where their weightings look at the same things: what these then
+    compute of a K×K matrix is no part of the prediction.
+    """
     flops = _try(_forward_flops, *_network(spec))
-    step = _try(_seconds_per_picture, *_network(spec), spec.protocol.batch_size, hardware)
-    if flops is None or step is None:
+    times = _try(_times, _cell(spec, hardware))
+    if flops is None or times is None:
         return None
-    return Estimate(flops * _pictures(spec), step * _pictures(spec) / STEP_FACTOR)
+    evaluation = _evaluated(spec) * times.evaluation / spec.protocol.batch_size
+    return Estimate(flops * _passes(spec), _steps(spec) * times.step + evaluation)
 
 
 def _try(measure: Callable[..., N], *arguments: Any) -> N | None:
@@ -73,67 +75,93 @@ def _try(measure: Callable[..., N], *arguments: Any) -> N | None:
         return None
 
 
-def _pictures(spec: RunSpec) -> float:
-    """Forward passes of a run: a training step counts as three, an evaluated picture as one.
+def _passes(spec: RunSpec) -> float:
+    """Forward passes of a run, one picture each (or one of each task that has its own), or their equivalent."""
+    weighting = _try(partial(_weighting, spec)) if spec.weighting else None
+    dataset = _dataset(spec)
+    # Where tasks have their own pictures, each loss has a graph of its own, and K passes backwards go through one each.
+    tasks = len(dataset.tasks) if dataset.joint else 1
+    trained = _steps(spec) * spec.protocol.batch_size
+    return units(cost_class(weighting), tasks) * trained + _evaluated(spec)
 
-    Where every task has its own pictures, a pass is one of a picture of each.
-    """
-    protocol, parts = spec.protocol, _dataset(spec).pieces
-    evaluations = -(-protocol.epochs // protocol.evaluate_every)
-    longest = max(part.samples["train"] for part in parts)
-    trained = protocol.steps_per_epoch * protocol.batch_size if protocol.steps_per_epoch else longest
-    judged = sum(part.samples["val"] + part.samples["test"] for part in parts) / len(parts)
-    return STEP_FACTOR * trained * protocol.epochs + judged * evaluations
+
+def _steps(spec: RunSpec) -> int:
+    """Training steps of a run."""
+    protocol = spec.protocol
+    longest = max(part.samples["train"] for part in _dataset(spec).pieces)
+    return (protocol.steps_per_epoch or longest // protocol.batch_size) * protocol.epochs
+
+
+def _evaluated(spec: RunSpec) -> float:
+    """Pictures that a run evaluates; of each task, on average, where each has its own."""
+    parts = _dataset(spec).pieces
+    evaluations = -(-spec.protocol.epochs // spec.protocol.evaluate_every)
+    return sum(part.samples["val"] + part.samples["test"] for part in parts) / len(parts) * evaluations
 
 
 def _dataset(spec: RunSpec) -> DataSet:
     return build_dataset(spec.dataset.name, **spec.dataset.options)
 
 
+def _weighting(spec: RunSpec) -> Weighting:
+    assert spec.weighting is not None
+    with torch.random.fork_rng(devices=[]):
+        return build_weighting(spec.weighting.name, _dataset(spec).tasks, **spec.weighting.options)
+
+
 def _network(spec: RunSpec) -> tuple[str, str]:
-    """What decides a step's cost, in hashable form."""
+    """What decides a forward pass's cost, in hashable form."""
     return spec.dataset.model_dump_json(), spec.architecture.model_dump_json()
 
 
-def _build(dataset: str, architecture: str, count: int) -> tuple[MultiTaskModel, Pictures]:
-    """A network and random pictures for it, ``count`` of every task that has its own."""
+@cache
+def _forward_flops(dataset: str, architecture: str) -> int:
     data, network = Component.model_validate_json(dataset), Component.model_validate_json(architecture)
     built = build_dataset(data.name, **data.options)
     with torch.random.fork_rng(devices=[]):
         model = build_model(network.name, built.tasks, **network.options)
         if not isinstance(built, SeparateDataSet):
-            return model, torch.randint(256, (count, *built.image_shape), dtype=torch.uint8)
-        pictures = {
-            name: torch.randint(256, (count, *part.image_shape), dtype=torch.uint8)
-            for name, part in built.parts.items()
-        }
-        return separate.SeparateModel(model, built.colours), pictures
+            return forward_flops(model, torch.randint(256, (1, *built.image_shape), dtype=torch.uint8))
+        one = {n: torch.randint(256, (1, *p.image_shape), dtype=torch.uint8) for n, p in built.parts.items()}
+        return forward_flops(separate.SeparateModel(model, built.colours), one)
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """What decides the cost of a step, and one run that has it."""
+
+    dataset: str
+    architecture: str
+    needs: str
+    batch: int
+    hardware: Hardware
+    spec: RunSpec = field(compare=False)
+
+
+def _cell(spec: RunSpec, hardware: Hardware) -> _Cell:
+    needs = "nothing"
+    if spec.weighting:
+        entry = WEIGHTINGS[spec.weighting.name]
+        needs = entry.factory.needs({**entry.preset, **spec.weighting.options})
+    return _Cell(*_network(spec), needs, spec.protocol.batch_size, hardware, spec)
+
+
+class _Times(NamedTuple):
+    """Seconds of a training step, and of a forward pass of as many pictures in evaluation."""
+
+    step: float
+    evaluation: float
 
 
 @cache
-def _forward_flops(dataset: str, architecture: str) -> int:
-    return forward_flops(*_build(dataset, architecture, 1))
-
-
-@cache
-def _seconds_per_picture(dataset: str, architecture: str, batch_size: int, hardware: Hardware) -> float:
-    torch.set_num_threads(hardware.threads)
-    model, pictures = _build(dataset, architecture, batch_size)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model.to(hardware.device).train()
-    if isinstance(pictures, torch.Tensor):
-        pictures = pictures.to(hardware.device)
-    else:
-        pictures = {name: own.to(hardware.device) for name, own in pictures.items()}
-    optimizer = torch.optim.Adam(model.parameters(), fused=True)
-    for step in range(1 + TIMED_STEPS):
-        if step == 1:
-            started = perf_counter()
-        optimizer.zero_grad()
-        with hardware.autocast():
-            predictions = predict(model, pictures)
-        torch.stack([prediction.float().mean() for prediction in predictions.values()]).sum().backward()
-        optimizer.step()
-        if hardware.device != "cpu":
-            torch.cuda.synchronize(hardware.device)
-    return (perf_counter() - started) / TIMED_STEPS / batch_size
+def _times(cell: _Cell) -> _Times:
+    torch.set_num_threads(cell.hardware.threads)
+    data = _dataset(cell.spec)
+    load = Workload(tuple(data.tasks), data.image_shape, cell.batch, cell.hardware, joint=data.joint)
+    stepper = Stepper(cell.spec.architecture, cell.spec.weighting, load)
+    stepper.step()
+    timed: list[float] = []
+    while len(timed) < TIMED_STEPS and sum(timed) < TIMED_SECONDS:
+        timed.append(stepper.step())
+    stepper.evaluation()
+    return _Times(sum(timed) / len(timed), stepper.evaluation())

@@ -87,6 +87,17 @@ class Hardware:
         return torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bf16")
 
     @contextmanager
+    def exact(self) -> Iterator[None]:
+        """Inside, float32 is computed as float32 whatever the run's precision: for differences of nearby values."""
+        kept = torch.backends.cudnn.allow_tf32
+        torch.backends.cudnn.allow_tf32 = False
+        try:
+            with torch.autocast(torch.device(self.device).type, enabled=False):
+                yield
+        finally:
+            torch.backends.cudnn.allow_tf32 = kept
+
+    @contextmanager
     def memory_peak(self) -> Iterator["MemoryPeak"]:
         """Measure the most memory held inside the context."""
         peak = MemoryPeak(torch.device(self.device))

@@ -264,8 +264,8 @@ def test_costs_are_of_a_picture_of_each_task(storage):
     model = SeparateModel(build_model("split", dataset.tasks, backbone="wrn-10", width=4), {})
     one = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
     flops = [forward_flops(model, {name: one}) for name in ("brightness", "contrast")]
-    # Two epochs of 52 pictures each in the larger set, three times for a step, and two evaluations of 8 + 8.
-    assert work([run])[run.id] == sum(flops) * (3 * 52 * 2 + 16 * 2)
+    # Two epochs of six batches of 8 of the larger set, three times for a step, and two evaluations of 8 + 8.
+    assert work([run])[run.id] == sum(flops) * (3 * 48 * 2 + 16 * 2)
     assert estimate(run, CPU).seconds > 0
 
 
