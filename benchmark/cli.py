@@ -18,6 +18,7 @@ from rich.table import Table
 
 import benchmark.report as report_pages
 from benchmark.commands.data import data, prepare_shown
+from benchmark.commands.decathlon import decathlon
 from benchmark.commands.execution import Execution, execution_options
 from benchmark.commands.listing import cards
 from benchmark.commands.speed import speed
@@ -85,6 +86,7 @@ def main(debug: bool) -> None:
 
 main.add_command(data)
 main.add_command(submit)
+submit.add_command(decathlon)
 
 
 class Seeds(click.ParamType):
@@ -245,6 +247,11 @@ def interrupt(number: int, frame: object) -> None:
 @click.option("--workers", type=click.IntRange(1), help="Runs at once. Default: one per processor, or one on a GPU.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of each run.")
 @click.option("--dry-run", is_flag=True, help="Only list the runs and what they will cost.")
+@click.option(
+    "--keep-predictions",
+    is_flag=True,
+    help="Keep each run's predictions for the whole test split beside its record, as submissions need them.",
+)
 def run(
     selection: Selection,
     *,
@@ -255,6 +262,7 @@ def run(
     workers: int | None,
     threads: int,
     dry_run: bool,
+    keep_predictions: bool,
 ) -> None:
     """Do the runs of a grid that have no record yet, or whose record says that they failed.
 
@@ -265,14 +273,17 @@ def run(
       mtbench run --grid quick
       mtbench run --grid paper --architecture mtan --seeds 0-4 --device cuda
       mtbench run --grid my-grid.toml --dry-run
+      mtbench run --grid paper --executor ray --gpus 0.5
+      mtbench run --grid paper --executor slurm --slurm slurm_partition=gpu --slurm gpus_per_node=1
       mtbench run --grid nyuv2 --source nyuv2=~/nyuv2 --smoke --results /tmp/smoke
     """
     setup = Setup(
         Storage.default(parse_sources(sources)),
-        Hardware.choose(device, precision, threads),
+        Hardware.choose(*((device, precision) if execution.here else ("auto", "auto")), threads),
         selection.plugins,
         execution.policy(selection.store),
         execution.grace,
+        keep_predictions,
     )
     for ending in (signal.SIGTERM, signal.SIGHUP):
         if current_thread() is main_thread() and signal.getsignal(ending) is signal.SIG_DFL:
@@ -290,17 +301,19 @@ def run(
     datasets = {spec.dataset.model_dump_json(): spec.dataset for spec in missing}
     hashes = {key: prepare(dataset, setup.storage) for key, dataset in datasets.items()}
     refuse_other_data(store, {key: (dataset.name, hashes[key]) for key, dataset in datasets.items()})
-    workers = workers or default_workers(len(missing), setup.hardware)
+    wanted, workers = workers, workers or default_workers(len(missing), setup.hardware)
     setup = replace(setup, hardware=replace(setup.hardware, workers=workers))
+    expected = {spec.id: hashes[spec.dataset.model_dump_json()] for spec in missing}
+    executor = execution.build(setup, store=store, device=device, precision=precision, workers=wanted, hashes=expected)
     with Display(console, work(missing)) as display:
         run_all(
             missing,
             store=store,
-            executor=execution.build(setup),
+            executor=executor,
             observer=display,
             hardware=setup.hardware,
             retries=execution.tries_again,
-            data_hashes={spec.id: hashes[spec.dataset.model_dump_json()] for spec in missing},
+            data_hashes=expected,
             checkpoints=setup.checkpoints,
         )
     bad = len(display.bad) + len(display.refusals)

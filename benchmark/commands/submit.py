@@ -1,102 +1,147 @@
-"""`mtbench submit`: what leaves this machine."""
+"""`mtbench submit`: bundles of runs for other people's boards, and what came in such bundles."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import click
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
-from benchmark.data.decathlon import CHALLENGE, Entry, facts
+from benchmark.data import Storage
 from benchmark.errors import UserError
-from benchmark.store import RunRecord, Store, write_atomically
+from benchmark.store import Store
+from benchmark.submission import Checked, add, check, confirm, pack
 
 console = Console(highlight=False)
+
+BUNDLE = click.Path(path_type=Path, dir_okay=False)
+MARKS = {"error": "[bold red]error[/]", "warning": "[yellow]warning[/]", "good": "[green]good[/]"}
+
+
+RESULTS = click.Path(path_type=Path, file_okay=False)
+DEFAULT = Path("results")
 
 
 @click.group()
 def submit() -> None:
-    """Hand results in.
+    """Send runs to somebody else's board, or take them from somebody else.
 
     \b
     Example:
-      mtbench submit decathlon 1a2b3c4d --out results.json
+      mtbench run --grid quick --plugin mine.py --architecture mine --keep-predictions --results mine
+      mtbench submit pack mine.zip --results mine --plugin mine.py --submitter "A. Researcher, a@example.org"
+      mtbench submit check mine.zip
+      mtbench submit add mine.zip
     """
 
 
-@submit.command()
-@click.argument("run")
+@submit.command("pack")
+@click.argument("bundle", type=BUNDLE)
+@click.option("--results", type=RESULTS, default=DEFAULT, show_default=True, help="Folder of the records to pack.")
+@click.option("--submitter", required=True, help="Who vouches for the numbers: name and address.")
+@click.option("--note", default="", help="What a reader should know.")
+@click.option("--dataset", "datasets", multiple=True, help="Only this data set. May be given again.")
+@click.option("--architecture", "architectures", multiple=True, help="Only this architecture. May be given again.")
+@click.option("--weighting", "weightings", multiple=True, help="Only this weighting. May be given again.")
 @click.option(
-    "--results",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("results"),
-    show_default=True,
-    help="Folder of records.",
+    "--plugin", "plugins", multiple=True, type=BUNDLE, help="Plugin file that the runs used. May be given again."
 )
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The list to be written.")
-def decathlon(run: str, results: Path, out: Path) -> None:
-    """Write the list that the Visual Decathlon's server scores: the class of every test picture.
+def pack_command(
+    bundle: Path,
+    results: Path,
+    submitter: str,
+    note: str,
+    datasets: tuple[str, ...],
+    architectures: tuple[str, ...],
+    weightings: tuple[str, ...],
+    plugins: tuple[Path, ...],
+) -> None:
+    """Pack records, their predictions for the whole test split, and the source of their plugins.
 
-    RUN is the beginning of a run's id, which ends the name of its record. The list holds what the network of the last
-    epoch said; it was kept beside the record.
+    Predictions are there for runs made with 'mtbench run --keep-predictions'; without them nobody can recompute a
+    metric.
 
     \b
     Example:
-      mtbench submit decathlon 1a2b3c4d --out results.json
+      mtbench submit pack mine.zip --architecture mine --plugin mine.py --submitter "A. Researcher"
     """
     store = Store(results)
-    record = find(store, run)
-    if record.spec.dataset.name != "decathlon":
-        raise UserError(f"the run {record.id} is of '{record.spec.dataset.name}', expected a run of 'decathlon'")
-    found = listed(record, store.predictions(record) or {})
-    try:
-        write_atomically(out, json.dumps(found).encode())
-    except OSError as error:
-        raise UserError(f"cannot write {out} ({error.strerror}); name another file with --out") from error
-    console.print(f"{len(found)} pictures are listed in {escape(str(out))}.", soft_wrap=True)
-    present = {task.name for task in record.tasks}
-    if missing := [name for name in facts() if name not in present]:
-        console.print(
-            f"The run has no {', '.join(missing)}; the server counts a set that is missing as all wrong.",
-            soft_wrap=True,
-        )
+    records = [
+        record
+        for record in store.scan()[0]
+        if (not datasets or record.spec.dataset.name in datasets)
+        and (not architectures or record.spec.architecture.name in architectures)
+        and (not weightings or record.spec.weighting_name in weightings)
+    ]
+    manifest = pack(store, records, bundle, submitter=submitter, note=note, plugins=plugins)
+    kept = sum(run.predictions for run in manifest.runs)
+    console.print(
+        f"{len(manifest.runs)} runs, {kept} with predictions, are in {escape(str(bundle))} "
+        f"({bundle.stat().st_size / 2**20:.1f} MiB).",
+        soft_wrap=True,
+    )
 
 
-def find(store: Store, run: str) -> RunRecord:
-    """The one run that went well and whose id begins with ``run``.
+@submit.command("check")
+@click.argument("bundle", type=BUNDLE)
+def check_command(bundle: Path) -> None:
+    """Say what is wrong with a bundle, and recompute its metrics where the data set is prepared here.
 
-    Raises:
-        UserError: there is none, or more than one.
+    Nothing of the bundle is run, and nothing is written.
+
+    \b
+    Example:
+      mtbench submit check theirs.zip
     """
-    records, _ = store.scan()
-    fitting = [record for record in records if record.id.startswith(run)]
-    if len(fitting) != 1:
-        what = "no run" if not fitting else f"{len(fitting)} runs"
-        raise UserError(f"{what} in {store.root} with an id that begins with '{run}': expected one")
-    if fitting[0].status != "ok":
-        raise UserError(f"the run {fitting[0].id} ended with '{fitting[0].status}'; run it again before you submit it")
-    return fitting[0]
+    checked = check(bundle, Storage.default())
+    show(checked)
+    if checked.errors:
+        raise UserError(f"{bundle} has {len(checked.errors)} errors, listed above")
 
 
-def listed(record: RunRecord, predictions: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """One entry per picture: its id and that of its category, in the archive's numbers.
+@submit.command("add")
+@click.argument("bundle", type=BUNDLE)
+@click.option("--results", type=RESULTS, default=DEFAULT, show_default=True, help="Folder that the records join.")
+def add_command(bundle: Path, results: Path) -> None:
+    """Check a bundle and add its runs to the records, marked as self-reported or recomputed.
 
-    Raises:
-        UserError: the run's predictions are not all there.
+    \b
+    Example:
+      mtbench submit add theirs.zip
     """
-    found = []
-    for task in record.tasks:
-        classes, ids = (predictions.get(f"{CHALLENGE}-{task.name}{ending}") for ending in ("", "-id"))
-        if classes is None or ids is None or len(classes) != len(ids):
-            raise UserError(
-                f"what the run {record.id} said of the test pictures of '{task.name}' is not beside its record; "
-                "remove the record and run it again"
-            )
-        first = facts()[task.name].first_category
-        found += [
-            {"image_id": Entry.from_id(str(word)).number, "category_id": first + int(label)}
-            for word, label in zip(ids, classes, strict=True)
-        ]
-    return found
+    checked, new = add(bundle, Store(results), Storage.default())
+    show(checked)
+    there = len(checked.runs) - len(new)
+    console.print(f"{len(new)} runs added to {escape(str(results))}, {there} were there already.", soft_wrap=True)
+
+
+@submit.command("confirm")
+@click.option(
+    "--results", type=RESULTS, default=DEFAULT, show_default=True, help="Folder that holds submitted records."
+)
+@click.option(
+    "--reruns",
+    type=RESULTS,
+    required=True,
+    help="Folder of the same runs, made here after reading their plugins.",
+)
+def confirm_command(results: Path, reruns: Path) -> None:
+    """Compare submitted runs with the same runs made here; what comes back counts as run here.
+
+    \b
+    Example:
+      mtbench run --grid quick --plugin theirs.py --architecture theirs --results reruns
+      mtbench submit confirm --reruns reruns
+    """
+    for record, same in confirm(Store(results), Store(reruns)):
+        verdict = "[green]came back[/]" if same else "[red]gave other numbers[/]"
+        console.print(f"{escape(record.spec.label)}: {verdict}", soft_wrap=True)
+
+
+def show(checked: Checked) -> None:
+    """Print what a check found."""
+    for finding in checked.findings:
+        console.print(f"{MARKS[finding.level]}: {escape(finding.text)}", soft_wrap=True)
+    recomputed = sum(run.recomputed is not None for run in checked.runs)
+    console.print(
+        f"{len(checked.manifest.runs)} runs: {len(checked.runs)} without error, {recomputed} of them recomputed."
+    )

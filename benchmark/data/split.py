@@ -35,6 +35,10 @@ class Split:
         """Where batches are."""
         return self.images.device
 
+    def of(self, task: str) -> "Split":
+        """The split that holds a task's pictures: this one."""
+        return self
+
     def pictures(self, indices: Tensor, where: Tensor | None = None) -> Tensor:
         """Some pictures as networks see them, on the device.
 
@@ -61,6 +65,10 @@ class SeparateSplit:
 
     def __len__(self) -> int:
         return max(len(part) for part in self.parts.values())
+
+    def of(self, task: str) -> Split:
+        """The split that holds a task's pictures."""
+        return self.parts[task]
 
 
 AnySplit = Split | SeparateSplit

@@ -26,6 +26,7 @@ class Setup:
         plugins: files, which are there for local workers.
         checkpoints: None keeps none.
         grace: seconds that a worker gets to write a checkpoint when it is to end.
+        keep_predictions: whether runs bring their decisions for the whole test split.
     """
 
     storage: Storage
@@ -33,6 +34,7 @@ class Setup:
     plugins: tuple[Path, ...] = ()
     checkpoints: Policy | None = None
     grace: float = GRACE
+    keep_predictions: bool = False
 
     def load_plugins(self) -> None:
         """Register what the plugins hold, in this process.
@@ -76,6 +78,13 @@ class Ended:
 
 
 @dataclass(frozen=True)
+class Stored:
+    """The run came to an end, and its worker has put the record into the store."""
+
+    run: str
+
+
+@dataclass(frozen=True)
 class Refused:
     """The run could not begin, for a reason that its user must mend."""
 
@@ -91,11 +100,17 @@ class Lost:
     reason: str
 
 
-Happening = Began | EpochDone | Note | Ended | Refused | Lost
+Happening = Began | EpochDone | Note | Ended | Stored | Refused | Lost
 
 
 class Executor(Protocol):
-    """A place where runs are done. Used by one thread."""
+    """A place where runs are done. Used by one thread.
+
+    Attributes:
+        stores: True where workers claim runs and write records themselves, in the store's folder, which they share.
+    """
+
+    stores: bool
 
     def free(self) -> int:
         """How many more runs it takes now; the loop gives it no more than that."""
@@ -128,6 +143,7 @@ def work(spec: RunSpec, setup: Setup, tell: Callable[[Happening], None], stop: C
         note=lambda text: tell(Note(spec.id, text)),
         stop=stop,
         checkpoints=setup.checkpoints,
+        keep_predictions=setup.keep_predictions,
     )
     try:
         return Ended(spec.id, execute(spec, storage=setup.storage, hardware=setup.hardware, watcher=watcher))

@@ -31,7 +31,7 @@ class Hardware:
     workers: int = 1
 
     @classmethod
-    def choose(cls, device: str = "auto", precision: str = "auto", threads: int = 1) -> "Hardware":
+    def choose(cls, device: str = "auto", precision: str = "auto", threads: int = 1, *, workers: int = 1) -> "Hardware":
         """Resolve ``auto``: CUDA where there is one; bf16 on CUDA devices that compute in it, float32 elsewhere.
 
         Raises:
@@ -53,7 +53,7 @@ class Hardware:
             raise UsageError(f"unknown precision '{precision}'. Known: {', '.join(PRECISIONS)}")
         if precision == "auto":
             precision = "bf16" if kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-        return cls(device, precision, threads)
+        return cls(device, precision, threads, workers)
 
     @property
     def name(self) -> str:

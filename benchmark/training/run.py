@@ -17,13 +17,14 @@ from benchmark.errors import UserError
 from benchmark.model import MultiTaskModel, build_model
 from benchmark.registry import ARCHITECTURES, PLUGIN_FILES
 from benchmark.spec import RunSpec, derive_seed
-from benchmark.store import Cost, EpochRecord, RunRecord, Status, TaskInfo
+from benchmark.store import WHOLE_TEST, Cost, EpochRecord, RunRecord, Status, TaskInfo
 from benchmark.training import provenance as source
 from benchmark.training.augmentation import augment
 from benchmark.training.checkpoint import Checkpoints, Policy, Stopped, restore, snapshot
 from benchmark.training.engine import Diverged, Trainer
-from benchmark.training.evaluation import EVALUATION_BATCH, Pictures, decide, predict
+from benchmark.training.evaluation import Pictures, decide, predict
 from benchmark.training.hardware import Hardware
+from benchmark.training.predictions import whole_split
 from benchmark.training.separate import SeparateModel
 from benchmark.weighting import Weighting, build_weighting
 
@@ -106,12 +107,14 @@ class Watcher:
         note: told in one line of what is unusual and stops nothing.
         stop: asked between two steps whether the run is to stop.
         checkpoints: None keeps none.
+        keep_predictions: whether the outcome also holds the last epoch's decisions for the whole test split.
     """
 
     epoch: Callable[[EpochRecord], None] = nothing
     note: Callable[[str], None] = nothing
     stop: Callable[[], bool] = lambda: False
     checkpoints: Policy | None = None
+    keep_predictions: bool = False
 
 
 def execute(
@@ -221,7 +224,11 @@ def _attempt(
         _keep_pictures(trainer.model, splits["test"], hardware=hardware, progress=progress)
         if dataset.withheld:
             withheld = _loaded(dataset, dataset.withheld, storage, hardware)
-            _keep_decisions(trainer.model, withheld, dataset.withheld, hardware=hardware, progress=progress)
+            decisions = whole_split(trainer.model, withheld, hardware, f"{dataset.withheld}-")
+            progress.predictions = (progress.predictions or {}) | decisions
+        if watcher.keep_predictions:
+            decisions = whole_split(trainer.model, splits["test"], hardware, WHOLE_TEST)
+            progress.predictions = (progress.predictions or {}) | decisions
     except (Stopped, Unready):
         raise
     except Diverged as error:
@@ -367,22 +374,6 @@ def _keep_one_of_each(model: MultiTaskModel, test: SeparateSplit, *, hardware: H
         "id": np.array([str(part.ids[0]) for part in test.parts.values()]),
         **{name: column(name, part.targets[name][first]) for name, part in test.parts.items()},
     }
-
-
-def _keep_decisions(
-    model: MultiTaskModel, split: AnySplit, name: str, *, hardware: Hardware, progress: Progress
-) -> None:
-    """Keep what the network of the last epoch makes of pictures whose targets are withheld, and their ids."""
-    parts = split.parts if isinstance(split, SeparateSplit) else {None: split}
-    for task, part in parts.items():
-        found: dict[str, list[Tensor]] = {}
-        for indices in torch.arange(len(part), device=part.device).split(EVALUATION_BATCH):
-            images = part.pictures(indices)
-            for own, values in decide(model, images if task is None else {task: images}, hardware).items():
-                found.setdefault(own, []).append(values)
-        for own, batches in found.items():
-            kept = {f"{name}-{own}": torch.cat(batches).numpy(), f"{name}-{own}-id": part.ids}
-            progress.predictions = {**(progress.predictions or {}), **kept}
 
 
 def _describe(error: BaseException) -> str:

@@ -1,0 +1,34 @@
+"""What a network makes of every sample of a split, for whoever recomputes its metrics."""
+
+import numpy as np
+import torch
+
+from benchmark.data import AnySplit, SeparateSplit
+from benchmark.model import MultiTaskModel
+from benchmark.training.evaluation import EVALUATION_BATCH, decide
+from benchmark.training.hardware import Hardware
+
+
+def whole_split(model: MultiTaskModel, split: AnySplit, hardware: Hardware, prefix: str) -> dict[str, np.ndarray]:
+    """Decisions for a whole split, in the form in which targets are stored, and the samples' ids.
+
+    Args:
+        model: on the device.
+        split: likewise.
+        hardware: what to compute on.
+        prefix: ``store.WHOLE_TEST`` for arrays that the store keeps in a file of their own.
+
+    Returns:
+        ``<prefix><task>`` (N, …) and ``<prefix><task>-id`` (N,).
+    """
+    arrays: dict[str, np.ndarray] = {}
+    parts = split.parts if isinstance(split, SeparateSplit) else {None: split}
+    for own, part in parts.items():
+        found: dict[str, list[np.ndarray]] = {}
+        for indices in torch.arange(len(part), device=part.device).split(EVALUATION_BATCH):
+            images = part.pictures(indices)
+            for name, values in decide(model, images if own is None else {own: images}, hardware).items():
+                found.setdefault(name, []).append(values.numpy())
+        for name, batches in found.items():
+            arrays |= {f"{prefix}{name}": np.concatenate(batches), f"{prefix}{name}-id": part.ids}
+    return arrays
