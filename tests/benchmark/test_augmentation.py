@@ -278,3 +278,23 @@ def test_consistent_needs_a_camera_only_where_there_are_normals(toy):
     blind = SimpleNamespace(name="x", augmentations=frozenset({"scale_crop"}), intrinsics=None, tasks=TASKS)
     blind.pieces = (blind,)
     check(protocol, blind)
+
+
+def test_nyuv2s_camera_is_that_of_its_cut_and_resampled_frames():
+    # A point straight ahead of the official camera lies at column 324.58 of the frame, 283.58 of what is left of it
+    # (560 columns, 384 stored), and half a pixel further where the first pixel's middle is at ½.
+    camera = build_dataset("nyuv2").intrinsics
+    assert camera.cx == pytest.approx((324.58244941119034 - 41 + 0.5) * 384 / 560)
+    assert camera.cy == pytest.approx((252.73616633400465 - 45 + 0.5) * 288 / 426)
+    assert camera.fx == pytest.approx(518.85790117450188 * 384 / 560)
+    half = build_dataset("nyuv2", height=144).intrinsics
+    assert (half.fx, half.cx) == pytest.approx((camera.fx / 2, camera.cx / 2))
+
+
+def test_disparity_grows_where_depth_shrinks():
+    zoom = Zoom(torch.tensor([1.5]), torch.tensor([3.0]), torch.tensor([2.0]))
+    depth = torch.rand(1, 1, 12, 12) + 0.5
+    depth[..., 5] = 0
+    near = Task("d", "depth", 1).definition.zoom(depth, zoom)
+    inverse = Task("d", "disparity", 1).definition.zoom(torch.where(depth > 0, 1 / depth, 0), zoom)
+    assert torch.allclose(torch.where(near > 0, 1 / near, 0), inverse)

@@ -345,7 +345,9 @@ def test_from_the_archive_to_a_board_and_the_challenges_list(source, tmp_path, m
         assert result.exit_code == 0, result.output
         return result.output
 
-    mtbench("run", "--grid", "grid.toml", "--source", f"decathlon={source}", "--workers", "1")
+    mtbench("run", "--grid", "grid.toml", "--source", f"decathlon={source}", "--workers", "1", "--keep-predictions")
+    mtbench("submit", "pack", "runs.zip", "--submitter", "A. Tester")
+    assert "3 of them recomputed" in mtbench("submit", "check", "runs.zip")
     mtbench("report")
     page = min((tmp_path / "reports").glob("decathlon-*.html"), key=lambda path: len(path.name)).read_text()
     assert all(name in page for name in SETS)
