@@ -84,7 +84,7 @@ def _setting(record: RunRecord) -> list[Any]:
     return [
         spec.dataset.model_dump(mode="json"),
         [task.model_dump(mode="json") for task in record.tasks],
-        spec.protocol.model_dump(mode="json"),
+        spec.protocol.identity(),
         spec.suite,
     ]
 

@@ -112,6 +112,9 @@ def numbers(board: Board, rule: str) -> Numbers:
         values[architecture, weighting][task, metric].append(value)
     for architecture, weighting, value in _tuples(delta, "delta_m"):
         values[architecture, weighting]["delta_m"].append(value)
+    for score, scored in analysis.scores(board.dataset.name, test).items():
+        for architecture, weighting, value in _tuples(scored, "score"):
+            values[architecture, weighting][score].append(value)
     for name in COSTS:
         for architecture, weighting, value in _tuples(costs, name):
             values[architecture, weighting][name].append(value)

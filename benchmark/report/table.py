@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmark import analysis
 from benchmark.analysis import Estimate
 from benchmark.analysis.intervals import FULL_ROW
 from benchmark.report.rows import Numbers, Row, machines, metrics_of
@@ -113,6 +114,10 @@ def badges(row: Row) -> list[tuple[str, str]]:
 def _columns(numbers: Numbers) -> list[Column]:
     gain = "Mean over tasks of the mean gain over the single-task network."
     columns = [Column("delta_m", "", "Δm", "%", True, gain, signed=True)]
+    columns += [
+        Column(score.name, "", score.title, "", True, score.definition)
+        for score in analysis.SCORES.get(numbers.board.dataset.name, ())
+    ]
     for task in numbers.board.tasks:
         columns += [
             Column((task.name, m.name), task.name, m.title, m.unit, m.higher_is_better, m.definition, first=i == 0)

@@ -3,7 +3,7 @@
 A run that was stopped and goes on gives the record of one that was not, bit for bit on the CPU in fp32, but for times.
 
 What is in one: the model's and the weighting's parameters and buffers, the optimiser, the schedule, every generator,
-the pass over the training split as far as it has come, diagnostics, curves and clocks. A method's state that is neither
+the epoch's steps as far as they have come, diagnostics, curves and clocks. A method's state that is neither
 parameter nor buffer is not: the contracts say that there is none.
 
 A file is a checksum and what ``torch.save`` writes, and is read by ``torch.load(weights_only=True)``, which builds
@@ -185,6 +185,7 @@ def snapshot(trainer: Trainer) -> State:
         "weighting": _tensors(trainer.weighting) if trainer.weighting else {},
         "optimizer": trainer.optimizer.state_dict(),
         "schedule": trainer.schedule.state_dict(),
+        "batches": trainer.batches.state(),
         "generators": {name: generator.get_state() for name, generator in trainer.generators.items()},
         "torch": _torch_generators(trainer.device),
         "epoch": trainer.epoch,
@@ -206,6 +207,7 @@ def restore(trainer: Trainer, state: State) -> None:
         _fill(trainer.weighting, state["weighting"])
     trainer.optimizer.load_state_dict(state["optimizer"])
     trainer.schedule.load_state_dict(state["schedule"])
+    trainer.batches.restore(state["batches"])
     for name, generator in trainer.generators.items():
         generator.set_state(state["generators"][name])
     torch.set_rng_state(state["torch"]["cpu"])
@@ -215,7 +217,6 @@ def restore(trainer: Trainer, state: State) -> None:
     current = state["pass"]
     if current is not None:
         trainer.under_way = Pass(
-            current["order"].to(trainer.device),
             current["sums"].to(trainer.device),
             done=int(current["done"]),
             sampled=list(current["sampled"]),
