@@ -15,7 +15,12 @@ REGISTRIES: Mapping[str, Registry[Any]] = {
     "datasets": DATASETS,
 }
 #: Words for the fields of cards that a reader would not guess.
-TITLES = {"sum_of_weights": "sum of the weights", "url": "where", "homepage": "official page", "obtain": "how to get it"}
+TITLES = {
+    "sum_of_weights": "sum of the weights",
+    "url": "where",
+    "homepage": "official page",
+    "obtain": "how to get it",
+}
 
 
 @dataclass(frozen=True)

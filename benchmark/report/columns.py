@@ -56,8 +56,8 @@ class Column:
 
 DELTA = Column(
     "delta_m", "", "Δm", "%", True,
-    "Mean over tasks of the mean over each task’s metrics of ±(m − s) / |s|, plus when m is better than s, the value of "
-    "the single-task network of the same seed, data, protocol and backbone. Metrics marked legacy do not count. "
+    "Mean over tasks of the mean over each task’s metrics of ±(m − s) / |s|, plus when m is better than s, the value "
+    "of the single-task network of the same seed, data, protocol and backbone. Metrics marked legacy do not count. "
     "Without a single-task run of the same seed there is no Δm.",
     "delta-m", signed=True,
 )  # fmt: skip
@@ -72,7 +72,7 @@ COSTS = (
            measured=False, shown=False),
     Column("forward_flops", COST_GROUP, "forward pass", "GFLOP", False,
            "Floating-point operations of the forward pass of one picture, in thousands of millions.", "forward-flops",
-           1e-9, measured=False),
+           1e-9, measured=False, shown=False),
     Column("seconds_per_step", COST_GROUP, "time per step", "ms", False,
            "Mean training time per step of the run’s fastest epoch, which other work on the machine disturbed least; "
            "steps in which gradients were sampled do not count.", "seconds-per-step", 1e3),
@@ -81,7 +81,7 @@ COSTS = (
            shown=False),
     Column("peak_bytes", COST_GROUP, "peak memory", "MiB", False,
            "Most memory held during the run: on the GPU if there is one, else by the whole process.", "peak-bytes",
-           2.0**-20),
+           2.0**-20, shown=False),
 )  # fmt: skip
 
 

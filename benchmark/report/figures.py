@@ -25,6 +25,9 @@ FENCE = 3.5
 #: The weighting whose rows, one per point of the simplex, form a front.
 CONSTANT = "constant"
 
+#: Rows above which marks shrink and lose their letters.
+CROWD = 60
+
 Link = Callable[[Row], str]
 
 
@@ -53,7 +56,9 @@ def quality(numbers: Numbers) -> Column | None:
 
 def pareto(numbers: Numbers, x: Column, y: Column, marks: Marks, link: Link) -> Figure:
     """One column against another; rows that no other row beats in both are joined by a staircase."""
-    at = {row.pair: (scaled(row.estimate(x.key), x.scale), scaled(row.estimate(y.key), y.scale)) for row in numbers.rows}
+    at = {
+        row.pair: (scaled(row.estimate(x.key), x.scale), scaled(row.estimate(y.key), y.scale)) for row in numbers.rows
+    }
     rows = [row for row in numbers.rows if all(e.n and drawable(e.mean) for e in at[row.pair])]
     points = pd.DataFrame([[e.mean for e in at[row.pair]] for row in rows], columns=["x", "y"], dtype=float)
     front = analysis.non_dominated(points, {"x": x.higher_is_better, "y": y.higher_is_better}).to_numpy()
@@ -61,9 +66,7 @@ def pareto(numbers: Numbers, x: Column, y: Column, marks: Marks, link: Link) -> 
     if not rows:
         return Figure(title, Markup(""), ("No row has both numbers.",))
     chart = _scatter(points, x, y)
-    chart.stairs(
-        [(p.x, p.y) for p in points[front].itertuples()], "cx", maximise_x=x.higher_is_better, kind="ln front"
-    )
+    chart.stairs(_spots(points[front]), "cx", maximise_x=x.higher_is_better, kind="ln front")
     order = sorted(range(len(rows)), key=lambda i: bool(front[i]))
     for i in order:
         row, (ex, ey) = rows[i], at[rows[i].pair]
@@ -72,13 +75,19 @@ def pareto(numbers: Numbers, x: Column, y: Column, marks: Marks, link: Link) -> 
         row, (ex, ey) = rows[i], at[rows[i].pair]
         spot = (chart.across(ex.mean), chart.up(ey.mean))
         words = f"{row.name}\n{y.name}: {written(ey, y.signed)}\n{x.name}: {written(ex, x.signed)}"
-        chart.tip(marks.drawn(*row.kind, spot, 7.5 if front[i] else 5.5), words, link(row))
+        small = len(rows) > CROWD and not front[i]
+        size = 7.5 if front[i] else 4 if small else 5.5
+        chart.tip(marks.drawn(*row.kind, spot, size, letter=not small), words, link(row))
     names = [row.name for row, best in zip(rows, front, strict=True) if best]
     missing = [row.name for row in numbers.rows if row not in rows]
     notes = [f"Not dominated: {', '.join(names)}."]
     if missing:
         notes.append(f"Not shown, for want of numbers: {', '.join(missing)}.")
     return Figure(title, chart.render(title), tuple(notes))
+
+
+def _spots(points: pd.DataFrame) -> list[tuple[float, float]]:
+    return list(zip(points["x"].tolist(), points["y"].tolist(), strict=True))
 
 
 def _scatter(points: pd.DataFrame, x: Column, y: Column, size: tuple[int, int] = (640, 400)) -> Chart:
@@ -146,7 +155,9 @@ def trajectories(numbers: Numbers, marks: Marks) -> list[Figure]:
                 _band(chart, lines[row.pair][task], marks.colour(row.kind[0]))
                 line = lines[row.pair][task].middle
                 chart.line(line, marks.colour(row.kind[0]), dashes=DASHES[i % len(DASHES)])
-        figures.append(Figure(row.name, chart.render(f"Weights by epoch, {row.name}: {', '.join(tasks)}"), kind=row.kind))
+        figures.append(
+            Figure(row.name, chart.render(f"Weights by epoch, {row.name}: {', '.join(tasks)}"), kind=row.kind)
+        )
     return figures
 
 
@@ -172,9 +183,7 @@ def fronts(numbers: Numbers, marks: Marks, link: Link) -> list[tuple[str, list[F
     for row in numbers.rows:
         if row.finished:
             by_architecture.setdefault(row.architecture, []).append(row)
-    swept = {
-        name: rows for name, rows in by_architecture.items() if sum(row.kind[1] == CONSTANT for row in rows) > 1
-    }
+    swept = {name: rows for name, rows in by_architecture.items() if sum(row.kind[1] == CONSTANT for row in rows) > 1}
     firsts = {column.group: column for column in task_columns(numbers.board.tasks) if column.first}
     sections = []
     for one, two in combinations(firsts.values(), 2):
@@ -205,7 +214,7 @@ def _front(
     points = pd.DataFrame([[e.mean for e in at[row.pair]] for row in fixed], columns=["x", "y"], dtype=float)
     front = analysis.non_dominated(points, {"x": x.higher_is_better, "y": y.higher_is_better}).to_numpy()
     colour = marks.colour(rows[0].kind[0])
-    chart.stairs([(p.x, p.y) for p in points[front].itertuples()], colour, maximise_x=x.higher_is_better)
+    chart.stairs(_spots(points[front]), colour, maximise_x=x.higher_is_better)
     for row in sorted(rows, key=lambda row: row.kind[1] != CONSTANT):
         ex, ey = at[row.pair]
         spot = (chart.across(ex.mean), chart.up(ey.mean))
@@ -217,7 +226,9 @@ def _front(
             else marks.drawn(*row.kind, spot, 6)
         )
         chart.tip(drawn, words, link(row))
-    label = f"{y.title} against {x.title}, {name}: {len(fixed)} constant weights and {len(rows) - len(fixed)} other rows"
+    label = (
+        f"{y.title} against {x.title}, {name}: {len(fixed)} constant weights and {len(rows) - len(fixed)} other rows"
+    )
     return Figure(name, chart.render(label), kind=(rows[0].kind[0], None))
 
 

@@ -57,7 +57,8 @@ class Marks:
 
     def colour(self, architecture: str | None) -> str:
         """The CSS class that sets the colour; that of plain text without architecture."""
-        return f"c{self.architectures[architecture]}" if architecture in self.architectures else "cx"
+        place = self.architectures.get(architecture) if architecture is not None else None
+        return f"c{place}" if place is not None else "cx"
 
     def icon(self, architecture: str | None, weighting: str | None) -> Markup:
         """The mark as a small inline picture, made by the style sheet.
@@ -71,13 +72,15 @@ class Marks:
         letter = Markup(f' data-l="{escape(marker.letter)}"') if marker.letter else ""
         return Markup(f'<i class="mk s{marker.shape} {colour}"{letter} aria-hidden="true"></i>')
 
-    def drawn(self, architecture: str | None, weighting: str, at: tuple[float, float], size: float = 7) -> Markup:
+    def drawn(
+        self, architecture: str | None, weighting: str, at: tuple[float, float], size: float = 7, *, letter: bool = True
+    ) -> Markup:
         """The mark as part of an SVG figure."""
         marker = self.weightings[weighting]
         outline, baseline = SHAPES[marker.shape]
         x, y = at
         text = ""
-        if marker.letter:
+        if marker.letter and letter:
             text = f'<text class="ml" x="{x:.1f}" y="{y + size * (0.42 + baseline):.1f}">{escape(marker.letter)}</text>'
         path = (
             f'<path class="{self.colour(architecture)} mf" d="{outline}" '

@@ -64,7 +64,7 @@ class Site:
 
 
 def variants(rule: str) -> list[Variant]:
-    """The ways in which every board is read: the given rule, the other rules, and the metrics of the papers' scripts."""
+    """How every board is read: by the given rule, by the others, and in the metrics of the papers' scripts."""
     others = [Variant(name, name) for name in analysis.RULES if name != rule]
     return [Variant("", rule), *others, Variant("legacy", rule, legacy=True)]
 
@@ -73,7 +73,11 @@ def render(boards: Sequence[Board], problems: Sequence[Problem], store: Store, r
     """All files of the report."""
     site = Site(tuple(_boards(boards, store, rule)), tuple(_relative(problems, store)), rule)
     fill = _filler(_environment(site))
-    result = {"index.html": fill("index.html"), "methods.html": fill("methods.html"), "method.html": fill("method.html")}
+    result = {
+        "index.html": fill("index.html"),
+        "methods.html": fill("methods.html"),
+        "method.html": fill("method.html"),
+    }
     for page in site.boards:
         kinds = {("architectures", row.kind[0]) for row in page.rows}
         kinds |= {("weightings", row.kind[1]) for row in page.rows if row.kind[1] != "none"}

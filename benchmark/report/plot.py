@@ -6,6 +6,7 @@ Small on purpose: a report draws tens of thousands of them, so each is a few hun
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from markupsafe import Markup, escape
 
@@ -30,6 +31,7 @@ class Scale:
     log: bool = False
 
     def __call__(self, value: float) -> float:
+        """The pixel of a value; far outside the scale, one somewhat outside the frame."""
         low, high = self._inner(self.low), self._inner(self.high)
         share = (self._inner(value) - low) / (high - low)
         return self.start + min(max(share, -1.0), 2.0) * (self.end - self.start)
@@ -60,7 +62,10 @@ def _log_ticks(low: float, high: float) -> list[float]:
     steps = (1,) if wide else (1, 2, 5)
     every = max(1, (last - first) // 6)
     return [
-        s * 10.0**p for p in range(first, last + 1, every) for s in steps if low <= s * 10.0**p * 1.000001 <= high * 1.00001
+        s * 10.0**p
+        for p in range(first, last + 1, every)
+        for s in steps
+        if low <= s * 10.0**p * 1.000001 <= high * 1.00001
     ]
 
 
@@ -69,7 +74,7 @@ def labels(values: Sequence[float]) -> list[str]:
     largest = max((abs(value) for value in values), default=0.0)
     if largest >= 1e6 or (0 < largest < 1e-3):
         return [_tidy(f"{value:.3g}") for value in values]
-    gaps = [abs(b - a) for a, b in zip(values, values[1:], strict=False) if b != a]
+    gaps = [abs(b - a) for a, b in pairwise(values) if b != a]
     step = min(gaps, default=largest or 1.0)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9)) if step > 0 else 0
     if len(values) > 1 and any(abs(round(v, decimals) - v) > 1e-6 * step for v in values):
@@ -157,15 +162,17 @@ class Chart:
 
     def band(self, low: Sequence[Point], high: Sequence[Point], colour: str) -> None:
         """The area between two lines of the same x."""
-        edge = [(self.across(x), self.up(y)) for x, y in [*low, *reversed(high)] if drawable(y)]
+        edge = [self._inside(x, y) for x, y in [*low, *reversed(high)] if drawable(y)]
         if len(edge) > 3:
             self.parts.append(f'<path class="bd {colour}" d="M{_path(edge)}Z"/>')
 
-    def stairs(self, points: Sequence[Point], colour: str = "cx", *, maximise_x: bool = False, kind: str = "ln") -> None:
+    def stairs(
+        self, points: Sequence[Point], colour: str = "cx", *, maximise_x: bool = False, kind: str = "ln"
+    ) -> None:
         """A staircase through ``points`` as a non-dominated set bounds it."""
         ordered = sorted((self.across(x), self.up(y)) for x, y in points if drawable(x) and drawable(y))
         corners = ordered[:1]
-        for (x0, y0), (x1, y1) in zip(ordered, ordered[1:], strict=False):
+        for (x0, y0), (x1, y1) in pairwise(ordered):
             corners += [(x0, y1) if maximise_x else (x1, y0), (x1, y1)]
         if len(corners) > 1:
             self.parts.append(f'<path class="{kind} {colour}" d="M{_path(corners)}"/>')
@@ -174,21 +181,29 @@ class Chart:
         """A horizontal line of reference."""
         if drawable(y) and self.frame.y[0] <= y <= self.frame.y[1]:
             at = self.up(y)
-            self.parts.append(f'<path class="rf" d="M{self.frame.left} {at:.1f}H{self.frame.width - self.frame.right}"/>')
+            self.parts.append(
+                f'<path class="rf" d="M{self.frame.left} {at:.1f}H{self.frame.width - self.frame.right}"/>'
+            )
 
     def upright(self, x: float) -> None:
         """A vertical line of reference."""
         if drawable(x) and self.frame.x[0] <= x <= self.frame.x[1]:
             at = self.across(x)
-            self.parts.append(f'<path class="rf" d="M{at:.1f} {self.frame.top}V{self.frame.height - self.frame.bottom}"/>')
+            self.parts.append(
+                f'<path class="rf" d="M{at:.1f} {self.frame.top}V{self.frame.height - self.frame.bottom}"/>'
+            )
 
     def cross(self, at: Point, half: tuple[float | None, float | None], colour: str) -> None:
         """Intervals about a point."""
         x, y = at
         for dx, dy in ((half[0], 0.0), (0.0, half[1])):
             if dx is not None and dy is not None and (dx or dy) and drawable(dx) and drawable(dy):
-                a, b = (self.across(x - dx), self.up(y - dy)), (self.across(x + dx), self.up(y + dy))
+                a, b = self._inside(x - dx, y - dy), self._inside(x + dx, y + dy)
                 self.parts.append(f'<path class="er {colour}" d="M{_path([a, b])}"/>')
+
+    def _inside(self, x: float, y: float) -> Point:
+        (left, right), (low, high) = self.frame.x, self.frame.y
+        return self.across(min(max(x, left), right)), self.up(min(max(y, low), high))
 
     def tip(self, content: str, words: str, link: str = "") -> None:
         """Drawn ``content`` with words under the pointer, and a link where there is a page for it."""
@@ -209,7 +224,9 @@ class Chart:
         right, bottom = frame.width - frame.right, frame.height - frame.bottom
         across = self.across.ticks(frame.ticks[0])
         if frame.whole_x:
-            across = [(v, t) for v, t in across if abs(v - round(v)) < 1e-9] or [(round(frame.x[1]), f"{frame.x[1]:.0f}")]
+            across = [(v, t) for v, t in across if abs(v - round(v)) < 1e-9] or [
+                (round(frame.x[1]), f"{frame.x[1]:.0f}")
+            ]
         up = self.up.ticks(frame.ticks[1])
         grid = "".join(f"M{frame.left} {self.up(v):.1f}H{right}" for v, _ in up)
         grid += "".join(f"M{self.across(v):.1f} {frame.top}V{bottom}" for v, _ in across)

@@ -72,7 +72,15 @@ def run_page(numbers: Numbers, row: Row, record: RunRecord, colour: str) -> RunP
         tuple(_lines(numbers, record, chosen)),
         tuple((c, _cost(record, c)) for c in COSTS),
         tuple(_metrics(record, chosen, colour)),
-        tuple(p for t in tasks if (p := _panel(t.name, record, [(s, curves_of.loss(s, t.name)) for s in ("train", "val")], colour, first=True))),
+        tuple(
+            p
+            for t in tasks
+            if (
+                p := _panel(
+                    t.name, record, [(s, curves_of.loss(s, t.name)) for s in ("train", "val")], colour, first=True
+                )
+            )
+        ),
         tuple(_weights(record, colour)),
         tuple(_gradients(record, colour)),
         _near(row, record),
@@ -166,7 +174,9 @@ def _panel(
     everything += [floor] if floor is not None else []
     ends = [x for _, points in lines for x, _ in points]
     across = (min(min(ends), max(ends) - 1), max(ends))
-    chart = Chart(Frame(across, window or limits(everything) or (0.0, 1.0), "epoch", width=300, height=170, whole_x=True))
+    chart = Chart(
+        Frame(across, window or limits(everything) or (0.0, 1.0), "epoch", width=300, height=170, whole_x=True)
+    )
     if mark is not None:
         chart.upright(mark)
     if level is not None:

@@ -97,7 +97,8 @@ def _cells(rows: Sequence[Row], column: Column) -> list[Cell]:
     known = [e.mean for e in estimates if e.n and math.isfinite(e.mean)]
     write = formatter(known, column.signed)
     best = write(max(known) if column.higher_is_better else min(known)) if known else None
-    tied = leaders(rows, column.key, column.higher_is_better) if column.measured and len(known) > 1 else frozenset()
+    rivals = [row for row in rows if not (row.reference and column.key == "delta_m")]
+    tied = leaders(rivals, column.key, column.higher_is_better) if column.measured and len(known) > 1 else frozenset()
     cells = []
     for row, found in zip(rows, estimates, strict=True):
         if not math.isfinite(found.mean):
@@ -109,9 +110,7 @@ def _cells(rows: Sequence[Row], column: Column) -> list[Cell]:
         spread = "" if found.half is None or counted else write(found.half)
         note = f"{found.n} of {seeds} seeds" if found.n < seeds else ""
         cells.append(
-            Cell(
-                text, spread.lstrip("+"), f"{found.mean:.8g}", note, text == best and len(known) > 1, row.pair in tied
-            )
+            Cell(text, spread.lstrip("+"), f"{found.mean:.8g}", note, text == best and len(known) > 1, row.pair in tied)
         )
     return cells
 

@@ -110,10 +110,13 @@
     svg.append(frame(x, y, axes));
     svg.append(el("path", { class: "ln front", d: stairs(Array.from(best), x, y, axes) }));
     const order = points.slice().sort((a, b) => best.has(a) - best.has(b));
-    const clip = el("g", {});
+    const inside = el("clipPath", { id: "inside" });
+    inside.append(el("rect", { x: M.left, y: M.top, width: W - M.left - M.right, height: H - M.top - M.bottom }));
+    svg.append(inside);
+    const clip = el("g", { "clip-path": "url(#inside)" });
     if (intervals.checked) order.forEach((p) => clip.append(cross(p, x, y)));
     svg.append(clip);
-    order.forEach((p) => svg.append(mark(p, x, y, best.has(p), places, axes)));
+    order.forEach((p) => svg.append(mark(p, x, y, best.has(p), places, axes, points.length > 60)));
     plot.append(svg);
     const names = points.filter((p) => best.has(p)).map((p) => p.row.n);
     const missing = rows.length - points.length;
@@ -154,8 +157,9 @@
     return el("path", { class: "er c" + p.row.c, d: path || "M0 0" });
   }
 
-  function mark(p, x, y, best, places, axes) {
-    const size = best ? 10 : 7.5;
+  function mark(p, x, y, best, places, axes, crowded) {
+    /* In a crowd only those that lead have letters; the others have theirs under the pointer. */
+    const size = best ? 10 : crowded ? 5 : 7.5;
     const at = [x.at(p.x), y.at(p.y)];
     const text =
       p.row.n + "\n" + axes.y.name + ": " + words(p.y) + spread(p.row.v[places.y]) + "\n" + axes.x.name + ": " + words(p.x) +
@@ -165,7 +169,7 @@
     link.append(
       el("path", { class: "mf c" + p.row.c, d: outline, transform: "translate(" + at[0].toFixed(1) + " " + at[1].toFixed(1) + ") scale(" + size + ")" })
     );
-    if (p.row.l)
+    if (p.row.l && (best || !crowded))
       link.append(el("text", { class: "ml", x: at[0], y: at[1] + size * (0.4 + shift), style: "font-size:" + size * 1.15 + "px" }, p.row.l));
     const show = () => say(text, link);
     link.addEventListener("pointerenter", show);
