@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from benchmark.report.columns import Column, columns
+from benchmark.report.plot import drawable
 from benchmark.report.rows import Numbers, Row, machines
 from benchmark.report.table import formatter, scaled
 
@@ -55,7 +56,7 @@ def atlas(numbers: Numbers) -> Atlas:
 def heat_map(numbers: Numbers, column: Column) -> HeatMap:
     """Shades are steps between the worst and the best value; of signed columns, either side of zero."""
     values = {row.pair: scaled(row.estimate(column.key), column.scale).mean for row in numbers.rows}
-    known = {pair: value for pair, value in values.items() if math.isfinite(value)}
+    known = {pair: value for pair, value in values.items() if drawable(value)}
     write = formatter(list(known.values()), column.signed)
     shade = _shader(sorted(known.values()), column)
     rows = {row.pair: row for row in numbers.rows}

@@ -20,24 +20,22 @@ DASHES = ("", "6 3", "2 2.5", "8 2.5 2 2.5", "12 4", "4 2 1 2 1 2")
 Point = tuple[float, float]
 
 
-@dataclass(frozen=True)
 class Scale:
-    """Maps numbers from ``low`` … ``high`` to pixels from ``start`` … ``end``."""
+    """Maps numbers from ``low`` … ``high`` to pixels from ``start`` … ``end``, on a logarithmic scale with ``log``."""
 
-    low: float
-    high: float
-    start: float
-    end: float
-    log: bool = False
+    def __init__(self, low: float, high: float, start: float, end: float, log: bool = False) -> None:
+        self.low, self.high, self.start, self.end, self.log = low, high, start, end, log
+        self._origin = math.log10(low) if log else low
+        self._factor = (end - start) / ((math.log10(high) if log else high) - self._origin)
+        # Far outside the frame is as good as further: renderers choke on coordinates of any size.
+        self._least, self._most = sorted((start - 2 * (end - start), end + 2 * (end - start)))
 
     def __call__(self, value: float) -> float:
-        """The pixel of a value; far outside the scale, one somewhat outside the frame."""
-        low, high = self._inner(self.low), self._inner(self.high)
-        share = (self._inner(value) - low) / (high - low)
-        return self.start + min(max(share, -1.0), 2.0) * (self.end - self.start)
-
-    def _inner(self, value: float) -> float:
-        return math.log10(max(value, 1e-300)) if self.log else value
+        """The pixel of a value; of one far outside the scale, some pixel outside the frame."""
+        if self.log:
+            value = math.log10(value) if value > 0 else self._origin - 1
+        at = self.start + (value - self._origin) * self._factor
+        return at if self._least <= at <= self._most else self._least if at < self._least else self._most
 
     def ticks(self, count: int) -> list[tuple[float, str]]:
         """About ``count`` round values within the scale, and how to write them."""

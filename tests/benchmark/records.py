@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 
 from benchmark.spec import Component, Protocol, RunSpec
-from benchmark.store import Cost, EpochRecord, Provenance, RunRecord, Store, TaskInfo
+from benchmark.store import Cost, EpochRecord, GradientRecord, Provenance, RunRecord, Store, TaskInfo
 
 CLASSES = (
     "wall",
@@ -139,6 +139,21 @@ def grid(seeds=(0,), **changes):
     """The 17 rows of the paper: two kinds of network alone, five architectures under three weightings each."""
     cells = [(a, None) for a in ALONE] + [(a, w) for a in ARCHITECTURES if a not in ALONE for w in WEIGHTINGS]
     return [record(a, w, seed=seed, **changes) for a, w in cells for seed in seeds]
+
+
+def conflicting(found):
+    """The same run with gradients that conflict in part: cosines about -0.2, 0 and 0.2, norms 1, 2 and 3."""
+    rng = noise(found.id, "gradients")
+    names = [task.name for task in found.tasks]
+    pairs = [f"{a}|{b}" for i, a in enumerate(names) for b in names[i + 1 :]]
+    curves = []
+    for epoch in found.curves:
+        cosines = {pair: float(0.2 * (k - 1) + rng.normal(0, 0.02)) for k, pair in enumerate(pairs)}
+        norms = {name: float(1 + k + rng.normal(0, 0.05)) for k, name in enumerate(names)}
+        share = float(np.mean([value < 0 for value in cosines.values()]))
+        gradients = GradientRecord(steps=4, norms=norms, cosines=cosines, conflicts=share)
+        curves.append(epoch.model_copy(update={"gradients": gradients}))
+    return found.model_copy(update={"curves": tuple(curves)})
 
 
 def failed(found, status="failed", error="RuntimeError: out of luck", epochs=0):
