@@ -80,7 +80,7 @@ def overview(numbers: Numbers, marks: Marks, link: Link) -> Figure | None:
     width = LEFT + 3 * PANEL + 2 * GAP + 12
     label = f"How the tasks' gradients met, {len(entries)} lines: conflicting pairs, cosines and norms"
     svg = (
-        f'<svg class="figure wide" viewBox="0 0 {width} {bottom + 24}" role="img" aria-label="{escape(label)}">'
+        f'<svg class="figure wide" viewBox="0 0 {width} {bottom + 24}" role="group" aria-label="{escape(label)}">'
         f"{''.join(parts)}</svg>"
     )
     keys = [f"{_letter(i)} = {name.replace('|', ' with ')}" for i, name in enumerate(pairs)]

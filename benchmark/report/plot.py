@@ -211,8 +211,9 @@ class Chart:
     def render(self, label: str) -> Markup:
         """The chart as one element; ``label`` says what it shows to those who cannot see it."""
         frame = self.frame
+        role = "group" if any(part.startswith("<a ") for part in self.parts) else "img"
         head = (
-            f'<svg class="figure" viewBox="0 0 {frame.width} {frame.height}" role="img" '
+            f'<svg class="figure" viewBox="0 0 {frame.width} {frame.height}" role="{role}" '
             f'aria-label="{escape(label)}" style="max-width:{frame.width * 1.35:.0f}px">'
         )
         return Markup(f"{head}{self._axes()}{''.join(self.parts)}</svg>")
