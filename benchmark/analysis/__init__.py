@@ -1,32 +1,62 @@
-"""From records to data frames: selection of epochs, Δm, intervals, non-dominated sets.
+"""From records to data frames: selection of epochs, Δm, intervals, tests, ranks, non-dominated sets.
 
 Pure functions, fit for a notebook::
 
     records, problems = Store(Path("results")).scan()
     for board in analysis.boards(records):
-        chosen = analysis.select(analysis.frame(board.records, board.labels))
-        test = chosen[chosen["split"] == "test"]
-        print(analysis.delta_m(test, analysis.references(test)))
+        found = analysis.summarise(board.records, board.labels)
+        print(found.rows)  # means, 95 % intervals and tie groups of every metric, Δm and cost
+        print(analysis.non_dominated(found.wide(), {"delta_m": True, "parameters": False}))
+
+or step by step, on frames that may come from anywhere::
+
+    chosen = analysis.select(analysis.frame(board.records, board.labels), "last-10-mean")
+    test = analysis.of_definition(chosen[chosen["split"] == "test"], "pooled")
+    delta = analysis.delta_m(test, analysis.references(test))
+    print(analysis.compare(delta, "delta_m", baseline=("mtan", "equal")))
+    print(analysis.mean_ranks(test).table)
 """
 
 from benchmark.analysis.boards import Board, boards
-from benchmark.analysis.delta import delta_m
-from benchmark.analysis.frames import costs, frame, weights
-from benchmark.analysis.intervals import Estimate, estimate
-from benchmark.analysis.pareto import non_dominated
+from benchmark.analysis.compare import best_group, compare, holm
+from benchmark.analysis.definitions import DEFINITIONS, of_definition
+from benchmark.analysis.delta import delta_flat, delta_m, reference_noise
+from benchmark.analysis.frames import COSTS, costs, frame, weights
+from benchmark.analysis.intervals import METHODS, Estimate, estimate, estimates
+from benchmark.analysis.pareto import corners, hypervolume, non_dominated
+from benchmark.analysis.ranks import Ranking, critical_difference, mean_ranks
 from benchmark.analysis.selection import RULES, references, select
+from benchmark.analysis.summary import Summary, summarise, tabulate
 
 __all__ = [
+    "COSTS",
+    "DEFINITIONS",
+    "METHODS",
     "RULES",
     "Board",
     "Estimate",
+    "Ranking",
+    "Summary",
+    "best_group",
     "boards",
+    "compare",
+    "corners",
     "costs",
+    "critical_difference",
+    "delta_flat",
     "delta_m",
     "estimate",
+    "estimates",
     "frame",
+    "holm",
+    "hypervolume",
+    "mean_ranks",
     "non_dominated",
+    "of_definition",
+    "reference_noise",
     "references",
     "select",
+    "summarise",
+    "tabulate",
     "weights",
 ]

@@ -1,36 +1,80 @@
 """Δm: how much better than single-task networks, in per cent."""
 
+from itertools import permutations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from benchmark.analysis.definitions import named, of_definition
+
 CELL = ["architecture", "weighting", "seed"]
 
 
-def delta_m(data: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
+def delta_m(data: pd.DataFrame, reference: pd.DataFrame, *, definition: str = "pooled") -> pd.DataFrame:
     """Δm of every run against the single-task run of the same seed.
 
     In per cent: the mean over tasks of the mean over that task's metrics of ±(m − s) / |s|, plus when m is better than
     s, the reference's value. Every task counts the same, however many metrics it has. (The modulus, which changes
     nothing for the metrics at hand, keeps *plus when better* true for a metric below zero.)
 
+    Every seed has its own reference, so that the spread of Δm over seeds holds the noise of both. (The rows of a board
+    share their references: what is common to all rows cancels in paired comparisons, see ``compare``.)
+
     Nothing is guessed. Δm is NaN where the seed has no reference, where a metric is missing or not finite on either
-    side, and where a reference value is 0. Metrics marked ``legacy`` do not count.
+    side, and where a reference value is 0.
 
     Args:
         data: tidy: ``architecture``, ``weighting``, ``seed``, ``task``, ``metric``, ``value``, ``higher_is_better``;
             one value per run, task and metric, so select a split and an epoch first.
         reference: the single-task rows in the same form; may be empty.
+        definition: of the metrics that count, see ``of_definition``.
 
     Returns:
-        ``architecture``, ``weighting``, ``seed``, ``delta_m``: one row per run, ordered by these.
+        ``architecture``, ``weighting``, ``seed``, ``delta_m`` (``legacy_delta_m`` under that definition): one row per
+        run, ordered by these.
 
     Raises:
         ValueError: a run has two values of one metric, or a seed two references.
+        UsageError: the definition is unknown.
     """
-    gains = relative_gains(_current(data), CELL, _current(reference))
-    return mean_over_tasks(gains).rename("delta_m").reset_index()
+    gains = _gains(data, reference, definition)
+    return mean_over_tasks(gains).rename(named("delta_m", definition)).reset_index()
+
+
+def delta_flat(data: pd.DataFrame, reference: pd.DataFrame, *, definition: str = "pooled") -> pd.DataFrame:
+    """The papers' other habit: the mean over all metrics, whatever their tasks, of ∓(m − s) / |s|; lower is better.
+
+    (Maninis et al., CVPR 2019, averaged over tasks; the nine metrics of NYUv2 have been averaged flat since
+    Navon et al., *Multi-task learning as a bargaining game*, ICML 2022.) Arguments, gaps and errors as in ``delta_m``;
+    the column is ``delta_flat``.
+    """
+    flat = -_gains(data, reference, definition).mean(axis=1, skipna=False)
+    return flat.rename(named("delta_flat", definition)).reset_index()
+
+
+def reference_noise(reference: pd.DataFrame, *, definition: str = "pooled") -> pd.DataFrame:
+    """Δm of each single-task run against that of each other seed: what seeds alone do to Δm.
+
+    The reference's own Δm is 0 by construction. A row whose Δm per seed lies among these numbers has shown nothing.
+
+    Args:
+        reference: the single-task rows, as for ``delta_m``.
+
+    Returns:
+        ``seed``, ``other`` (the seed that served as reference) and ``delta_m``; empty for fewer than two seeds.
+    """
+    name = named("delta_m", definition)
+    rows = []
+    for seed, other in permutations(sorted(reference["seed"].unique()), 2):
+        against = reference[reference["seed"] == other].assign(seed=seed)
+        found = delta_m(reference[reference["seed"] == seed], against, definition=definition)
+        rows += [(seed, other, value) for value in found[name]]
+    return pd.DataFrame(rows, columns=["seed", "other", name])
+
+
+def _gains(data: pd.DataFrame, reference: pd.DataFrame, definition: str) -> pd.DataFrame:
+    return relative_gains(of_definition(data, definition), CELL, of_definition(reference, definition))
 
 
 def relative_gains(data: pd.DataFrame, index: list[str], reference: pd.DataFrame) -> pd.DataFrame:
@@ -64,10 +108,6 @@ def mean_over_tasks(gains: pd.DataFrame) -> pd.Series:
     """The mean over tasks of the mean over each task's columns; NaN where any is."""
     tasks = [gains[task].to_numpy().mean(axis=1) for task in gains.columns.unique("task")]
     return pd.Series(np.mean(tasks, axis=0) if tasks else np.nan, index=gains.index, dtype=float)
-
-
-def _current(data: pd.DataFrame) -> pd.DataFrame:
-    return data[~data["legacy"].astype(bool)] if "legacy" in data else data
 
 
 def _wide(data: pd.DataFrame, index: list[str]) -> pd.DataFrame:

@@ -15,7 +15,17 @@ Labels = Mapping[str, tuple[str, str]]
 RUN_COLUMNS = ["run", "architecture", "weighting", "seed", "reference", "status"]
 METRIC_COLUMNS = [*RUN_COLUMNS, "epoch", "split", "task", "metric", "value", "higher_is_better", "legacy"]
 WEIGHT_COLUMNS = [*RUN_COLUMNS, "epoch", "task", "weight"]
-COST_COLUMNS = [*RUN_COLUMNS, "parameters", "seconds_per_step", "train_seconds"]
+#: What a run costs, by the names of its record; less is better of all.
+COSTS = (
+    "parameters",
+    "shared_parameters",
+    "forward_flops",
+    "seconds_per_step",
+    "train_seconds",
+    "wall_seconds",
+    "peak_bytes",
+)
+COST_COLUMNS = [*RUN_COLUMNS, *COSTS]
 
 
 def frame(records: Iterable[RunRecord], labels: Labels | None = None) -> pd.DataFrame:
@@ -53,12 +63,9 @@ def weights(records: Iterable[RunRecord], labels: Labels | None = None) -> pd.Da
 
 
 def costs(records: Iterable[RunRecord], labels: Labels | None = None) -> pd.DataFrame:
-    """What each run took: one row per run; NaN where it is not known."""
-    rows = [
-        (*_run(record, labels), record.cost.parameters, record.cost.seconds_per_step, record.cost.train_seconds)
-        for record in records
-    ]
-    return _table(rows, COST_COLUMNS, "parameters", "seconds_per_step", "train_seconds")
+    """What each run took, a column for each of ``COSTS``: one row per run; NaN where it is not known."""
+    rows = [(*_run(record, labels), *(getattr(record.cost, name) for name in COSTS)) for record in records]
+    return _table(rows, COST_COLUMNS, *COSTS)
 
 
 def _run(record: RunRecord, labels: Labels | None) -> tuple[Any, ...]:

@@ -1,0 +1,114 @@
+"""The numbers of one board in two tidy frames: per run, and per row with intervals and tie groups."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from benchmark.analysis.compare import ROW, best_group
+from benchmark.analysis.definitions import named, of_definition
+from benchmark.analysis.delta import CELL, delta_flat, delta_m
+from benchmark.analysis.frames import COSTS, Labels, costs, frame
+from benchmark.analysis.intervals import estimates
+from benchmark.analysis.selection import references, select
+from benchmark.store import RunRecord
+
+#: What singles out a number of a row; ``task`` is empty for Δm and costs.
+QUANTITY = ["task", "metric"]
+VALUE_COLUMNS = [*CELL, "reference", *QUANTITY, "value", "higher_is_better", "rule"]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A board's test numbers under one selection rule and one definition of metrics.
+
+    Attributes:
+        rule: how epochs were chosen; where it was undefined for a run, ``values["rule"]`` says what stood in.
+        definition: of the metrics, Δm included.
+        values: one row per run and quantity: ``architecture``, ``weighting``, ``seed``, ``reference``, ``task`` (empty
+            for Δm and costs), ``metric``, ``value``, ``higher_is_better``, ``rule`` (empty for costs).
+        rows: one row per architecture, weighting and quantity: these, ``reference``, ``higher_is_better``, the columns
+            of ``estimates``, and but for costs those of ``best_group``: ``tied``, ``tested``, ``p``, ``better``.
+    """
+
+    rule: str
+    definition: str
+    values: pd.DataFrame
+    rows: pd.DataFrame
+
+    def wide(self, column: str = "mean") -> pd.DataFrame:
+        """One row per architecture and weighting, one column per quantity (``metric``, or ``task metric``).
+
+        Fit for ``non_dominated``, ``hypervolume`` and plots.
+        """
+        names = (self.rows["task"] + " " + self.rows["metric"]).str.strip()
+        return self.rows.assign(_name=names).pivot(index=ROW, columns="_name", values=column).rename_axis(columns=None)
+
+    @property
+    def maximise(self) -> dict[str, bool]:
+        """By column of ``wide`` whether greater is better."""
+        names = (self.rows["task"] + " " + self.rows["metric"]).str.strip()
+        return dict(zip(names, self.rows["higher_is_better"].astype(bool), strict=True))
+
+
+def summarise(
+    records: Iterable[RunRecord],
+    labels: Labels | None = None,
+    *,
+    rule: str = "val-delta-m",
+    definition: str = "pooled",
+    split: str = "test",
+) -> Summary:
+    """Select epochs, take Δm, average over seeds and find tie groups.
+
+    Args:
+        records: of one board; those that are not ``ok`` count for nothing.
+        labels: names of the rows, ``Board.labels``.
+        rule: a name of ``RULES``.
+        definition: a name of ``DEFINITIONS``.
+        split: whose metrics are shown; they choose nothing.
+
+    Raises:
+        UsageError: the rule or the definition is unknown.
+    """
+    finished = [record for record in records if record.status == "ok"]
+    chosen = select(frame(finished, labels), rule)
+    shown = of_definition(chosen[chosen["split"] == split], definition)
+    parts = [shown[VALUE_COLUMNS], _deltas(shown, definition), _costs(finished, labels)]
+    values = pd.concat([part for part in parts if not part.empty] or parts[:1], ignore_index=True)
+    return Summary(rule, definition, values, tabulate(values))
+
+
+def tabulate(values: pd.DataFrame) -> pd.DataFrame:
+    """``Summary.rows`` from ``Summary.values``, for a frame that was filtered or added to."""
+    traits = values.groupby([*ROW, *QUANTITY])[["reference", "higher_is_better"]].first().reset_index()
+    rows = traits.merge(estimates(values, [*ROW, *QUANTITY]), on=[*ROW, *QUANTITY], how="left")
+    judged = values[(values["task"] != "") | ~values["metric"].isin(COSTS)]
+    groups = [
+        best_group(found, higher_is_better=bool(found["higher_is_better"].iloc[0])).assign(
+            task=found["task"].iloc[0], metric=found["metric"].iloc[0]
+        )
+        for _, found in judged.groupby(QUANTITY)
+    ]
+    columns = [*ROW, *QUANTITY, "tied", "tested", "p", "better"]
+    group = pd.concat([g[columns] for g in groups]) if groups else pd.DataFrame(columns=columns)
+    merged = rows.merge(group, on=[*ROW, *QUANTITY], how="left")
+    kinds = {"tied": "boolean", "tested": "boolean", "p": "float64", "better": "Int64"}  # costs have none of them
+    return merged.astype(kinds)
+
+
+def _deltas(shown: pd.DataFrame, definition: str) -> pd.DataFrame:
+    """Δm and its flat form of every run, as further quantities."""
+    single = references(shown)
+    runs = shown.groupby(CELL)[["reference", "rule"]].first().reset_index()
+    found = []
+    for make, name, higher in ((delta_m, "delta_m", True), (delta_flat, "delta_flat", False)):
+        metric = named(name, definition)
+        delta = make(shown, single, definition=definition).rename(columns={metric: "value"})
+        found.append(delta.merge(runs, on=CELL).assign(task="", metric=metric, higher_is_better=higher))
+    return pd.concat(found, ignore_index=True)[VALUE_COLUMNS]
+
+
+def _costs(records: Iterable[RunRecord], labels: Labels | None) -> pd.DataFrame:
+    table = costs(records, labels).melt([*CELL, "reference"], list(COSTS), "metric", "value")
+    return table.assign(task="", higher_is_better=False, rule="")[VALUE_COLUMNS]
