@@ -121,7 +121,7 @@ class BoardPage:
                 reasons["no run finished"] += 1
             elif len(row.finished) < FULL_ROW:
                 reasons[f"fewer than {FULL_ROW} seeds"] += 1
-            elif not row.reference and not row.estimate("delta_m").n:
+            elif not row.reference and not row.gain.n:
                 reasons["no single-task reference of the same seeds"] += 1
         return sorted(reasons.items())
 

@@ -62,6 +62,19 @@ DELTA = Column(
     "delta-m", signed=True,
 )  # fmt: skip
 
+LEGACY_DELTA = replace(
+    DELTA, key="legacy_delta_m", title="Δm (legacy)", anchor="legacy-delta-m",
+    definition="As Δm, over the metrics of the papers’ scripts instead (kinds of task without such twins count as they "
+    "are).",
+)  # fmt: skip
+FLAT = Column(
+    "delta_flat", "", "Δm flat", "%", False,
+    "The papers’ other habit: the mean over all metrics, whatever their tasks, of ∓(m − s) / |s|: a task of five "
+    "metrics outvotes one of two, and lower is better.",
+    "delta-flat", signed=True, shown=False,
+)  # fmt: skip
+LEGACY_FLAT = replace(FLAT, key="legacy_delta_flat", title="Δm flat (legacy)")
+
 COST_GROUP = "cost"
 COSTS = (
     Column("parameters", COST_GROUP, "parameters", "M", False,
@@ -86,8 +99,10 @@ COSTS = (
 
 
 def metrics_of(task: TaskInfo, legacy: bool = False) -> Sequence[Metric]:
-    """The task's metrics, or their legacy twins; none for a kind that this version does not know."""
-    return [metric for metric in KINDS[task.kind].metrics if metric.legacy == legacy] if task.kind in KINDS else []
+    """The task's metrics, or their legacy twins where it has any; none for a kind that this version does not know."""
+    known = KINDS[task.kind].metrics if task.kind in KINDS else ()
+    twins = legacy and any(metric.legacy for metric in known)
+    return [metric for metric in known if metric.legacy == twins]
 
 
 def primary(task: TaskInfo) -> Metric | None:
@@ -112,7 +127,8 @@ def columns(tasks: Iterable[TaskInfo], machines: Sequence[str], legacy: bool = F
     timed = f" Timed on {' / '.join(machines) or 'an unknown device'}."
     note = "several devices" if len(machines) > 1 else ""
     costs = [replace(c, definition=c.definition + timed, note=note) if "time" in c.title else c for c in COSTS]
-    return [DELTA, *task_columns(tasks, legacy), *costs]
+    gains = (LEGACY_DELTA, LEGACY_FLAT) if legacy else (DELTA, FLAT)
+    return [*gains, *task_columns(tasks, legacy), *costs]
 
 
 def anchor(metric: Metric) -> str:

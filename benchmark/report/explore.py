@@ -43,7 +43,7 @@ def payload(numbers: Numbers, marks: Marks, link: Callable[[Row], str]) -> Marku
 def _values(found: Estimate, column: Column, row: Row) -> list[float] | None:
     if not np.isfinite(found.mean):
         return None
-    fixed = not column.measured or (row.reference and column.key == "delta_m")
+    fixed = not column.measured or (row.reference and column.key == row.delta)
     return [_short(found.mean)] if fixed or found.half is None else [_short(found.mean), _short(found.half)]
 
 

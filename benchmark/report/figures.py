@@ -10,7 +10,7 @@ from markupsafe import Markup
 from benchmark import analysis
 from benchmark.analysis import Estimate
 from benchmark.report import series as curves_of
-from benchmark.report.columns import COSTS, DELTA, Column, primary, task_columns
+from benchmark.report.columns import COSTS, DELTA, LEGACY_DELTA, Column, primary, task_columns
 from benchmark.report.marks import Marks
 from benchmark.report.plot import DASHES, Chart, Frame, drawable, limits
 from benchmark.report.rows import Numbers, Row
@@ -50,7 +50,7 @@ class Figure:
 def quality(numbers: Numbers) -> Column | None:
     """The quality by which rows are drawn: Δm; without it the first task's first metric; None without any metric."""
     if numbers.has_delta:
-        return DELTA
+        return LEGACY_DELTA if numbers.variant.legacy else DELTA
     return next(iter(task_columns(numbers.board.tasks, numbers.variant.legacy)), None)
 
 

@@ -11,17 +11,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from benchmark import analysis
-from benchmark.analysis import Board
+from benchmark.analysis import METHODS, Board
 from benchmark.report import cards
 from benchmark.report.board import BoardPage, Fill, board_files
-from benchmark.report.columns import COSTS, DELTA, anchor, metrics_of
+from benchmark.report.columns import COSTS, DELTA, FLAT, LEGACY_DELTA, anchor, metrics_of
 from benchmark.report.links import Links, row_link, run_link
 from benchmark.report.marks import Marks, palette_css
 from benchmark.report.pictures import gallery
 from benchmark.report.plot import dash_icon
 from benchmark.report.rows import Variant, commit, machine, read
 from benchmark.report.runs import run_page
-from benchmark.report.table import DASH, best_group, written
+from benchmark.report.table import DASH, written
 from benchmark.report.titles import stems, titles
 from benchmark.store import Problem, Store
 from benchmark.tasks import KINDS
@@ -94,14 +94,9 @@ def render(boards: Sequence[Board], problems: Sequence[Problem], store: Store, r
 
 def _boards(boards: Sequence[Board], store: Store, rule: str) -> Iterator[BoardPage]:
     for board, stem, title in zip(boards, stems(boards), titles(boards), strict=True):
-        readings = tuple(read(board, variants(rule)))
-        kept = [r for r in readings if not r.variant.slug or _differs(r, readings[0].rows)]
-        yield BoardPage(tuple(kept), stem, title, gallery(readings[0], store))
-
-
-def _differs(reading: Any, rows: Any) -> bool:
-    """Whether a further reading has any metric at all: kinds without legacy twins have none."""
-    return any(isinstance(key, tuple) for row in reading.rows for key in row.samples) and bool(rows)
+        twins = any(metric.legacy for task in board.tasks for metric in metrics_of(task, legacy=True))
+        readings = tuple(read(board, [v for v in variants(rule) if twins or not v.legacy]))
+        yield BoardPage(readings, stem, title, gallery(readings[0], store))
 
 
 def _runs(page: BoardPage, marks: Marks, fill: Fill) -> Iterator[tuple[str, bytes]]:
@@ -154,13 +149,13 @@ def _environment(site: Site) -> Environment:
         "rules": analysis.RULES,
         "kinds": KINDS,
         "kinds_of_pages": KINDS_OF_PAGES,
-        "delta": DELTA,
+        "gains": (DELTA, FLAT, LEGACY_DELTA),
+        "methods_of_intervals": METHODS,
         "costs": COSTS,
         "dash": DASH,
         "dash_icon": dash_icon,
         "metrics_of": metrics_of,
         "anchor": anchor,
-        "best_group": best_group,
         "written": written,
         "run_link": run_link,
         "row_link": row_link,

@@ -11,7 +11,7 @@ import pandas as pd
 
 from benchmark import analysis
 from benchmark.analysis import Board, Estimate
-from benchmark.report.columns import COSTS
+from benchmark.analysis.summary import CELL, VALUE_COLUMNS
 from benchmark.store import RunRecord
 
 NOTHING = Estimate(np.nan, None, 0)
@@ -35,6 +35,16 @@ class Variant:
     rule: str
     legacy: bool = False
 
+    @property
+    def definition(self) -> str:
+        """The name of the metrics' definition."""
+        return "legacy" if self.legacy else "pooled"
+
+    @property
+    def delta(self) -> str:
+        """The key of Δm."""
+        return "legacy_delta_m" if self.legacy else "delta_m"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -44,7 +54,10 @@ class Row:
         architecture: the registered name, with version and options where namesakes differ in them.
         weighting: likewise; ``none`` without one.
         records: all runs, ordered by seed.
-        samples: by (task, metric), by the names of costs and by ``delta_m``: the values by seed of finished runs.
+        delta: the key of Δm.
+        samples: by (task, metric), by the names of costs and of Δm: the values by seed of finished runs.
+        estimates: the same over seeds.
+        tied: keys by which seeds cannot tell the row from the best.
         epochs: the chosen epochs by seed and task.
         rules: selection rules that chose the epochs.
     """
@@ -52,7 +65,10 @@ class Row:
     architecture: str
     weighting: str
     records: tuple[RunRecord, ...]
-    samples: Mapping[Any, Mapping[int, float]]
+    delta: str = "delta_m"
+    samples: Mapping[Any, Mapping[int, float]] = field(default_factory=dict)
+    estimates: Mapping[Any, Estimate] = field(default_factory=dict)
+    tied: frozenset[Any] = frozenset()
     epochs: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
     rules: frozenset[str] = frozenset()
 
@@ -87,13 +103,14 @@ class Row:
         """Architecture and weighting in words, kept on one line."""
         return self.architecture if self.weighting == "none" else f"{self.architecture}\u00a0·\u00a0{self.weighting}"
 
-    @cached_property
-    def _estimates(self) -> dict[Any, Estimate]:
-        return {key: analysis.estimate(values.values()) for key, values in self.samples.items()}
-
     def estimate(self, key: Any) -> Estimate:
         """The estimate under ``key``; of no value where there is none."""
-        return self._estimates.get(key, NOTHING)
+        return self.estimates.get(key, NOTHING)
+
+    @property
+    def gain(self) -> Estimate:
+        """Δm."""
+        return self.estimate(self.delta)
 
 
 @dataclass(frozen=True)
@@ -121,12 +138,16 @@ class Numbers:
     @cached_property
     def has_delta(self) -> bool:
         """Whether Δm is known for any row."""
-        return any(row.estimate("delta_m").n for row in self.rows)
+        return any(row.gain.n for row in self.rows)
 
     @property
-    def best(self) -> Row | None:
-        """The row with the best Δm among those that are no reference."""
-        return next((row for row in self.rows if not row.reference and row.estimate("delta_m").n), None)
+    def leaders(self) -> list[Row]:
+        """The rows that lead by Δm, no reference among them, the best mean first.
+
+        Where no seeds repeat, so that nothing can tell rows apart, the best mean alone.
+        """
+        rows = [row for row in self.rows if not row.reference and row.gain.n]
+        return [row for row in rows if row.delta in row.tied] or rows[:1]
 
     def named(self, which: int) -> list[str]:
         """Architectures (0) or weightings (1) by registered name, in order."""
@@ -142,54 +163,77 @@ def read(board: Board, variants: Sequence[Variant]) -> list[Numbers]:
     cells: dict[Pair, list[RunRecord]] = defaultdict(list)
     for record in board.records:
         cells[board.labels[record.id]].append(record)
-    found = [_Gathered() for _ in variants]
-    for records in _by_seed([record for record in board.records if record.status == "ok"]):
+    found = [_Reading(variant) for variant in variants]
+    finished = [record for record in board.records if record.status == "ok"]
+    for records in _by_seed(finished):
         metrics = analysis.frame(records, board.labels)
         selected = {rule: analysis.select(metrics, rule) for rule in {v.rule for v in variants}}
-        for variant, gathered in zip(variants, found, strict=True):
-            gathered.add(selected[variant.rule], variant.legacy)
-    costs = {pair: _costs(records) for pair, records in cells.items()}
-    return [
-        Numbers(
-            board,
-            variant,
-            tuple(sorted((gathered.row(pair, records, costs[pair]) for pair, records in cells.items()), key=_order)),
-        )
-        for variant, gathered in zip(variants, found, strict=True)
-    ]
+        for reading in found:
+            reading.add(selected[reading.variant.rule])
+    costs = _costs(finished, board.labels)
+    return [Numbers(board, reading.variant, reading.rows(cells, costs)) for reading in found]
 
 
-class _Gathered:
-    """Numbers of a variant, by row."""
+class _Reading:
+    """The numbers of a variant as they come."""
 
-    def __init__(self) -> None:
-        self.samples: dict[Pair, dict[Any, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+    def __init__(self, variant: Variant) -> None:
+        self.variant = variant
+        self.parts: list[pd.DataFrame] = []
         self.epochs: dict[Pair, dict[int, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
         self.rules: dict[Pair, set[str]] = defaultdict(set)
 
-    def add(self, chosen: pd.DataFrame, legacy: bool) -> None:
-        test = chosen[(chosen["split"] == "test") & (chosen["legacy"] == legacy)].assign(legacy=False)
-        for a, w, seed, task, metric, value in _tuples(test, "seed", "task", "metric", "value"):
-            self.samples[a, w][task, metric][seed] = value
-        for a, w, seed, value in _tuples(analysis.delta_m(test, analysis.references(test)), "seed", "delta_m"):
-            self.samples[a, w]["delta_m"][seed] = value
+    def add(self, chosen: pd.DataFrame) -> None:
+        """Take the chosen epochs of some runs."""
+        definition = self.variant.definition
+        test = analysis.of_definition(chosen[chosen["split"] == "test"], definition)
+        single = analysis.references(test)
+        self.parts.append(test[VALUE_COLUMNS])
+        runs = test.groupby(CELL)[["reference", "rule"]].first().reset_index()
+        for make, higher in ((analysis.delta_m, True), (analysis.delta_flat, False)):
+            delta = make(test, single, definition=definition)
+            name = delta.columns[-1]
+            delta = delta.rename(columns={name: "value"}).merge(runs, on=CELL)
+            self.parts.append(delta.assign(task="", metric=name, higher_is_better=higher)[VALUE_COLUMNS])
         firsts = chosen.drop_duplicates(["run", "task"])
         for a, w, seed, task, epoch, rule in _tuples(firsts, "seed", "task", "epoch", "rule"):
             self.epochs[a, w][seed][task] = epoch
             self.rules[a, w].add(rule)
 
-    def row(self, pair: Pair, records: Sequence[RunRecord], costs: Mapping[str, dict[int, float]]) -> Row:
-        return Row(
-            *pair,
-            tuple(sorted(records, key=lambda r: r.spec.seed)),
-            {**self.samples.get(pair, {}), **costs},
-            self.epochs.get(pair, {}),
-            frozenset(self.rules.get(pair, ())),
-        )
+    def rows(self, cells: Mapping[Pair, list[RunRecord]], costs: pd.DataFrame) -> tuple[Row, ...]:
+        """All rows, in order."""
+        parts = [part for part in [*self.parts, costs] if not part.empty]
+        values = pd.concat(parts, ignore_index=True) if parts else costs
+        samples: dict[Pair, dict[Any, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+        for a, w, task, metric, seed, value in _tuples(values, "task", "metric", "seed", "value"):
+            samples[a, w][(task, metric) if task else metric][seed] = value
+        estimates: dict[Pair, dict[Any, Estimate]] = defaultdict(dict)
+        tied: dict[Pair, set[Any]] = defaultdict(set)
+        table = analysis.tabulate(values) if parts else values
+        names = ("task", "metric", "mean", "half", "n", "method", "tied", "tested")
+        for a, w, task, metric, mean, half, n, method, ties, tested in _tuples(table, *names) if parts else ():
+            key = (task, metric) if task else metric
+            estimates[a, w][key] = Estimate(mean, half if method else None, n, method)
+            if ties is True and tested is True:
+                tied[a, w].add(key)
+        rows = [
+            Row(
+                *pair,
+                tuple(sorted(records, key=lambda r: r.spec.seed)),
+                self.variant.delta,
+                samples.get(pair, {}),
+                estimates.get(pair, {}),
+                frozenset(tied.get(pair, ())),
+                self.epochs.get(pair, {}),
+                frozenset(self.rules.get(pair, ())),
+            )
+            for pair, records in cells.items()
+        ]
+        return tuple(sorted(rows, key=_order))
 
 
 def _by_seed(records: Sequence[RunRecord]) -> Iterator[list[RunRecord]]:
-    """Records of whole seeds, about ``CHUNK`` at a time; one empty list where there is no record."""
+    """Records of whole seeds, about ``CHUNK`` at a time."""
     seeds: dict[int, list[RunRecord]] = defaultdict(list)
     for record in records:
         seeds[record.spec.seed].append(record)
@@ -199,16 +243,14 @@ def _by_seed(records: Sequence[RunRecord]) -> Iterator[list[RunRecord]]:
         if len(part) >= CHUNK:
             yield part
             part = []
-    if part or not records:
+    if part:
         yield part
 
 
-def _costs(records: Sequence[RunRecord]) -> dict[str, dict[int, float]]:
-    found: dict[str, dict[int, float]] = {}
-    for column in COSTS:
-        values = {r.spec.seed: number(getattr(r.cost, column.key)) for r in records if r.status == "ok"}
-        found[column.key] = {seed: value for seed, value in values.items() if np.isfinite(value)}
-    return found
+def _costs(records: Sequence[RunRecord], labels: Mapping[str, Pair]) -> pd.DataFrame:
+    table = analysis.costs(records, labels).melt([*CELL, "reference"], list(analysis.COSTS), "metric", "value")
+    table = table[np.isfinite(table["value"].to_numpy(dtype=float))]
+    return table.assign(task="", higher_is_better=False, rule="")[VALUE_COLUMNS]
 
 
 def number(value: float | None) -> float:
@@ -220,7 +262,9 @@ def number(value: float | None) -> float:
 
 
 def _tuples(data: pd.DataFrame, *names: str) -> Iterator[tuple[Any, ...]]:
-    return iter(data[["architecture", "weighting", *names]].itertuples(index=False, name=None))
+    """Rows as tuples of plain Python values."""
+    columns = [data[name].to_numpy(dtype=object).tolist() for name in ("architecture", "weighting", *names)]
+    return zip(*columns, strict=True)
 
 
 def different(records: Iterable[RunRecord]) -> list[tuple[str, list[str]]]:
@@ -258,5 +302,5 @@ def machines(records: Iterable[RunRecord]) -> list[str]:
 
 
 def _order(row: Row) -> tuple[Any, ...]:
-    delta = row.estimate("delta_m")
+    delta = row.gain
     return not row.finished, not delta.n, -delta.mean if delta.n else 0.0, row.architecture, row.weighting

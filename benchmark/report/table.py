@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from benchmark.analysis import Estimate
 from benchmark.analysis.intervals import FULL_ROW
 from benchmark.report.columns import Column, columns
-from benchmark.report.rows import Numbers, Pair, Row, machines
-from benchmark.report.ties import leaders
+from benchmark.report.rows import Numbers, Row, machines
 
 DASH = "–"
 MINUS = "−"
@@ -85,20 +84,11 @@ def badges(row: Row) -> list[tuple[str, str]]:
     return found
 
 
-def best_group(numbers: Numbers) -> list[Row]:
-    """The rows that lead by Δm, none of them a reference, the best mean first; one alone where no seeds repeat."""
-    candidates = [row for row in numbers.rows if not row.reference]
-    tied: frozenset[Pair] = leaders(candidates, "delta_m", True)
-    return [row for row in candidates if row.pair in tied] or ([numbers.best] if numbers.best else [])
-
-
 def _cells(rows: Sequence[Row], column: Column) -> list[Cell]:
     estimates = [scaled(row.estimate(column.key), column.scale) for row in rows]
     known = [e.mean for e in estimates if e.n and math.isfinite(e.mean)]
     write = formatter(known, column.signed)
     best = write(max(known) if column.higher_is_better else min(known)) if known else None
-    rivals = [row for row in rows if not (row.reference and column.key == "delta_m")]
-    tied = leaders(rivals, column.key, column.higher_is_better) if column.measured and len(known) > 1 else frozenset()
     cells = []
     for row, found in zip(rows, estimates, strict=True):
         if not math.isfinite(found.mean):
@@ -106,11 +96,18 @@ def _cells(rows: Sequence[Row], column: Column) -> list[Cell]:
             continue
         text, seeds = write(found.mean), len(row.finished)
         # The reference's own Δm is 0 by definition: nothing was measured, so there is no spread either.
-        counted = not column.measured or (row.reference and column.key == "delta_m")
+        counted = not column.measured or (row.reference and column.key == row.delta)
         spread = "" if found.half is None or counted else write(found.half)
         note = f"{found.n} of {seeds} seeds" if found.n < seeds else ""
         cells.append(
-            Cell(text, spread.lstrip("+"), f"{found.mean:.8g}", note, text == best and len(known) > 1, row.pair in tied)
+            Cell(
+                text,
+                spread.lstrip("+"),
+                f"{found.mean:.8g}",
+                note,
+                text == best and len(known) > 1,
+                column.key in row.tied and len(known) > 1 and not counted,
+            )
         )
     return cells
 

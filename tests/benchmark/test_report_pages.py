@@ -23,7 +23,6 @@ from benchmark.report.links import Links
 from benchmark.report.plot import Scale, limits
 from benchmark.report.reproduce import grid_file
 from benchmark.report.rows import Variant, read
-from benchmark.report.table import best_group
 from benchmark.spec import Component, Protocol, RunSpec
 
 HERE = Path(__file__).parent
@@ -198,7 +197,7 @@ def test_leaders_are_a_group_where_seeds_cannot_tell_them_apart(tmp_path):
     store = pages.Held(tmp_path, records)
     (board,) = report.boards(store.scan()[0])
     (numbers,) = read(board, [Variant("", "val-delta-m")])
-    assert [row.architecture for row in best_group(numbers)] == ["mtan", "dense"]
+    assert [row.architecture for row in numbers.leaders] == ["mtan", "dense"]
     report.build(store, tmp_path / "out")
     assert "2 rows that the seeds cannot tell apart" in pages.Page((tmp_path / "out/index.html").read_text()).words
 
