@@ -44,8 +44,9 @@ def frame(records: Iterable[RunRecord], labels: Labels | None = None) -> pd.Data
         ``legacy``.
     """
     rows = [
-        (*_run(record, labels), *number, metric.higher_is_better, metric.legacy)
+        (*run, *number, metric.higher_is_better, metric.legacy)
         for record in records
+        for run in (_run(record, labels),)
         for metric, number in _metrics(record)
     ]
     return _table(rows, METRIC_COLUMNS, "value")
@@ -54,8 +55,9 @@ def frame(records: Iterable[RunRecord], labels: Labels | None = None) -> pd.Data
 def weights(records: Iterable[RunRecord], labels: Labels | None = None) -> pd.DataFrame:
     """The weight of each task's loss by epoch: one row per run × epoch × task, column ``weight``."""
     rows = [
-        (*_run(record, labels), epoch.epoch, task, weight)
+        (*run, epoch.epoch, task, weight)
         for record in records
+        for run in (_run(record, labels),)
         for epoch in record.curves
         for task, weight in epoch.weights.items()
     ]

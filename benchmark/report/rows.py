@@ -17,6 +17,8 @@ from benchmark.store import RunRecord
 NOTHING = Estimate(np.nan, None, 0)
 #: Runs whose epochs are in one data frame at a time.
 CHUNK = 400
+#: Columns of words, which are looked at one by one: that is slow in pandas' own type of text.
+WORDS = ("run", "architecture", "weighting", "status", "split", "task", "metric")
 
 Pair = tuple[str, str]
 
@@ -166,7 +168,7 @@ def read(board: Board, variants: Sequence[Variant]) -> list[Numbers]:
     found = [_Reading(variant) for variant in variants]
     finished = [record for record in board.records if record.status == "ok"]
     for records in _by_seed(finished):
-        metrics = analysis.frame(records, board.labels)
+        metrics = analysis.frame(records, board.labels).astype(dict.fromkeys(WORDS, object))
         selected = {rule: analysis.select(metrics, rule) for rule in {v.rule for v in variants}}
         for reading in found:
             reading.add(selected[reading.variant.rule])
