@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test faults lint clean
 
 setup: $(VENV)/.installed
 
@@ -21,6 +21,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# The fault harness at full length: 50 kills at seeded random instants.
+faults: setup
+	MTBENCH_FAULTS=50 $(BIN)/python -m pytest tests/benchmark/test_faults.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 #: eigenvalue of two equal ones is rounding.
 RESOLUTION = torch.finfo(torch.float32).eps
 
+#: Where the default of the option ``on`` comes from, for cards.
+ON_ORIGIN = "the shared parameters, which every architecture has; a representation needs one feature for all heads"
+
 
 def equal_projection(gramian: Tensor) -> tuple[Tensor, Tensor]:
     """The shortest direction whose projections on all unit gradients are as close to 1 as they can be.

@@ -1,5 +1,6 @@
 """The command line `mtbench`: commands, their options, and how their results are told."""
 
+import json
 import shlex
 import signal
 from collections import Counter
@@ -17,11 +18,15 @@ from rich.progress import Progress
 from rich.table import Table
 
 import benchmark.report as report_pages
+from benchmark.commands.execution import Execution, execution_options
 from benchmark.data import SPLITS, Storage, build_dataset
 from benchmark.errors import UsageError, UserError
 from benchmark.execution.display import Display, duration
-from benchmark.execution.local import Setup, default_workers, run_all
-from benchmark.grid import Filters, expand, grid_names, load_grid
+from benchmark.execution.executor import Setup
+from benchmark.execution.grid import run_all
+from benchmark.execution.local import default_workers
+from benchmark.execution.states import RunState, refuse_other_data, states
+from benchmark.grid import Filters, Undefined, expand, grid_names, load_grid, undefined
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS, Registry, load_plugin_file
 from benchmark.spec import Component, RunSpec
 from benchmark.store import Store
@@ -32,12 +37,20 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_RESULTS = Path("results")
 
+#: Where a context keeps the words of its command.
+WORDS = "mtbench.words"
+
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
 
 class Commands(click.Group):
     """Ends every error that a user can cause in one line: exit 2 for wrong usage, 1 for failure."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Remember the words, for commands that say how to repeat them."""
+        ctx.meta[WORDS] = list(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; tracebacks only under --debug."""
@@ -125,6 +138,12 @@ class Selection:
     store: Store
     plugins: tuple[Path, ...]
     grid: str
+    undefined: Sequence[Undefined] = ()
+
+    def show_undefined(self) -> None:
+        """Print one line for each cell that is left out."""
+        for cell in self.undefined:
+            console.print(f"[yellow]Left out:[/] {escape(str(cell))}", soft_wrap=True)
 
     def command(self, specs: Sequence[RunSpec]) -> str:
         """The command that does these runs of one cell."""
@@ -156,7 +175,9 @@ def grid_options(command: Callable[..., None]) -> Callable[..., None]:
         for plugin in plugins:
             load_plugin_file(plugin)
         filters = Filters(datasets or None, architectures or None, weightings or None, seeds)
-        command(Selection(expand(load_grid(grid), filters), Store(results), plugins, grid), **others)
+        loaded = load_grid(grid)
+        specs = expand(loaded, filters)
+        command(Selection(specs, Store(results), plugins, grid, undefined(loaded, filters)), **others)
 
     selected: Callable[..., None] = selecting
     for option in (
@@ -198,6 +219,7 @@ def interrupt(number: int, frame: object) -> None:
 
 @main.command()
 @grid_options
+@execution_options
 @source_option
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True, help="Of the networks.")
@@ -207,6 +229,7 @@ def interrupt(number: int, frame: object) -> None:
 def run(
     selection: Selection,
     *,
+    execution: Execution,
     sources: tuple[str, ...],
     device: str,
     precision: str,
@@ -225,57 +248,61 @@ def run(
       mtbench run --grid my-grid.toml --dry-run
     """
     setup = Setup(
-        Storage.default(parse_sources(sources)), Hardware.choose(device, precision, threads), selection.plugins
+        Storage.default(parse_sources(sources)),
+        Hardware.choose(device, precision, threads),
+        selection.plugins,
+        execution.policy(selection.store),
+        execution.grace,
     )
     for ending in (signal.SIGTERM, signal.SIGHUP):
         if current_thread() is main_thread() and signal.getsignal(ending) is signal.SIG_DFL:
             signal.signal(ending, interrupt)  # a scheduler's, or a closed terminal's; under nohup it stays ignored
     specs, store = selection.specs, selection.store
+    selection.show_undefined()
     if dry_run:
         show_plan(selection, setup, workers)
         return
     store.check_writable()
-    missing = [spec for spec in specs if not is_done(store, spec)]
+    missing = [known.spec for known in states(specs, store) if known.state != "done"]
     console.print(f"{len(specs)} runs in the grid, {len(specs) - len(missing)} done already, {len(missing)} to do.")
     if not missing:
         return
-    for dataset in {spec.dataset.model_dump_json(): spec.dataset for spec in missing}.values():
-        prepare(dataset, setup.storage)
+    datasets = {spec.dataset.model_dump_json(): spec.dataset for spec in missing}
+    hashes = {key: prepare(dataset, setup.storage) for key, dataset in datasets.items()}
+    refuse_other_data(store, {key: (dataset.name, hashes[key]) for key, dataset in datasets.items()})
     workers = workers or default_workers(len(missing), setup.hardware)
     setup = replace(setup, hardware=replace(setup.hardware, workers=workers))
     with Display(console, work(missing)) as display:
-        run_all(missing, store=store, setup=setup, observer=display)
+        run_all(
+            missing,
+            store=store,
+            executor=execution.build(setup),
+            observer=display,
+            hardware=setup.hardware,
+            retries=execution.tries_again,
+            data_hashes={spec.id: hashes[spec.dataset.model_dump_json()] for spec in missing},
+            checkpoints=setup.checkpoints,
+        )
     bad = len(display.bad) + len(display.refusals)
     console.print(
         f"{len(missing) - bad} of {len(missing)} runs went well; records are in {escape(str(store.root))}.",
         soft_wrap=True,
     )
     if bad:
-        raise UserError(f"{bad} of {len(missing)} runs failed: 'mtbench status' says why, the same command tries again")
+        again = shlex.join(["mtbench", *click.get_current_context().meta[WORDS]])
+        raise UserError(f"{bad} of {len(missing)} runs failed: 'mtbench status' says why; to try them again: {again}")
 
 
-def is_done(store: Store, spec: RunSpec) -> bool:
-    """Whether the run went well. An unusable record is set aside, so that the run can be done again."""
-    try:
-        record = store.get(spec)
-    except UserError as error:
-        aside = store.set_aside(spec)
-        errors.print(
-            f"[yellow]Warning:[/] {escape(str(error))}; kept as {escape(aside.name)}, done again", soft_wrap=True
-        )
-        return False
-    return record is not None and record.status == "ok"
-
-
-def prepare(component: Component, storage: Storage) -> None:
-    """Prepare a data set under a progress bar, unless it is ready."""
+def prepare(component: Component, storage: Storage) -> str:
+    """Prepare a data set under a progress bar, unless it is ready; its content hash."""
     dataset = build_dataset(component.name, **component.options)
     if dataset.is_ready(storage):
-        return
+        return dataset.content_hash(storage)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bars = {s: progress.add_task(f"preparing {component.name} {s}", total=None) for s in SPLITS}
         dataset.prepare(storage, lambda split, done, total: progress.update(bars[split], completed=done, total=total))
     console.print(f"Prepared {component.name} in {escape(str(dataset.folder(storage)))}.", soft_wrap=True)
+    return dataset.content_hash(storage)
 
 
 def show_plan(selection: Selection, setup: Setup, workers: int | None) -> None:
@@ -301,46 +328,47 @@ def show_plan(selection: Selection, setup: Setup, workers: int | None) -> None:
 
 @main.command()
 @grid_options
-def status(selection: Selection) -> None:
-    """Say which runs of a grid are done, failed or missing, and the command that does each.
+@click.option("--json", "as_json", is_flag=True, help="For scripts: one JSON object with the state of every run.")
+def status(selection: Selection, *, as_json: bool) -> None:
+    """Say which runs of a grid are done, failed, running or missing, and the command that does each.
 
     \b
     Example:
       mtbench status --grid quick
+      mtbench status --grid quick --json
     """
-    cells: dict[tuple[str, str, str], list[RunSpec]] = {}
-    for spec in selection.specs:
-        cells.setdefault((spec.dataset.name, spec.architecture.model_dump_json(), spec.weighting_name), []).append(spec)
-    counts: Counter[str] = Counter()
-    for specs in cells.values():
-        counts.update(show_cell(selection, specs))
-    console.print(f"{counts['done']} done, {counts['failed']} failed, {counts['missing']} missing.")
+    found = states(selection.specs, selection.store)
+    counts = Counter(known.state for known in found)
+    if as_json:
+        totals = {state: counts[state] for state in ("done", "failed", "running", "missing")}
+        click.echo(json.dumps({**totals, "runs": [known.as_json() for known in found]}, indent=1))
+        return
+    cells: dict[tuple[str, str, str], list[RunState]] = {}
+    for known in found:
+        spec = known.spec
+        cells.setdefault((spec.dataset.name, spec.architecture.model_dump_json(), spec.weighting_name), []).append(
+            known
+        )
+    selection.show_undefined()
+    for runs in cells.values():
+        show_cell(selection, runs)
+    running = f", {counts['running']} running" if counts["running"] else ""
+    console.print(f"{counts['done']} done, {counts['failed']} failed{running}, {counts['missing']} missing.")
 
 
-def show_cell(selection: Selection, specs: list[RunSpec]) -> list[str]:
-    """Print the state of one cell's runs; return each run's."""
-    states = []
-    reasons = []
-    for spec in specs:
-        try:
-            record = selection.store.get(spec)
-        except UserError as error:
-            states.append("failed")
-            reasons.append(f"seed {spec.seed}: {error}")
-            continue
-        states.append("missing" if record is None else "done" if record.status == "ok" else "failed")
-        if record and record.status != "ok":
-            reasons.append(f"seed {spec.seed}: {record.status}: {record.error}")
-    first = specs[0]
+def show_cell(selection: Selection, runs: list[RunState]) -> None:
+    """Print the state of one cell's runs."""
+    first = runs[0].spec
     name = f"{first.dataset.name} {first.architecture.name} {first.weighting_name}"
-    console.print(
-        f"{escape(name)}: " + ", ".join(f"{n} {state}" for state, n in Counter(states).items()), soft_wrap=True
-    )
-    for reason in reasons:
-        console.print(f"  [red]{escape(reason)}[/]", soft_wrap=True)
-    if todo := [spec for spec, state in zip(specs, states, strict=True) if state != "done"]:
+    counts = Counter(known.state for known in runs)
+    console.print(f"{escape(name)}: " + ", ".join(f"{n} {state}" for state, n in counts.items()), soft_wrap=True)
+    for known in runs:
+        if known.owner:
+            console.print(f"  [yellow]seed {known.spec.seed}: {escape(known.owner)}[/]", soft_wrap=True)
+        if known.reason:
+            console.print(f"  [red]seed {known.spec.seed}: {escape(known.reason)}[/]", soft_wrap=True)
+    if todo := [known.spec for known in runs if known.state in ("failed", "missing")]:
         console.print(f"  [dim]{escape(selection.command(todo))}[/]", soft_wrap=True)
-    return states
 
 
 @main.command()

@@ -110,11 +110,24 @@ def load_grid(name: str) -> Grid:
         raise UsageError(f"the grid {name} is not valid: {first_error(error)}") from error
 
 
+@dataclass(frozen=True)
+class Undefined:
+    """An architecture and a weighting that cannot go together, and why."""
+
+    architecture: str
+    weighting: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.architecture} × {self.weighting} is undefined: {self.reason}"
+
+
 def expand(grid: Grid, filters: Filters = NO_FILTERS) -> list[RunSpec]:
-    """Every run of a grid, references first, without repetition.
+    """Every run of a grid, references first, without repetition and without undefined cells.
 
     Raises:
-        UsageError: an unknown name or option, or a value that the protocol does not allow.
+        UsageError: an unknown name or option, a value that the protocol does not allow, or nothing but references is
+            left without the undefined cells.
     """
     specs = {
         spec.id: spec
@@ -122,7 +135,43 @@ def expand(grid: Grid, filters: Filters = NO_FILTERS) -> list[RunSpec]:
         for dataset, choice in _datasets(grid, filters).items()
         for spec in _cells(grid, filters, dataset, choice, seed)
     }
+    if all(ARCHITECTURES[spec.architecture.name].factory.reference for spec in specs.values()):
+        missing = undefined(grid, filters)
+        if missing:
+            raise UsageError(
+                f"nothing but references would be run: {'; '.join(str(cell) for cell in missing)}; choose another "
+                "architecture or weighting"
+            )
     return list(specs.values())
+
+
+def undefined(grid: Grid, filters: Filters = NO_FILTERS) -> list[Undefined]:
+    """The cells that ``expand`` leaves out, each once whatever the data sets and seeds.
+
+    Raises:
+        UsageError: an unknown name or option.
+    """
+    chosen = _choices(ARCHITECTURES, grid.architectures, filters.architectures)
+    weightings = _chosen(WEIGHTINGS, grid.weightings, filters.weightings)
+    cells = {
+        (architecture.name, weighting.name): Undefined(architecture.name, weighting.name, reason)
+        for architecture in chosen
+        if ARCHITECTURES[architecture.name].factory.shares
+        for weighting in weightings
+        if (reason := _why_undefined(architecture.name, weighting))
+    }
+    return list(cells.values())
+
+
+def _why_undefined(architecture: str, weighting: Component) -> str | None:
+    """Why a weighting, with its options, cannot train an architecture; None where it can."""
+    entry = WEIGHTINGS[weighting.name]
+    asks = getattr(entry.factory, "needs_representation", None)  # a plain function tells nothing
+    if asks is None or not asks({**entry.preset, **weighting.options}):
+        return None
+    if ARCHITECTURES[architecture].factory.has_representation:
+        return None
+    return "the weighting takes gradients at one feature that feeds all heads, which this architecture does not have"
 
 
 def _datasets(grid: Grid, filters: Filters) -> dict[str, DataSetChoice]:
@@ -141,6 +190,8 @@ def _cells(grid: Grid, filters: Filters, dataset: str, choice: DataSetChoice, se
     for architecture in _architectures(grid, filters, {**grid.architecture, **choice.architecture}):
         shares = ARCHITECTURES[architecture.name].factory.shares
         for weighting in weightings if shares else [None]:
+            if weighting and _why_undefined(architecture.name, weighting):
+                continue
             yield RunSpec(dataset=data, architecture=architecture, weighting=weighting, seed=seed, protocol=protocol)
 
 

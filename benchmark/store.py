@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +22,12 @@ from benchmark.spec import Frozen, RunSpec, first_error
 SCHEMA_VERSION: Literal[1] = 1
 
 Status = Literal["ok", "diverged", "out-of-memory", "failed"]
+
+#: Folder inside a store that holds no records; its name keeps it out of every listing of data sets.
+PRIVATE = ".mtbench"
+#: What a file's name must not hold, and how long it may be in bytes with room for a temporary name's ends.
+UNSAFE = re.compile(r"[/\\\x00-\x1f\x7f\ud800-\udfff]")
+LONGEST_NAME = 220
 
 #: Values by task.
 ByTask = dict[str, float | None]
@@ -154,15 +162,28 @@ class Store:
 
     ``<data set>/<architecture>_<weighting>_s<seed>_<id>.json`` is a record; the ``.npz`` beside it holds the last
     epoch's predictions for the pictured test samples, one array a task; ``<data set>/truth-<hash>.npz`` holds their
-    inputs and targets.
+    inputs and targets. ``.mtbench`` holds what is derived from them or belongs to runs in progress, and may be deleted
+    whenever nothing runs.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    @property
+    def private(self) -> Path:
+        """The folder of what is no record: index, claims, checkpoints."""
+        return self.root / PRIVATE
+
     def path(self, spec: RunSpec) -> Path:
-        """The record's file."""
+        """The record's file.
+
+        Raises:
+            UserError: a name of the spec would lead out of the folder.
+        """
         name = f"{spec.architecture.name}_{spec.weighting_name}_s{spec.seed}_{spec.id}.json"
+        for part in (spec.dataset.name, name):
+            if part.startswith(".") or len(part.encode(errors="replace")) > LONGEST_NAME or UNSAFE.search(part):
+                raise UserError(f"{part[:80]!r} cannot be the name of a file; registered names always can")
         return self.root / spec.dataset.name / name
 
     def check_writable(self) -> None:
@@ -203,11 +224,18 @@ class Store:
             return None
 
     def set_aside(self, spec: RunSpec) -> Path:
-        """Rename an unusable record so that the run can be done again and nothing is lost; return the new name."""
+        """Rename an unusable record so that the run can be done again and nothing is lost; return the new name.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
         path = self.path(spec)
         names = (path.with_suffix(f".json.unreadable{number}") for number in ("", *range(2, 1_000_000)))
         target = next(name for name in names if not name.exists())
-        path.rename(target)
+        try:
+            path.rename(target)
+        except OSError as error:
+            raise UserError(f"cannot set {path} aside ({error.strerror}); move it away by hand") from error
         return target
 
     def put(
@@ -262,16 +290,25 @@ class Store:
         records, problems = [], []
         for path in self._files():
             try:
-                record = read_record(path)
-                if path != self.path(record.spec):
-                    raise UserError(f"{path} holds run {record.id}, whose file is {self.path(record.spec).name}")
-                records.append(record)
+                records.append(self.read(path))
             except UserError as error:
                 problems.append(Problem(path, str(error)))
         return records, problems
 
+    def read(self, path: Path) -> RunRecord:
+        """The record in a file of this store.
+
+        Raises:
+            UserError: it is no valid record, or another run's.
+        """
+        record = read_record(path)
+        if path != self.path(record.spec):
+            raise UserError(f"{path} holds run {record.id}, whose file is {self.path(record.spec).name}")
+        return record
+
     def _files(self) -> Iterator[Path]:
-        return iter(sorted(self.root.glob("*/*.json")))
+        found = (path for path in self.root.glob("*/*.json") if not path.parent.name.startswith("."))
+        return iter(sorted(found))
 
     def predictions(self, record: RunRecord) -> dict[str, np.ndarray] | None:
         """The pictured test samples' predictions by task; None where none were kept."""
@@ -291,26 +328,33 @@ def read_record(path: Path) -> RunRecord:
         UserError: the file is unreadable, truncated, of another schema, or its identity does not fit its spec.
     """
     try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+    except OSError as error:
         raise UserError(f"{path} cannot be read ({error})") from error
     try:
-        raw: Any = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{path} is not whole JSON ({error})") from error
-    version = raw.get("schema_version") if isinstance(raw, dict) else None
-    if version != SCHEMA_VERSION:
-        raise UserError(f"{path} has record schema {version!r}; this suite reads {SCHEMA_VERSION}")
-    try:
-        record = RunRecord.model_validate_json(text)
+        record = RunRecord.model_validate_json(content)
     except ValidationError as error:
-        raise UserError(f"{path} is no valid record: {first_error(error)}") from error
+        raise UserError(f"{path} {_flaw(content, error)}") from error
     if record.id != record.spec.id:
         raise UserError(f"{path} says it is run {record.id}, but its spec is run {record.spec.id}: it was edited")
     return record
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def _flaw(content: bytes, error: ValidationError) -> str:
+    """What is wrong with a file that is no valid record."""
+    try:
+        raw: Any = json.loads(content.decode())
+    except UnicodeDecodeError as broken:
+        return f"cannot be read ({broken})"
+    except (ValueError, RecursionError) as broken:
+        return f"is not whole JSON ({broken})"
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION:
+        return f"has record schema {version!r:.80}; this suite reads {SCHEMA_VERSION}"
+    return f"is no valid record: {first_error(error)}"
+
+
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write under a temporary name, make it durable, rename: readers see the old file or the new one, never a part."""
     handle, scratch = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
@@ -320,9 +364,20 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         Path(scratch).chmod(0o644)
         Path(scratch).replace(path)
+        _make_durable(path.parent)
     except BaseException:
         Path(scratch).unlink(missing_ok=True)
         raise
+
+
+def _make_durable(folder: Path) -> None:
+    """Let the names in a folder outlive a loss of power, where the system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def pack(arrays: Mapping[str, np.ndarray]) -> bytes:

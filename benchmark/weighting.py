@@ -93,6 +93,11 @@ class Weighting(nn.Module, ABC):
         """What the rule looks at in a step, in words, with these options."""
         return "losses, and the same batch's losses after the step" if cls.evaluates_again else "losses"
 
+    @classmethod
+    def needs_representation(cls, options: Mapping[str, Any]) -> bool:
+        """Whether, with these options, it can only train an architecture with one feature that feeds all heads."""
+        return False
+
 
 class NormWeighting(Weighting):
     """Weights that follow the lengths of the per-task gradients at the last shared layer.
@@ -174,6 +179,11 @@ class GradientWeighting(Weighting):
         where = "the representation" if options.get("on") == "representation" else "the shared parameters"
         return f"{cls._sees} over {where}"
 
+    @classmethod
+    def needs_representation(cls, options: Mapping[str, Any]) -> bool:
+        """See ``Weighting.needs_representation``."""
+        return options.get("on") == "representation"
+
     #: In words, for ``needs``.
     _sees: ClassVar[str] = "each task's gradient"
 
@@ -214,7 +224,8 @@ class Direction(NamedTuple):
 
     Attributes:
         vector: (P,) the direction d; the optimiser steps along −d.
-        weights: (K,) with d = Σ w_k g_k, for the record; NaN where there are none.
+        weights: (K,) with d = Σ w_k g_k, for the record, g_k being the gradients or the running means that the method
+            puts in their place; NaN where there are none.
     """
 
     vector: Tensor
@@ -245,6 +256,22 @@ class MatrixWeighting(GradientWeighting):
             losses: (K,) this step's losses, on the device, without graph.
         """
 
+    def from_feature_gradients(self, gradients: Tensor, losses: Tensor, feature: Tensor) -> Direction:
+        """The direction at the representation, called once a step in place of ``from_gradients``.
+
+        By default what ``from_gradients`` makes of them, flattened; for a rule that tells the batch axis from the
+        others, or that looks at the feature itself.
+
+        Args:
+            gradients: (K, B, F) on the device; not to be changed, and overwritten in the next step.
+            losses: (K,) this step's losses, on the device, without graph.
+            feature: (B, F) the representation, without graph.
+
+        Returns:
+            The direction with its vector (B·F,).
+        """
+        return self.from_gradients(gradients.flatten(1), losses)
+
 
 class SampledWeighting(GradientWeighting):
     """Weights from inner products of gradients of independent samples, so that their expectation is unbiased.
@@ -256,6 +283,18 @@ class SampledWeighting(GradientWeighting):
 
     parts: ClassVar[int] = 3
     _sees: ClassVar[str] = "K×K products of the gradients of independent thirds of the batch,"
+
+    def check_batch(self, size: int) -> None:
+        """Whether a batch can be cut.
+
+        Raises:
+            UsageError: it holds fewer samples than there are parts.
+        """
+        if size < self.parts:
+            raise UsageError(
+                f"this weighting cuts every batch into {self.parts} parts, and the batch size is {size}: raise it to "
+                f"{self.parts} or more"
+            )
 
     @abstractmethod
     def from_products(self, products: Tensor, losses: Tensor) -> Tensor:

@@ -169,6 +169,39 @@ class Greedy(Tiny):
         return super().forward(images, tasks)
 
 
+@ARCHITECTURES.register("hungry")
+class Hungry(Tiny):
+    """Holds a further 64 MiB after every training step."""
+
+    def forward(self, images: Tensor, tasks: Any = None) -> dict[str, Tensor]:
+        if self.training:
+            self.hoard = [*getattr(self, "hoard", []), torch.zeros(2**24)]
+        return super().forward(images, tasks)
+
+
+@ARCHITECTURES.register("dawdling")
+class Dawdling(Tiny):
+    """Takes its time in training, after leaving word in the current folder."""
+
+    def forward(self, images: Tensor, tasks: Any = None) -> dict[str, Tensor]:
+        if self.training:
+            Path("dawdling").touch()
+            time.sleep(0.3)
+        return super().forward(images, tasks)
+
+
+@ARCHITECTURES.register("unlucky")
+class Unlucky(Tiny):
+    """Kills its process once, in the fifth training step, and leaves word in the current folder."""
+
+    def forward(self, images: Tensor, tasks: Any = None) -> dict[str, Tensor]:
+        self.count = getattr(self, "count", 0) + self.training
+        if self.count == 5 and not Path("unlucky").exists():
+            Path("unlucky").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(images, tasks)
+
+
 @ARCHITECTURES.register("suicidal")
 class Suicidal(Tiny):
     """Kills its process, as the kernel does when memory runs out."""
@@ -197,3 +230,16 @@ class Runaway(Weighting):
 
     def weights(self, losses: Tensor) -> Tensor:
         return torch.full_like(losses, torch.inf)
+
+
+@WEIGHTINGS.register("stumbling")
+class Stumbling(Weighting):
+    """Weights that are not finite in the third step."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        super().__init__(tasks)
+        self.register_buffer("count", torch.zeros((), dtype=torch.long))
+
+    def weights(self, losses: Tensor) -> Tensor:
+        self.count += 1
+        return torch.full_like(losses, torch.nan if self.count == 3 else 1.0)

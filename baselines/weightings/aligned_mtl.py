@@ -37,13 +37,14 @@ class AlignedMTL(GramianWeighting):
         tasks: the tasks, in the order of the Gramian.
         scale_mode: s is the smallest singular value ("min", the official default), the median one (of two, the
             smaller), or the root of the mean of their squares ("rmse").
+        on: where gradients are taken, ``parameters`` or ``representation``.
 
     Raises:
-        UsageError: ``scale_mode`` is unknown.
+        UsageError: ``scale_mode`` or ``on`` is unknown.
     """
 
-    def __init__(self, tasks: Sequence[Task], *, scale_mode: str = "min") -> None:
-        super().__init__(tasks)
+    def __init__(self, tasks: Sequence[Task], *, scale_mode: str = "min", on: str = "parameters") -> None:
+        super().__init__(tasks, on=on)
         if scale_mode not in SCALES:
             raise unknown("scale_mode of 'aligned-mtl'", str(scale_mode), SCALES)
         self.scale_mode = scale_mode

@@ -40,13 +40,14 @@ class CAGrad(SolvedWeighting):
             Cityscapes; default of their code and others 0.5); 0 is the mean gradient. The paper proves convergence to
             a minimum of the mean loss below 1.
         rescale: 0 for d itself, 1 for d/(1 + c²), 2 for d/(1 + c).
+        on: where gradients are taken, ``parameters`` or ``representation``.
 
     Raises:
-        UsageError: ``c`` is no finite number of at least 0, or ``rescale`` none of 0, 1, 2.
+        UsageError: ``c`` is no finite number of at least 0, ``rescale`` none of 0, 1, 2, or ``on`` neither place.
     """
 
-    def __init__(self, tasks: Sequence[Task], *, c: float = 0.4, rescale: int = 1) -> None:
-        super().__init__(tasks)
+    def __init__(self, tasks: Sequence[Task], *, c: float = 0.4, rescale: int = 1, on: str = "parameters") -> None:
+        super().__init__(tasks, on=on)
         self.c = checked_number("cagrad", "c", c, zero=True)
         if isinstance(rescale, bool) or rescale not in (0, 1, 2):
             raise UsageError(f"'cagrad' needs 0, 1 or 2 as 'rescale', found {rescale!r}")

@@ -31,14 +31,19 @@ class FairGrad(SolvedWeighting):
     Args:
         tasks: the tasks, in the order of the losses.
         alpha: 2 in the commands of all the authors' experiments; default of their parser and of LibMTL 1.
-        max_norm: largest length of d; 0 is no limit, 1 is the authors' trainer.
+        max_norm: largest length of d; 0 is no limit, 1 is the authors' trainer. With ``on`` at the representation, the
+            length there is limited.
+        on: where gradients are taken, ``parameters`` or ``representation``.
 
     Raises:
-        UsageError: ``alpha`` is no positive finite number, or ``max_norm`` no finite number of at least 0.
+        UsageError: ``alpha`` is no positive finite number, ``max_norm`` no finite number of at least 0, or ``on``
+            neither place.
     """
 
-    def __init__(self, tasks: Sequence[Task], *, alpha: float = 2.0, max_norm: float = 0.0) -> None:
-        super().__init__(tasks)
+    def __init__(
+        self, tasks: Sequence[Task], *, alpha: float = 2.0, max_norm: float = 0.0, on: str = "parameters"
+    ) -> None:
+        super().__init__(tasks, on=on)
         self.alpha = checked_number("fairgrad", "alpha", alpha, zero=False)
         self.max_norm = checked_number("fairgrad", "max_norm", max_norm, zero=True)
 

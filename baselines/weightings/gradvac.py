@@ -45,15 +45,16 @@ class GradVac(GramianWeighting):
     Args:
         tasks: the tasks, in the order of the Gramian.
         beta: β, how fast targets follow, from 0 (never: PCGrad) to 1.
+        on: where gradients are taken, ``parameters`` or ``representation``.
 
     Raises:
-        UsageError: ``beta`` is not a number from 0 to 1.
+        UsageError: ``beta`` is not a number from 0 to 1, or ``on`` neither place.
     """
 
     targets: Tensor  # (K, K) float64
 
-    def __init__(self, tasks: Sequence[Task], *, beta: float = 0.5) -> None:
-        super().__init__(tasks)
+    def __init__(self, tasks: Sequence[Task], *, beta: float = 0.5, on: str = "parameters") -> None:
+        super().__init__(tasks, on=on)
         if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 <= beta <= 1:
             raise UsageError(f"'gradvac' needs a number from 0 to 1 as 'beta', found {beta!r}")
         self.beta = float(beta)

@@ -25,8 +25,9 @@ class ImpartialGradients(GramianWeighting):
     ConFIG's always (the pseudo-inverse of G itself, as in TorchJD, would let lengths bend it). Where the unit gradients
     or the weights cancel, all weights are 0. Where the Gramian is not finite, the weights are not either.
 
-    Deviations: the paper takes gradients at the shared feature, this at the shared parameters, as LibMTL and Samsung's
-    code do. As in these, task-specific parameters get their own task's plain gradient; Nash-MTL's code weights them.
+    Deviations: the paper takes gradients at the shared feature (``on=representation``); the default is the shared
+    parameters, as in LibMTL and Samsung's code. As in these, task-specific parameters get their own task's plain
+    gradient; Nash-MTL's code weights them.
     """
 
     def from_gramian(self, gramian: Tensor, losses: Tensor) -> Tensor:

@@ -14,12 +14,17 @@ NORMALISATIONS = ("none", "l2", "loss", "loss+")
 
 
 @WEIGHTINGS.register("mgda")
+@WEIGHTINGS.register("mgda-ub", on="representation")
 class MGDA(SolvedWeighting):
-    """Multiple gradient descent algorithm (Désidéri 2012; Sener & Koltun, NeurIPS 2018), on the parameters' gradients.
+    """Multiple gradient descent algorithm (Désidéri 2012; Sener & Koltun, NeurIPS 2018).
 
     w minimises ‖Σ w_k g_k/m_k‖ over the simplex; the direction is d = Σ w_k g_k/m_k up to its length. With
     normalisation "none" m_k is 1, with "l2" ‖g_k‖, with "loss" L_k, with "loss+" L_k ‖g_k‖. No task gets worse to first
     order: ⟨d, g_k/m_k⟩ ≥ ‖d‖². The weights returned, w_k/m_k over their sum, are non-negative and sum to 1.
+
+    ``mgda-ub`` is the same on the gradients at the shared representation, flattened with its batch axis as in the
+    authors' code; LibMTL sums over the batch first, which gives another Gramian. ‖Σ w_k g_k‖ there bounds that over the
+    shared parameters from above, up to a factor that does not depend on w.
 
     Solved exactly by active sets; the usual Frank–Wolfe iteration stops up to 3e-3 away, and at 0.999 instead of 1
     where one gradient alone is shortest.
@@ -40,13 +45,14 @@ class MGDA(SolvedWeighting):
     Args:
         tasks: the tasks, in the order of the losses.
         normalisation: "none" (the paper), "l2", "loss" or "loss+" (the authors' code).
+        on: where gradients are taken, ``parameters`` or ``representation``.
 
     Raises:
-        UsageError: ``normalisation`` is none of these.
+        UsageError: ``normalisation`` or ``on`` is none of these.
     """
 
-    def __init__(self, tasks: Sequence[Task], *, normalisation: str = "none") -> None:
-        super().__init__(tasks)
+    def __init__(self, tasks: Sequence[Task], *, normalisation: str = "none", on: str = "parameters") -> None:
+        super().__init__(tasks, on=on)
         if normalisation not in NORMALISATIONS:
             known = ", ".join(repr(name) for name in NORMALISATIONS)
             raise UsageError(f"'mgda' needs one of {known} as 'normalisation', found {normalisation!r}")

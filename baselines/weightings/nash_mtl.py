@@ -36,18 +36,23 @@ class NashMTL(SolvedWeighting):
 
     Args:
         tasks: the tasks, in the order of the losses.
-        max_norm: largest length of d; 1 is the authors', 0 is no limit.
+        max_norm: largest length of d; 1 is the authors', 0 is no limit. With ``on`` at the representation, the length
+            there is limited.
         update_weights_every: steps between two solutions; 1 in most of the authors' experiments, up to 20 to save time.
+        on: where gradients are taken, ``parameters`` or ``representation``.
 
     Raises:
-        UsageError: ``max_norm`` is no finite number of at least 0, or ``update_weights_every`` no positive integer.
+        UsageError: ``max_norm`` is no finite number of at least 0, ``update_weights_every`` no positive integer, or
+            ``on`` neither place.
     """
 
     last_alpha: Tensor  # (K,) float64
     steps: Tensor  # () integer
 
-    def __init__(self, tasks: Sequence[Task], *, max_norm: float = 1.0, update_weights_every: int = 1) -> None:
-        super().__init__(tasks)
+    def __init__(
+        self, tasks: Sequence[Task], *, max_norm: float = 1.0, update_weights_every: int = 1, on: str = "parameters"
+    ) -> None:
+        super().__init__(tasks, on=on)
         self.max_norm = checked_number("nash-mtl", "max_norm", max_norm, zero=True)
         whole = isinstance(update_weights_every, int) and not isinstance(update_weights_every, bool)
         if not whole or update_weights_every < 1:

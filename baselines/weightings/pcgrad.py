@@ -29,10 +29,17 @@ class PCGrad(GramianWeighting):
     their own task's plain gradient.
 
     State: the generator's. Its seed is drawn from torch's current generator at construction.
+
+    Args:
+        tasks: the tasks, in the order of the Gramian.
+        on: where gradients are taken, ``parameters`` or ``representation``.
+
+    Raises:
+        UsageError: ``on`` is neither.
     """
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
-        super().__init__(tasks)
+    def __init__(self, tasks: Sequence[Task], *, on: str = "parameters") -> None:
+        super().__init__(tasks, on=on)
         self.orders = RandomOrders()
 
     def from_gramian(self, gramian: Tensor, losses: Tensor) -> Tensor:

@@ -88,6 +88,16 @@ class Display:
         self.refusals.append(reason)
         self._end(spec, Text.assemble(("✗ ", "red"), spec.label, f" · not run: {reason}"))
 
+    def handed_over(self, spec: RunSpec) -> None:
+        """See ``Observer``."""
+        self.done.pop(spec.id, None)
+        self._runs.remove_task(self._bars.pop(spec.id))
+        self.note(spec, "another runner has taken it over")
+
+    def note(self, spec: RunSpec, text: str) -> None:
+        """See ``Observer``."""
+        self.console.print(Text.assemble(("· ", "yellow"), spec.label, f" · {text}"), soft_wrap=True)
+
     def _end(self, spec: RunSpec, line: Text) -> None:
         self.finished_runs += 1
         self.done[spec.id] = self.work[spec.id]

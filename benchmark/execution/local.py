@@ -3,36 +3,18 @@
 import multiprocessing
 import os
 import signal
-from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
 from threading import Thread
+from time import monotonic, sleep
 from typing import Any
 
-from benchmark.data import Storage
-from benchmark.errors import UserError
-from benchmark.execution.observer import Observer
-from benchmark.registry import load_plugin_file
+from benchmark.execution.executor import Ended, EpochDone, Happening, Lost, Note, Refused, Setup, work
 from benchmark.spec import RunSpec
-from benchmark.store import EpochRecord, Store
+from benchmark.training.checkpoint import Stopped
 from benchmark.training.hardware import Hardware
 from benchmark.training.provenance import git_state
-from benchmark.training.run import Outcome, execute, lost
-
-#: How long a stopped worker may take to end before it is killed, in seconds.
-GRACE = 5.0
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What every worker needs besides its runs."""
-
-    storage: Storage
-    hardware: Hardware
-    plugins: tuple[Path, ...] = ()
 
 
 def cores() -> int:
@@ -45,36 +27,61 @@ def default_workers(runs: int, hardware: Hardware) -> int:
     return max(1, min(runs, cores() // hardware.threads)) if hardware.device == "cpu" else 1
 
 
-def run_all(specs: Sequence[RunSpec], *, store: Store, setup: Setup, observer: Observer) -> None:
-    """Do every run and put its record into ``store`` as it ends.
+class LocalExecutor:
+    """A pool of processes: ``setup.hardware.workers`` at most.
 
-    ``setup.hardware.workers`` run at once. A worker that dies leaves a record of status ``failed``; after any run that
-    did not go well a new one takes its place, since nobody knows what state the old one is in. When this function is
-    left by an exception, such as Ctrl-C, the workers are stopped; every record in the store is whole.
+    After any run that did not go well a new process takes the place of its own, since nobody knows what state that is
+    in.
     """
-    pending = deque(specs)
-    pool: list[_Worker] = []
-    try:
-        pool += (_Worker(setup) for _ in range(min(setup.hardware.workers, len(specs))))
-        for worker in pool:
-            worker.assign(pending, observer)
-        while busy := [worker for worker in pool if worker.spec]:
-            for worker in _ready(busy):
-                if worker.receive(store, observer):
-                    continue
-                if not worker.sound and pending:
-                    worker.stop()
-                    place = pool.index(worker)
-                    pool[place] = worker = _Worker(setup)
-                worker.assign(pending, observer)
-    finally:
-        for worker in pool:
-            worker.stop()
 
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.pool: list[_Worker] = []
 
-def _ready(workers: Iterable["_Worker"]) -> list["_Worker"]:
-    by_connection = {worker.connection: worker for worker in workers}
-    return [by_connection[connection] for connection in wait(list(by_connection)) if isinstance(connection, Connection)]
+    def free(self) -> int:
+        """See ``Executor``."""
+        return self.setup.hardware.workers - sum(worker.run is not None for worker in self.pool)
+
+    def submit(self, spec: RunSpec) -> None:
+        """See ``Executor``."""
+        idle = next((worker for worker in self.pool if worker.run is None), None)
+        if idle is None:
+            idle = _Worker(self.setup)
+            self.pool.append(idle)
+        idle.assign(spec)
+
+    def happenings(self, timeout: float) -> Sequence[Happening]:
+        """See ``Executor``."""
+        busy = {worker.connection: worker for worker in self.pool if worker.run is not None}
+        if not busy:
+            sleep(timeout)
+            return []
+        ready = [busy[connection] for connection in wait(list(busy), timeout) if isinstance(connection, Connection)]
+        found = [worker.receive() for worker in ready]
+        self._replace_unsound()
+        return found
+
+    def cancel(self, run: str) -> None:
+        """See ``Executor``."""
+        for worker in [worker for worker in self.pool if worker.run == run]:
+            worker.sound = False
+            worker.run = None
+        self._replace_unsound()
+
+    def close(self) -> None:
+        """Stop all at once, and wait for their checkpoints."""
+        deadline = monotonic() + self.setup.grace
+        for worker in self.pool:
+            worker.process.terminate()
+        for worker in self.pool:
+            worker.stop(max(0.0, deadline - monotonic()))
+        self.pool.clear()
+
+    def _replace_unsound(self) -> None:
+        for worker in [worker for worker in self.pool if not worker.sound and worker.run is None]:
+            worker.process.terminate()
+            worker.stop(self.setup.grace)
+            self.pool.remove(worker)
 
 
 class _Worker:
@@ -82,49 +89,42 @@ class _Worker:
 
     def __init__(self, setup: Setup) -> None:
         context = multiprocessing.get_context("spawn")
-        self.setup = setup
         self.connection, there = context.Pipe()
-        self.process: SpawnProcess = context.Process(target=_work, args=(there, setup), daemon=True)
+        self.process: SpawnProcess = context.Process(target=_serve, args=(there, setup), daemon=True)
         self.process.start()
         there.close()  # so that a dead worker reads as the end of the pipe
-        self.spec: RunSpec | None = None
+        self.run: str | None = None
         self.sound = True
 
-    def assign(self, pending: deque[RunSpec], observer: Observer) -> None:
-        """Give the worker the next run, if there is one."""
-        self.spec = pending.popleft() if pending else None
-        if self.spec:
-            observer.started(self.spec)
-            try:
-                self.connection.send(self.spec)
-            except OSError:
-                return  # it is dead: the next receive will say so
-
-    def receive(self, store: Store, observer: Observer) -> bool:
-        """Take one message; whether the run goes on."""
-        assert self.spec is not None  # only busy workers are asked
+    def assign(self, spec: RunSpec) -> None:
+        """Give the worker a run."""
+        self.run = spec.id
         try:
-            message: EpochRecord | Outcome | str = self.connection.recv()
+            self.connection.send(spec)
+        except OSError:
+            return  # it is dead: the next receive will say so
+
+    def receive(self) -> Happening:
+        """Take one message."""
+        assert self.run is not None  # only busy workers are asked
+        try:
+            happening: Happening = self.connection.recv()
         except (EOFError, OSError):
             self.sound = False
             self.process.join()
-            message = lost(self.spec, _reason(self.process.exitcode), hardware=self.setup.hardware)
-        if isinstance(message, EpochRecord):
-            observer.epoch(self.spec, message)
-            return True
-        if isinstance(message, str):
-            observer.refused(self.spec, message)
-        else:
-            self.sound = self.sound and message.record.status == "ok"
-            store.put(message.record, message.predictions, message.truth)
-            observer.finished(self.spec, message.record)
-        return False
+            happening = Lost(self.run, _reason(self.process.exitcode))
+        if not isinstance(happening, (EpochDone, Note)):
+            self.run = None
+            self.sound = self.sound and (
+                isinstance(happening, Refused)
+                or (isinstance(happening, Ended) and happening.outcome.record.status == "ok")
+            )
+        return happening
 
-    def stop(self) -> None:
-        """End the process, whatever it is doing."""
+    def stop(self, grace: float) -> None:
+        """End the process, which has been told to end, whatever it is doing."""
         self.connection.close()
-        self.process.terminate()
-        self.process.join(GRACE)
+        self.process.join(grace)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
@@ -146,21 +146,41 @@ def _reason(code: int | None) -> str:
     return f"the worker process ended by itself with exit code {code}"
 
 
-def _work(connection: "Connection[Any, Any]", setup: Setup) -> None:
-    """A worker's life: runs come in, epochs and outcomes go out, until the other side closes."""
+class _Ending:
+    """The wish of whoever started this process that it end: at once while it waits, after the step while it trains."""
+
+    def __init__(self) -> None:
+        self.wished = False
+        self.training = False
+        signal.signal(signal.SIGTERM, self._wish)
+
+    def _wish(self, number: int, frame: object) -> None:
+        self.wished = True
+        if not self.training:
+            os._exit(0)
+
+
+def _serve(connection: "Connection[Any, Any]", setup: Setup) -> None:
+    """A worker's life: runs come in, happenings go out, until the other side closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
+    ending = _Ending()
     Thread(target=_end_with_parent, daemon=True).start()
     git_state()  # remembered from here on: this is the code that the process has just loaded
-    for plugin in setup.plugins:
-        load_plugin_file(plugin)
+    setup.load_plugins()
+
+    def tell(happening: Happening) -> None:
+        try:
+            connection.send(happening)
+        except OSError:
+            ending.wished = True  # nobody listens any more
+
     try:
         while True:
             spec: RunSpec = connection.recv()
-            try:
-                outcome = execute(spec, storage=setup.storage, hardware=setup.hardware, on_epoch=connection.send)
-            except UserError as error:
-                connection.send(str(error))
-            else:
-                connection.send(outcome)
-    except (EOFError, OSError):
-        return  # the parent is gone
+            ending.training = True
+            tell(work(spec, setup, tell, lambda: ending.wished))
+            ending.training = False
+            if ending.wished:
+                return
+    except (EOFError, OSError, Stopped):
+        return  # the parent is gone, or wants this process to be

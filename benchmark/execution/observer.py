@@ -20,3 +20,9 @@ class Observer(Protocol):
 
     def refused(self, spec: RunSpec, reason: str) -> None:
         """The run could not begin; there is no record."""
+
+    def handed_over(self, spec: RunSpec) -> None:
+        """Another runner has taken the run over; its record will come from there."""
+
+    def note(self, spec: RunSpec, text: str) -> None:
+        """Something unusual, in one line, that does not end the run."""

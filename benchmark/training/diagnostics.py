@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,15 @@ class GradientDiagnostics:
         self.names = list(names)
         self._waiting = 0
         self._gramians: list[Tensor] = []
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must know, in plain containers."""
+        return {"waiting": self._waiting, "gramians": list(self._gramians)}
+
+    def restore(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on from what ``state`` gave."""
+        self._waiting = int(state["waiting"])
+        self._gramians = [gramian.to(device) for gramian in state["gramians"]]
 
     def due(self) -> bool:
         """Whether the coming step is to be sampled: the run's first, and one in ``INTERVAL``."""
@@ -59,7 +69,8 @@ class GradientDiagnostics:
 
 def _cosine(products: NDArray[np.float64], first: NDArray[np.float64], second: NDArray[np.float64]) -> float | None:
     """The mean cosine over the steps where both gradients have a direction."""
-    lengths = first * second
+    with np.errstate(invalid="ignore"):  # infinity times zero
+        lengths = first * second
     defined = np.isfinite(products) & (lengths > 0) & np.isfinite(lengths)
     return float((products[defined] / lengths[defined]).clip(-1, 1).mean()) if defined.any() else None
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from time import perf_counter
 
 import torch
@@ -15,11 +16,30 @@ from benchmark.training.diagnostics import GradientDiagnostics
 from benchmark.training.evaluation import evaluate
 from benchmark.training.hardware import Hardware
 from benchmark.training.steps import Batch, Result, Surroundings, choose_step
-from benchmark.weighting import Weighting
+from benchmark.weighting import SampledWeighting, Weighting
 
 
 class Diverged(Exception):
     """A mean loss over an epoch or a split that is not finite."""
+
+
+@dataclass
+class Pass:
+    """One pass over the training split, as far as it has come.
+
+    Attributes:
+        order: of the samples of all its steps.
+        sums: (2, K) of the losses and of the weights, over the steps done.
+        done: steps.
+        sampled: seconds of each step that was sampled for diagnostics.
+        seconds: that the steps took before the run was interrupted.
+    """
+
+    order: Tensor
+    sums: Tensor
+    done: int = 0
+    sampled: list[float] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 class Trainer:
@@ -58,8 +78,15 @@ class Trainer:
         # The same order of samples for every cell of a seed: cells never differ by their batches.
         self.generator = torch.Generator().manual_seed(derive_seed("batches", spec.seed))
         self.others = OtherBatches(splits, spec)
+        #: All that is drawn from besides torch's own, for checkpoints.
+        self.generators = {"batches": self.generator, "other batches": self.others.generator}
+        #: Epochs done, and the pass in progress.
+        self.epoch = 0
+        self.under_way: Pass | None = None
         around = Surroundings(self.others, lambda: float(self.schedule.get_last_lr()[0]))
         self.step = choose_step(model, weighting, hardware, around)
+        if isinstance(weighting, SampledWeighting):
+            weighting.check_batch(spec.protocol.batch_size)
         parameters = [*model.parameters(), *(weighting.parameters() if weighting else ())]
         self.optimizer = torch.optim.Adam(parameters, lr=spec.protocol.learning_rate, fused=True)
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, spec.protocol.lr_step, spec.protocol.lr_decay)
@@ -74,31 +101,44 @@ class Trainer:
         """Steps per epoch."""
         return len(self.splits["train"]) // self.protocol.batch_size
 
-    def fit(self, on_epoch: Callable[[EpochRecord], None]) -> None:
-        """Train for all epochs and tell ``on_epoch`` of each.
+    def fit(self, on_epoch: Callable[[EpochRecord], None], pause: Callable[[], None] = lambda: None) -> None:
+        """Train for all epochs that are left and tell ``on_epoch`` of each.
+
+        Args:
+            on_epoch: is told of each epoch.
+            pause: called between any two steps and epochs; what it raises ends the training.
 
         Raises:
-            Diverged: a mean loss of an epoch is not finite; ``on_epoch`` has been told of that epoch.
+            Diverged: a mean loss or a parameter is not finite after an epoch; ``on_epoch`` has been told of that epoch.
         """
-        for epoch in range(1, self.protocol.epochs + 1):
-            record = self._epoch(epoch)
+        while self.epoch < self.protocol.epochs:
+            record = self._epoch(self.epoch + 1, pause)
+            self.epoch += 1
             on_epoch(record)
             for split, losses in record.losses.items():
                 for task, loss in losses.items():
                     if loss is None:
-                        raise Diverged(f"the {split} loss of '{task}' is not finite in epoch {epoch}")
+                        raise Diverged(f"the {split} loss of '{task}' is not finite in epoch {self.epoch}")
+            self._check_parameters()
+            pause()
 
-    def _epoch(self, epoch: int) -> EpochRecord:
+    def _check_parameters(self) -> None:
+        """A gradient that is not finite makes its parameter so, also where no loss has seen it yet."""
+        for name, parameter in self.model.named_parameters():
+            if not torch.isfinite(parameter).all():
+                raise Diverged(f"the parameter '{name}' is not finite after epoch {self.epoch}: a gradient was not")
+
+    def _epoch(self, epoch: int, pause: Callable[[], None]) -> EpochRecord:
         learning_rate = float(self.schedule.get_last_lr()[0])
+        current = self._train(pause)
         started = perf_counter()
-        mean_losses, mean_weights, sampled = self._train()
+        mean_losses, mean_weights = current.sums / self.steps
         names = [task.name for task in self.model.tasks]
         losses = {"train": by_task(names, mean_losses)}  # waits for the device
-        self.epoch_seconds.append(perf_counter() - started)
-        plain = self.steps - len(sampled)
-        self.step_seconds.append(
-            (self.epoch_seconds[-1] - sum(sampled)) / plain if plain else self.epoch_seconds[-1] / self.steps
-        )
+        seconds, plain = current.seconds + perf_counter() - started, self.steps - len(current.sampled)
+        self.epoch_seconds.append(seconds)
+        self.step_seconds.append((seconds - sum(current.sampled)) / plain if plain else seconds / self.steps)
+        self.under_way = None
         weights = by_task(names, mean_weights) if self.weighting else {}
         if self.weighting:
             self.weighting.epoch_end(mean_losses)
@@ -118,30 +158,38 @@ class Trainer:
             gradients=self.diagnostics.take(),
         )
 
-    def _train(self) -> tuple[Tensor, Tensor, list[float]]:
-        """One pass over the training split.
+    def _begin(self) -> Pass:
+        count = self.steps * self.protocol.batch_size
+        order = torch.randperm(len(self.splits["train"]), generator=self.generator)[:count]
+        return Pass(order.to(self.device), torch.zeros(2, len(self.model.tasks), device=self.device))
 
-        Returns:
-            Means over steps of the losses and of the weights, (K,) each; seconds of each step that was sampled.
-        """
+    def _train(self, pause: Callable[[], None]) -> Pass:
+        """One pass over the training split, or the rest of the one in progress."""
         self.model.train()
-        size = self.protocol.batch_size
-        order = torch.randperm(len(self.splits["train"]), generator=self.generator)[: self.steps * size].to(self.device)
-        sums = torch.zeros(2, len(self.model.tasks), device=self.device)
-        sampled = []
-        for indices in order.split(size):
-            diagnose = self.diagnostics.due()
-            if diagnose:
-                self.hardware.synchronize()
-                started = perf_counter()
-            result = self.advance(gathered(self.splits["train"], indices), diagnose)
-            sums[0] += result.losses
-            sums[1] += result.weights
-            if diagnose:
-                self.diagnostics.add(result.gramian)
-                self.hardware.synchronize()
-                sampled.append(perf_counter() - started)
-        return sums[0] / self.steps, sums[1] / self.steps, sampled
+        current = self.under_way = self.under_way or self._begin()
+        batches = current.order.split(self.protocol.batch_size)
+        while current.done < self.steps:
+            started = perf_counter()
+            self._one_of(current, batches[current.done])
+            current.done += 1
+            current.seconds += perf_counter() - started
+            if current.done < self.steps:
+                pause()
+        return current
+
+    def _one_of(self, current: Pass, indices: Tensor) -> None:
+        """One step of a pass."""
+        diagnose = self.diagnostics.due()
+        if diagnose:
+            self.hardware.synchronize()
+            started = perf_counter()
+        result = self.advance(gathered(self.splits["train"], indices), diagnose)
+        current.sums[0] += result.losses
+        current.sums[1] += result.weights
+        if diagnose:
+            self.diagnostics.add(result.gramian)
+            self.hardware.synchronize()
+            current.sampled.append(perf_counter() - started)
 
     def advance(self, batch: Batch, diagnose: bool = False) -> Result:
         """One optimiser step; ``diagnose`` asks for the Gramian."""

@@ -38,6 +38,10 @@ class Rows:
         for place, gradient in zip(self._places[k], gradients, strict=True):
             place.zero_() if gradient is None else place.copy_(gradient)
 
+    def row(self, k: int) -> list[Tensor]:
+        """One task's gradients, as views of the tensors' shapes and layouts."""
+        return self._places[k]
+
     def products(self, other: "Rows") -> Tensor:
         """(K, K) inner products of these rows with the other's, in float64."""
         blocks = self._blocks.transpose(0, 1)  # (B, K, BLOCK)
@@ -192,6 +196,18 @@ def backward(weighting: GramianWeighting, gradients: TaskGradients, losses: Sequ
     weights = weighting.from_gramian(gradients.gramian().cpu(), known.double().cpu()).to(known)
     gradients.move_along(weights)
     return weights
+
+
+def flattened(tensor: Tensor) -> Tensor:
+    """(P,) the elements of a tensor as they lie in memory, in the order of a row of ``Rows``."""
+    flat = tensor.new_empty(tensor.numel())
+    _views(flat, [tensor])[0].copy_(tensor)
+    return flat
+
+
+def by_sample(feature: Tensor) -> Tensor:
+    """A feature (B, …) in which each sample's elements lie together, whatever their order."""
+    return feature if _strides(feature)[0] * len(feature) == feature.numel() else feature.contiguous()
 
 
 def _views(flat: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -111,6 +111,11 @@ class MemoryPeak:
             except OSError:
                 self._resettable = False
 
+    def now(self) -> int | None:
+        """The peak so far; None where the system does not tell."""
+        self.stop()
+        return self.bytes
+
     def stop(self) -> None:
         """Read the peak; None where the system does not tell."""
         if self.device.type == "cuda":

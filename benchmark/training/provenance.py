@@ -1,7 +1,9 @@
 """Where a record comes from: versions, the suite's commit, the machine."""
 
+import hashlib
 import platform
 import subprocess
+import sys
 from datetime import datetime
 from functools import cache
 from importlib.metadata import entry_points, version
@@ -25,7 +27,7 @@ def provenance(
         suite_version=version(DISTRIBUTION),
         git_commit=commit,
         git_dirty=dirty,
-        packages={name: version(name) for name in PACKAGES} | installed_plugins(),
+        packages=packages(),
         plugins=dict(PLUGIN_FILES),
         python=platform.python_version(),
         platform=platform.platform(),
@@ -36,6 +38,27 @@ def provenance(
         data_hash=data_hash,
         started=started.isoformat(timespec="seconds"),
     )
+
+
+@cache
+def code_hash() -> str:
+    """SHA-256 of every source file that decides a run's numbers: the suite's rooms for that, and installed plugins."""
+    suite = Path(__file__).resolve().parents[1]
+    rooms = [suite / name for name in ("data", "tasks", "training", "model.py", "weighting.py", "spec.py")]
+    for point in entry_points(group=PLUGIN_GROUP):
+        file = getattr(sys.modules.get(point.module), "__file__", None)
+        if file:
+            rooms.append(Path(file).parent if Path(file).name == "__init__.py" else Path(file))
+    digest = hashlib.sha256()
+    for room in rooms:
+        for file in sorted(room.rglob("*.py")) if room.is_dir() else [room]:
+            digest.update(f"{file.relative_to(room.parent)}\0{file.stat().st_size}\0".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def packages() -> dict[str, str]:
+    """Versions of the packages that decide the numbers, and of installed plugins."""
+    return {name: version(name) for name in PACKAGES} | installed_plugins()
 
 
 @cache

@@ -1,11 +1,11 @@
 """One run, from its spec to its record: whatever happens inside becomes a record, never a crash of the grid."""
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,11 +13,13 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.data import SPLITS, DataSet, Split, Storage, build_dataset
+from benchmark.errors import UserError
 from benchmark.model import MultiTaskModel, build_model
-from benchmark.registry import ARCHITECTURES
+from benchmark.registry import ARCHITECTURES, PLUGIN_FILES
 from benchmark.spec import RunSpec, derive_seed
 from benchmark.store import Cost, EpochRecord, RunRecord, Status, TaskInfo
 from benchmark.training import provenance as source
+from benchmark.training.checkpoint import Checkpoints, Policy, Stopped, restore, snapshot
 from benchmark.training.engine import Diverged, Trainer
 from benchmark.training.evaluation import decide, scaled
 from benchmark.training.hardware import Hardware
@@ -46,6 +48,8 @@ class Progress:
     #: Asked at the start: what is committed while a run is on did not make its numbers.
     git: tuple[str | None, bool | None] = field(default_factory=lambda: source.git_state())
     clock: float = field(default_factory=perf_counter)
+    #: Seconds of the run before it was resumed here.
+    earlier: float = 0.0
     curves: list[EpochRecord] = field(default_factory=list)
     cost: Cost = field(default_factory=Cost)
     fallbacks: int | None = None
@@ -53,28 +57,107 @@ class Progress:
     truth: Arrays | None = None
 
     def learn(self, **cost: int | float | None) -> None:
-        """Fill in parts of the cost."""
+        """Fill in parts of the cost; the peak is the highest that was ever learnt."""
+        if (peak := cost.get("peak_bytes")) is not None and self.cost.peak_bytes is not None:
+            cost["peak_bytes"] = max(int(peak), self.cost.peak_bytes)
         self.cost = self.cost.model_copy(update=cost)
+
+    def seconds(self) -> float:
+        """Wall time, without that between an interruption and its resumption."""
+        return self.earlier + perf_counter() - self.clock
+
+    def state(self, peak_bytes: int | None) -> dict[str, Any]:
+        """What a checkpoint must know, in plain containers."""
+        self.learn(peak_bytes=peak_bytes)
+        return {
+            "started": self.started.isoformat(),
+            "git": list(self.git),
+            "seconds": self.seconds(),
+            "curves": [epoch.model_dump_json() for epoch in self.curves],
+            "peak_bytes": self.cost.peak_bytes,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state`` gave."""
+        curves = [EpochRecord.model_validate_json(text) for text in state["curves"]]
+        if [epoch.epoch for epoch in curves] != list(range(1, int(state["epoch"]) + 1)):
+            raise ValueError("its curves are not those of its epochs")
+        started, (commit, dirty), seconds = (
+            datetime.fromisoformat(state["started"]),
+            state["git"],
+            float(state["seconds"]),
+        )
+        self.learn(peak_bytes=state["peak_bytes"])
+        self.curves, self.started, self.git, self.earlier = curves, started, (commit, dirty), seconds
+
+
+def nothing(_: object) -> None:
+    """Whoever asked is not told."""
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """Who follows a run, and may stop it.
+
+    Attributes:
+        epoch: told of each epoch that is done here.
+        note: told in one line of what is unusual and stops nothing.
+        stop: asked between two steps whether the run is to stop.
+        checkpoints: None keeps none.
+    """
+
+    epoch: Callable[[EpochRecord], None] = nothing
+    note: Callable[[str], None] = nothing
+    stop: Callable[[], bool] = lambda: False
+    checkpoints: Policy | None = None
 
 
 def execute(
-    spec: RunSpec, *, storage: Storage, hardware: Hardware, on_epoch: Callable[[EpochRecord], None] = lambda _: None
+    spec: RunSpec,
+    *,
+    storage: Storage,
+    hardware: Hardware,
+    on_epoch: Callable[[EpochRecord], None] = nothing,
+    watcher: Watcher | None = None,
 ) -> Outcome:
-    """Do one run on a prepared data set.
+    """Do one run on a prepared data set, or the rest of it where there is a checkpoint.
 
-    A loss that is not finite, exhausted memory and any exception of a method end in a record with that status.
+    A number that is not finite, exhausted memory and any exception of a method end in a record with that status.
+
+    Args:
+        on_epoch: a watcher that wants epochs only.
 
     Raises:
-        UserError: the data set is unknown or not prepared: no run of it can succeed, and nothing is recorded.
+        UserError: the data set is unknown, not prepared or damaged: no run of it can succeed, and nothing is recorded.
+        Stopped: the watcher wanted it; a checkpoint is written where the policy has a folder.
     """
     hardware.set_up()
+    watcher = watcher or Watcher(on_epoch)
     progress = Progress()
     dataset = build_dataset(spec.dataset.name, **spec.dataset.options)
     data_hash = dataset.content_hash(storage)
-    status, error = _attempt(spec, dataset, storage, hardware=hardware, progress=progress, on_epoch=on_epoch)
-    progress.learn(wall_seconds=perf_counter() - progress.clock)
+    checkpoints = Checkpoints(
+        watcher.checkpoints, spec.id, _identity(hardware, data_hash), note=watcher.note, stop=watcher.stop
+    )
+    status, error = _attempt(
+        spec, dataset, storage, hardware=hardware, progress=progress, watcher=watcher, checkpoints=checkpoints
+    )
+    progress.learn(wall_seconds=progress.seconds())
     record = _record(spec, dataset, status, error, hardware=hardware, progress=progress, data_hash=data_hash)
     return Outcome(record, progress.predictions, progress.truth)
+
+
+def _identity(hardware: Hardware, data_hash: str) -> dict[str, Any]:
+    """What must be the same for a run to go on from a checkpoint as if it had never stopped; all else is its spec."""
+    return {
+        "code": source.code_hash(),
+        "packages": source.packages(),
+        "plugins": dict(PLUGIN_FILES),
+        "data": data_hash,
+        "device": hardware.name,
+        "precision": hardware.precision,
+        "number of threads": hardware.threads,
+    }
 
 
 def lost(spec: RunSpec, reason: str, *, hardware: Hardware) -> Outcome:
@@ -115,39 +198,88 @@ def _attempt(
     *,
     hardware: Hardware,
     progress: Progress,
-    on_epoch: Callable[[EpochRecord], None],
+    watcher: Watcher,
+    checkpoints: Checkpoints,
 ) -> tuple[Status, str | None]:
     def remember(epoch: EpochRecord) -> None:
         progress.curves.append(epoch)
-        on_epoch(epoch)
+        watcher.epoch(epoch)
 
     try:
-        splits = {split: dataset.load(split, storage, hardware.device) for split in SPLITS}
+        splits = _splits(dataset, storage, hardware)
+        with hardware.memory_peak() as peak, hardware.seeded(derive_seed("training", spec.seed)):
+            try:
+                trainer = _trainer(spec, dataset, splits, hardware=hardware, progress=progress, checkpoints=checkpoints)
+                trainer.fit(remember, lambda: checkpoints.pause(lambda: snapshot(trainer) | progress.state(peak.now())))
+            finally:
+                progress.learn(peak_bytes=peak.now())
+        progress.learn(seconds_per_step=min(trainer.step_seconds), train_seconds=sum(trainer.epoch_seconds))
+        if trainer.weighting is not None and hasattr(trainer.weighting, "fallbacks"):
+            progress.fallbacks = int(cast(Tensor, trainer.weighting.fallbacks))
+        _keep_pictures(trainer.model, splits["test"], hardware=hardware, progress=progress)
+    except (Stopped, Unready):
+        raise
+    except Diverged as error:
+        return "diverged", str(error)
+    except Exception as error:  # noqa: BLE001 - a method is foreign code: its failure is a result, kept with its place
+        if not _is_out_of_memory(error):
+            return "failed", _describe(error)
+        peak_bytes = progress.cost.peak_bytes
+        held = f"a peak of {peak_bytes / 2**20:.0f} MiB" if peak_bytes else "an unknown peak"
+        return "out-of-memory", f"{_describe(error)}; batches of {spec.protocol.batch_size}, {held}"
+    return "ok", None
+
+
+class Unready(UserError):
+    """The prepared data cannot be used: no run can succeed, and it says nothing about any method."""
+
+
+def _splits(dataset: DataSet, storage: Storage, hardware: Hardware) -> dict[str, Split]:
+    try:
+        return {split: dataset.load(split, storage, hardware.device) for split in SPLITS}
+    except UserError as error:
+        raise Unready(str(error)) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Torch's allocator for the CPU raises a plain RuntimeError."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    )
+
+
+def _trainer(
+    spec: RunSpec,
+    dataset: DataSet,
+    splits: dict[str, Split],
+    *,
+    hardware: Hardware,
+    progress: Progress,
+    checkpoints: Checkpoints,
+) -> Trainer:
+    """A trainer at the start of the run, or where its checkpoint was written."""
+
+    def fresh() -> Trainer:
         model = _model(spec, dataset, hardware)
-        weighting = _weighting(spec, dataset, hardware)
-        trainer = Trainer(model, weighting, spec=spec, splits=splits, hardware=hardware)
         progress.learn(
             parameters=sum(p.numel() for p in model.parameters()),
             shared_parameters=sum(p.numel() for p in model.shared_parameters()),
-            forward_flops=forward_flops(model, splits["train"].images[:1]),
         )
-        with hardware.memory_peak() as peak, hardware.seeded(derive_seed("training", spec.seed)):
-            trainer.fit(remember)
-        progress.learn(
-            seconds_per_step=min(trainer.step_seconds),
-            train_seconds=sum(trainer.epoch_seconds),
-            peak_bytes=peak.bytes,
-        )
-        if weighting is not None and hasattr(weighting, "fallbacks"):
-            progress.fallbacks = int(cast(Tensor, weighting.fallbacks))
-        _keep_pictures(model, splits["test"], hardware=hardware, progress=progress)
-    except Diverged as error:
-        return "diverged", str(error)
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        return "out-of-memory", _describe(error)
-    except Exception as error:  # noqa: BLE001 - a method is foreign code: its failure is a result, kept with its place
-        return "failed", _describe(error)
-    return "ok", None
+        return Trainer(model, _weighting(spec, dataset, hardware), spec=spec, splits=splits, hardware=hardware)
+
+    trainer = fresh()
+    with hardware.seeded(0):  # a model that draws in evaluation mode draws nothing from the training's generator
+        progress.learn(forward_flops=forward_flops(trainer.model, splits["train"].images[:1]))
+    for state in checkpoints.usable():
+        try:
+            restore(trainer, state)
+            progress.restore(state)
+            return trainer
+        except Exception as error:  # noqa: BLE001 - a file that says it is of this run and is not: anything is raised
+            checkpoints.misfit = f"it does not fit ({_describe(error)})"
+            torch.manual_seed(derive_seed("training", spec.seed))
+            trainer = fresh()
+    return trainer
 
 
 def _model(spec: RunSpec, dataset: DataSet, hardware: Hardware) -> MultiTaskModel:

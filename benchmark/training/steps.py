@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from benchmark.errors import UsageError
 from benchmark.model import MultiTaskModel
 from benchmark.training.evaluation import scaled
-from benchmark.training.gradients import RepresentationGradients, Rows, TaskGradients
+from benchmark.training.gradients import RepresentationGradients, Rows, TaskGradients, by_sample, flattened
 from benchmark.training.hardware import Hardware
 from benchmark.weighting import (
     GradientWeighting,
@@ -106,7 +106,7 @@ class Step(ABC, Generic[W]):
     def gramian(self, losses: Sequence[Tensor]) -> Tensor | None:
         """(K, K) inner products of gradients over the shared parameters; the graph stays. None if nothing is shared."""
         shared = self.model.shared_parameters()
-        if not shared or len(losses) < 2:
+        if not shared:
             return None
         rows = Rows(len(losses), shared)
         for k, loss in enumerate(losses):
@@ -213,7 +213,8 @@ class GramianStep(Step[GramianWeighting]):
         gramian = self.gradients.gramian()
         weights = self.weighting.from_gramian(gramian.cpu(), known.double().cpu()).to(known)
         self.gradients.move_along(weights)
-        return Result(known, weights, _plain(self.weighting, gramian, known) if diagnose else None)
+        sampled = diagnose and self.gradients.shared
+        return Result(known, weights, _plain(self.weighting, gramian, known) if sampled else None)
 
 
 class MatrixStep(Step[MatrixWeighting]):
@@ -231,7 +232,8 @@ class MatrixStep(Step[MatrixWeighting]):
         separate = self.losses(batch)
         known = detached(separate)
         rows = self.gradients.collect(self.weighting.task_losses(separate))
-        gramian = _plain(self.weighting, self.gradients.gramian(), known) if diagnose else None
+        sampled = diagnose and self.gradients.shared
+        gramian = _plain(self.weighting, self.gradients.gramian(), known) if sampled else None
         direction = self.weighting.from_gradients(rows, known)
         self.gradients.move(direction.vector)
         return Result(known, direction.weights.to(known), gramian)
@@ -249,21 +251,19 @@ class SampledStep(Step[SampledWeighting]):
 
     def __call__(self, batch: Batch, diagnose: bool) -> Result:
         """See ``Step``."""
+        self.weighting.check_batch(len(batch.images))
         parts = batch.parts(self.weighting.parts)
-        if not all(len(part.images) for part in parts):
-            raise UsageError(
-                f"this weighting cuts every batch into {self.weighting.parts} parts; the batch size is "
-                f"{len(batch.images)}: raise it to {self.weighting.parts} or more"
-            )
         share = 1 / len(parts)
-        known = self._collect(parts[0], self.gradients.buffer, share)
-        known = known + self._collect(parts[1], self.second, share)
+        first = self._collect(parts[0], self.gradients.buffer, share)
+        second = self._collect(parts[1], self.second, share)
         products = self.gradients.buffer.products(self.second)
-        gramian = self.gradients.gramian() if diagnose else None
-        known = (known + self._collect(parts[2], self.gradients.buffer, share)) / len(parts)
+        # Of the first part, whose rows the third overwrites.
+        sampled = diagnose and self.gradients.shared
+        gramian = _plain(self.weighting, self.gradients.gramian(), first) if sampled else None
+        known = (first + second + self._collect(parts[2], self.gradients.buffer, share)) / len(parts)
         weights = self.weighting.from_products(products.cpu(), known.double().cpu()).to(known)
         self.gradients.move_along(weights)
-        return Result(known, weights, None if gramian is None else _plain(self.weighting, gramian, known))
+        return Result(known, weights, gramian)
 
     def _collect(self, part: Batch, into: Rows, share: float) -> Tensor:
         """Fill ``into`` from one part; its losses (K,)."""
@@ -290,33 +290,36 @@ class RepresentationStep(Step[GradientWeighting]):
         """See ``Step``."""
         with self.hardware.autocast():
             feature = self.model.representation(scaled(batch.images))
-            leaf = feature.detach().requires_grad_()
+            leaf = by_sample(feature.detach()).requires_grad_()
             predictions = self.model.predict(leaf)
         separate = self.judge(predictions, batch)
         known = detached(separate)
         rows = self.gradients.collect(leaf, self.weighting.task_losses(separate))
         gramian = self._shared_gramian(feature, rows, known) if diagnose else None
-        pieces, weights = self._combined(rows, known)
+        pieces, weights = self._combined(rows, known, leaf.detach())
         feature.backward(pieces[0].to(feature.dtype))
         return Result(known, weights, gramian)
 
-    def _combined(self, rows: Rows, known: Tensor) -> tuple[list[Tensor], Tensor]:
+    def _combined(self, rows: Rows, known: Tensor, feature: Tensor) -> tuple[list[Tensor], Tensor]:
         """The feature's gradient, and the weights (K,)."""
         if isinstance(self.weighting, MatrixWeighting):
-            direction = self.weighting.from_gradients(rows.matrix, known)
+            gradients = rows.matrix.unflatten(1, (len(feature), -1))  # (K, B, F)
+            direction = self.weighting.from_feature_gradients(
+                gradients, known, flattened(feature).view_as(gradients[0])
+            )
             return rows.pieces(direction.vector), direction.weights.to(known)
         weighting = cast(GramianWeighting, self.weighting)
         weights = weighting.from_gramian(rows.products(rows).cpu(), known.double().cpu()).to(known)
         return rows.combination(weights), weights
 
-    def _shared_gramian(self, feature: Tensor, rows: Rows, known: Tensor) -> Tensor:
+    def _shared_gramian(self, feature: Tensor, rows: Rows, known: Tensor) -> Tensor | None:
         """(K, K) inner products of the gradients over the shared parameters, of the losses themselves."""
         shared = self.model.shared_parameters()
+        if not shared:
+            return None
         found = Rows(len(known), shared)
         for k in range(len(known)):
-            unit = torch.zeros_like(known)
-            unit[k] = 1
-            piece = rows.combination(unit)[0]
+            (piece,) = rows.row(k)
             gradients = torch.autograd.grad(
                 feature, shared, piece.to(feature.dtype), retain_graph=True, allow_unused=True
             )

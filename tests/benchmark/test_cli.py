@@ -146,8 +146,8 @@ def test_a_truncated_record_is_named_kept_and_done_again(mtbench):
     assert "1 failed" in shown.output
     result = mtbench("run", "--weighting", "equal")
     assert result.exit_code == 0
-    assert "is not whole JSON" in result.stderr
-    assert "kept as" in result.stderr
+    assert "is not whole JSON" in result.output
+    assert "kept as" in result.output
     assert json.loads(path.read_text())["status"] == "ok"
     assert path.with_suffix(".json.unreadable").stat().st_size == 100
 
@@ -259,7 +259,7 @@ def test_no_worker_outlives_the_command(mtbench, ending, tmp_path):
     mark = f"MTBENCH_TEST_MARK={tmp_path.name}"
     program = [sys.executable, "-c", "from benchmark.cli import main; main()", "run", "--grid", "slow.toml"]
     process = subprocess.Popen(
-        [*program, "--plugin", str(mtbench.plugin), "--weighting", "equal"],
+        [*program, "--plugin", str(mtbench.plugin), "--weighting", "equal", "--grace", "1"],
         cwd=mtbench.folder,
         env={**os.environ, "MTBENCH_TEST_MARK": tmp_path.name},
         stdout=subprocess.PIPE,

@@ -74,8 +74,8 @@ class SolvedWeighting(GramianWeighting):
 
     fallbacks: Tensor  # () integer
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
-        super().__init__(tasks)
+    def __init__(self, tasks: Sequence[Task], *, on: str = "parameters") -> None:
+        super().__init__(tasks, on=on)
         self.register_buffer("fallbacks", torch.zeros((), dtype=torch.int64))
 
     @abstractmethod

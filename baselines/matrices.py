@@ -1,0 +1,53 @@
+"""What weightings that see the gradients themselves share: running rows, inner products, what is not finite."""
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.weighting import Direction
+
+#: Columns whose products are summed in the gradients' own precision; sums over blocks are in float64.
+BLOCK = 4096
+
+
+class RunningRows(nn.Module):
+    """One row of running values per task, of the gradients' size, in a buffer that is saved.
+
+    Attributes:
+        rows: (K, P), zeros at first, once ``sized`` has been called.
+    """
+
+    rows: Tensor
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+        # Tells the device before the size is known.
+        self.register_buffer("place", torch.zeros(()), persistent=False)
+
+    def sized(self, columns: int) -> None:
+        """Make room for P columns; a second call with the same number keeps what is there."""
+        if "rows" not in self._buffers or self.rows.shape[1] != columns:
+            self.register_buffer("rows", torch.zeros(self.count, columns, device=self.get_buffer("place").device))
+
+    def like(self, gradients: Tensor) -> Tensor:
+        """(K, P) the rows, to be changed in place, in the gradients' precision and on their device."""
+        self.rows = self.rows.to(gradients)
+        return self.rows
+
+
+def all_finite(values: Tensor) -> bool:
+    """Whether every element is a finite number, by one sum (which must not overflow)."""
+    return bool(values.sum().isfinite())
+
+
+def nowhere(gradients: Tensor) -> Direction:
+    """What gradients (K, P) that are not finite give: NaN, so that the engine sees it."""
+    return Direction(torch.full_like(gradients[0], torch.nan), gradients.new_full((len(gradients),), torch.nan))
+
+
+def inner_products(rows: Tensor) -> Tensor:
+    """(K, P) rows -> (K, K) their inner products in float64, however many columns there are."""
+    whole = rows.shape[1] // BLOCK * BLOCK
+    rest = rows[:, whole:]
+    blocks = rows[:, :whole].unflatten(1, (whole // BLOCK, BLOCK)).transpose(0, 1)  # (P/BLOCK, K, BLOCK)
+    return torch.bmm(blocks, blocks.mT).sum(0, dtype=torch.float64) + (rest @ rest.T).double()

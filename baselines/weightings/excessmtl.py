@@ -1,0 +1,105 @@
+"""ExcessMTL: weights grow with the estimated excess risk."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from baselines.matrices import RunningRows, all_finite, nowhere
+from baselines.weightings.solvers import checked_number
+from benchmark.errors import UsageError
+from benchmark.registry import WEIGHTINGS
+from benchmark.tasks import Task
+from benchmark.weighting import Card, Direction, MatrixWeighting
+
+
+@WEIGHTINGS.register("excessmtl")
+class ExcessMTL(MatrixWeighting):
+    """Robust multi-task learning with excess risks (He et al., ICML 2024).
+
+    The excess risk of a task, the part of its loss that training can still remove, is estimated to second order with a
+    diagonal curvature from accumulated squares: e_k = Σ_p g_kp²/√(S_kp + 1e-7), S_kp = Σ_t g_kp². Then
+
+        w_k ← w_k exp(η e_k/e_k⁰), scaled to Σ w = K,   d = Σ w_k g_k,
+
+    from w = 1, where e_k⁰ is the estimate of the first step, which changes no weight; with ``warmup_epochs`` it is the
+    mean over the steps of these epochs, in which no weight changes either. Weights are kept as logarithms. A task whose
+    gradients have all been zero has no e_k⁰ yet: its ratio counts as 0, and the first gradient that is not gives it.
+
+    Where a gradient is not finite, neither is the direction, and the state stays as it was.
+
+    Deviations: the paper collects statistics for three epochs first; the official code and LibMTL, as the default here,
+    for one step. TorchJD has Σ w = 1 and moves the weights in its first call by exp(η e_k). In the official code
+    task-specific parameters get the weighted gradient, here their own task's plain one.
+
+    State: S (K×P), the logarithms of w, sums and counts of e⁰, the epochs seen.
+
+    Args:
+        tasks: the tasks, in the order of the losses.
+        step_size: η.
+        warmup_epochs: epochs that only collect e⁰; 0 for the first step alone.
+
+    Raises:
+        UsageError: ``step_size`` is no finite number of at least 0, or ``warmup_epochs`` no whole number from 0.
+    """
+
+    card: ClassVar[Card] = Card(
+        paper="He, Zhou, Zhang, Yun, Xu, Zeng, Chilimbi, Zhao. Robust Multi-Task Learning with Excess Risks. ICML 2024",
+        url="https://proceedings.mlr.press/v235/he24n.html",
+        formula="e_k = Σ g_k²/√(Σ_t g_k² + 1e-7); w_k ← w_k exp(η e_k/e_k(first)), scaled to Σ w = K",
+        hyperparameters={
+            "step_size": "1e-2 in the configuration of the official code and of LibMTL; 1 in the official README",
+            "warmup_epochs": "the official code and LibMTL; the paper collects statistics for 3 epochs",
+        },
+        deviations=(
+            "task-specific parameters get their own task's plain gradient; in the official code the weighted one",
+        ),
+        sum_of_weights="K",
+        bibtex="@inproceedings{he2024robust, title={Robust Multi-Task Learning with Excess Risks}, author={He, Yifei "
+        "and Zhou, Shiji and Zhang, Guojun and Yun, Hyokun and Xu, Yi and Zeng, Belinda and Chilimbi, Trishul and "
+        "Zhao, Han}, booktitle={International Conference on Machine Learning}, year={2024}}",
+    )
+
+    log_weights: Tensor  # (K,) float64
+    first_sums: Tensor  # (K,) float64
+    first_counts: Tensor  # (K,) float64
+    epochs: Tensor  # () int64
+
+    def __init__(self, tasks: Sequence[Task], *, step_size: float = 1e-2, warmup_epochs: int = 0) -> None:
+        super().__init__(tasks)
+        self.step_size = checked_number("excessmtl", "step_size", step_size, zero=True)
+        if isinstance(warmup_epochs, bool) or not isinstance(warmup_epochs, int) or warmup_epochs < 0:
+            raise UsageError(f"'excessmtl' needs a whole number from 0 as 'warmup_epochs', found {warmup_epochs!r}")
+        self.warmup_epochs = warmup_epochs
+        self.squares = RunningRows(len(self.tasks))
+        for name in ("log_weights", "first_sums", "first_counts"):
+            self.register_buffer(name, torch.zeros(len(self.tasks), dtype=torch.float64))
+        self.register_buffer("epochs", torch.zeros((), dtype=torch.int64))
+
+    def sized(self, columns: int) -> None:
+        """See ``MatrixWeighting.sized``."""
+        self.squares.sized(columns)
+
+    def epoch_end(self, train_losses: Tensor) -> None:
+        """Count the epoch."""
+        self.epochs.add_(1)
+
+    def from_gradients(self, gradients: Tensor, losses: Tensor) -> Direction:
+        """(K, P) gradients -> their weighted sum."""
+        if not all_finite(gradients):
+            return nowhere(gradients)
+        estimates = torch.stack([_excess(g, s) for g, s in zip(gradients, self.squares.like(gradients), strict=True)])
+        collecting = (self.epochs < self.warmup_epochs) | (self.first_counts == 0)
+        self.first_sums.add_(torch.where(collecting, estimates, 0))
+        self.first_counts.add_(collecting & (estimates > 0))
+        ratios = torch.where(collecting, 0, estimates * self.first_counts / self.first_sums)
+        self.log_weights.copy_(torch.log_softmax(self.log_weights + self.step_size * ratios, dim=0))
+        weights = (len(gradients) * self.log_weights.exp()).to(gradients)
+        return Direction(weights @ gradients, weights)
+
+
+def _excess(gradient: Tensor, squares: Tensor) -> Tensor:
+    """() the estimate from one task's gradient (P,), whose squares are added to the task's (P,)."""
+    squares.addcmul_(gradient, gradient)
+    return (gradient.square() / (squares + 1e-7).sqrt()).sum(dtype=torch.float64)

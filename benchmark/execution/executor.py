@@ -1,0 +1,135 @@
+"""What can do runs: the contract between the loop of a grid and the places where its runs are done."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from benchmark.data import Storage
+from benchmark.errors import UserError
+from benchmark.registry import load_plugin_file
+from benchmark.spec import RunSpec
+from benchmark.store import EpochRecord
+from benchmark.training.checkpoint import Policy
+from benchmark.training.hardware import Hardware
+from benchmark.training.run import Outcome, Watcher, execute
+
+#: Seconds that a worker gets to write a checkpoint when it is to end.
+GRACE = 10.0
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every worker needs besides its runs.
+
+    Attributes:
+        plugins: files, which are there for local workers.
+        checkpoints: None keeps none.
+        grace: seconds that a worker gets to write a checkpoint when it is to end.
+    """
+
+    storage: Storage
+    hardware: Hardware
+    plugins: tuple[Path, ...] = ()
+    checkpoints: Policy | None = None
+    grace: float = GRACE
+
+    def load_plugins(self) -> None:
+        """Register what the plugins hold, in this process.
+
+        Raises:
+            UserError: one cannot be loaded.
+        """
+        for plugin in self.plugins:
+            load_plugin_file(plugin)
+
+
+@dataclass(frozen=True)
+class Began:
+    """A worker took the run up: at once, or after it stood in a cluster's queue."""
+
+    run: str
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """The run finished an epoch."""
+
+    run: str
+    epoch: EpochRecord
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something unusual, in one line, that does not end the run."""
+
+    run: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The run came to an end of its own, good or bad."""
+
+    run: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The run could not begin, for a reason that its user must mend."""
+
+    run: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The worker is gone, and with it the run; it may be tried again."""
+
+    run: str
+    reason: str
+
+
+Happening = Began | EpochDone | Note | Ended | Refused | Lost
+
+
+class Executor(Protocol):
+    """A place where runs are done. Used by one thread."""
+
+    def free(self) -> int:
+        """How many more runs it takes now; the loop gives it no more than that."""
+
+    def submit(self, spec: RunSpec) -> None:
+        """Take a run."""
+
+    def happenings(self, timeout: float) -> Sequence[Happening]:
+        """What happened since the last call; waits up to ``timeout`` seconds for something to happen."""
+
+    def cancel(self, run: str) -> None:
+        """Stop a run that was submitted; nothing more is heard of it."""
+
+    def close(self) -> None:
+        """Stop everything; workers get the time to write a checkpoint."""
+
+
+def work(spec: RunSpec, setup: Setup, tell: Callable[[Happening], None], stop: Callable[[], bool]) -> Ended | Refused:
+    """Do one run, in a worker that is set up.
+
+    Args:
+        tell: is told of what happens before the end.
+        stop: asked between two steps whether the run is to stop.
+
+    Raises:
+        Stopped: it is; a checkpoint is written where the set-up has a folder for them.
+    """
+    watcher = Watcher(
+        epoch=lambda epoch: tell(EpochDone(spec.id, epoch)),
+        note=lambda text: tell(Note(spec.id, text)),
+        stop=stop,
+        checkpoints=setup.checkpoints,
+    )
+    try:
+        return Ended(spec.id, execute(spec, storage=setup.storage, hardware=setup.hardware, watcher=watcher))
+    except UserError as error:
+        return Refused(spec.id, str(error))

@@ -1,0 +1,251 @@
+"""Whatever happens: a finished run stays, an unfinished one goes on, a failed one is a record; none lost or doubled."""
+
+import errno
+import os
+import random
+import resource
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from benchmark.data import Storage, build_dataset
+from benchmark.errors import UserError
+from benchmark.registry import ARCHITECTURES, WEIGHTINGS
+from benchmark.spec import Component, Protocol
+from benchmark.store import Store
+from benchmark.training.run import execute
+
+harness = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "harness.py")))
+#: 50 in `make faults`.
+INSTANTS = int(os.environ.get("MTBENCH_FAULTS", "6"))
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
+    # Python 3.12 and later: a process with threads forks. The children use none of them.
+    pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(toy, tmp_path_factory):
+    """What the grid gives when nobody disturbs it, by run; its number of file operations, and its seconds."""
+    harness.prepared()
+    ground = harness.Ground(tmp_path_factory.mktemp("undisturbed") / "results")
+    operations, seconds = harness.count_operations(ground)
+    records = {record.id: harness.plain(record) for record in ground.store.scan()[0]}
+    assert len(records) == len(harness.CELLS)
+    assert all(record.status == "ok" for record in records.values())
+    return SimpleNamespace(records=records, operations=operations, seconds=seconds)
+
+
+def test_killed_at_random_instants_and_finished(undisturbed, tmp_path):
+    killed, ground, grids = 0, harness.Ground(tmp_path / "0"), 1
+    for kill in harness.instants(7, undisturbed.operations, undisturbed.seconds):
+        killed += harness.ended(ground.fork(kill)) == signal.SIGKILL
+        ground.check_progress()
+        if killed == INSTANTS:
+            break
+        if all(ground.store.peek(spec) for spec in ground.runs):
+            ground.check_done(undisturbed.records)
+            ground, grids = harness.Ground(tmp_path / str(grids)), grids + 1
+    assert harness.ended(ground.fork()) is None
+    ground.check_progress()
+    ground.check_done(undisturbed.records)
+    sys.stdout.write(f"{killed} kills in {grids} grids\n")
+
+
+@pytest.mark.parametrize("runners", [2, 4])
+def test_runners_at_once_of_which_one_is_killed(undisturbed, tmp_path, runners):
+    ground = harness.Ground(tmp_path / "results")
+    children = [ground.fork() for _ in range(runners)]
+    time.sleep(random.Random(runners).uniform(0.2, 0.8) * undisturbed.seconds / runners)
+    os.kill(children[0], signal.SIGKILL)
+    assert harness.ended(children[0]) in (signal.SIGKILL, None)
+    assert [harness.ended(child) for child in children[1:]] == [None] * (runners - 1)
+    ground.check_done(undisturbed.records)  # by those that were left, without another command
+
+
+def spec(architecture="tiny", weighting="equal", **protocol):
+    """A run of the toy data."""
+    first = harness.specs()[0]
+    return first.model_validate(
+        first.model_dump()
+        | {
+            "architecture": Component.of(ARCHITECTURES, architecture, {"width": 4}),
+            "weighting": Component.of(WEIGHTINGS, weighting),
+            "protocol": Protocol(**{"epochs": 2, "batch_size": 4, "learning_rate": 1e-2, **protocol}),
+        }
+    )
+
+
+def test_memory_that_is_exhausted_is_a_record_and_the_next_run_goes_on(undisturbed, tmp_path):
+    ground = harness.Ground(tmp_path / "results", [spec("hungry"), spec()])
+
+    def limit():
+        held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (held + 2**28, -1))
+
+    assert harness.ended(ground.fork(limit)) is None
+    hungry, tiny = (ground.store.get(run) for run in ground.runs)
+    assert (hungry.status, tiny.status) == ("out-of-memory", "ok")
+    assert "batches of 4, a peak of" in hungry.error
+    assert hungry.cost.peak_bytes
+
+
+def test_a_gradient_that_is_not_finite_ends_the_run_though_no_loss_has_seen_it(undisturbed):
+    # Three steps an epoch: the third spoils the parameters, no step and no evaluation follows it in the epoch.
+    run = spec(weighting="stumbling", epochs=4, evaluate_every=4)
+    record = execute(run, storage=Storage.default(), hardware=harness.CPU).record
+    assert record.status == "diverged"
+    assert "is not finite after epoch 1: a gradient was not" in record.error
+    assert [epoch.epoch for epoch in record.curves] == [1]
+    assert all(loss is not None for loss in record.curves[0].losses["train"].values())
+
+
+def full(*_):
+    """What the file layer says of a full disk."""
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("after", [1, 4, 9])
+def test_a_full_disk_ends_the_command_in_one_line_and_loses_nothing(undisturbed, tmp_path, monkeypatch, after):
+    ground, left, fsync = harness.Ground(tmp_path / "results"), [after], os.fsync
+
+    def filling(handle):
+        left[0] -= 1
+        return fsync(handle) if left[0] > 0 else full()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", filling)
+        with pytest.raises(UserError, match=r"No space left on device.*make room or name another folder") as caught:
+            ground.work(interval=3600)
+    assert "\n" not in str(caught.value)
+    ground.check_progress()
+    ground.work()
+    ground.check_progress()
+    ground.check_done(undisturbed.records)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+def test_a_full_file_system_loses_nothing(undisturbed, tmp_path):
+    place = tmp_path / "small"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192k", "mtbench", place], capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        ground = harness.Ground(place / "results")
+        with pytest.raises(UserError, match="No space left on device"):
+            ground.work()
+        ground.check_progress()
+        assert len(ground.kept) < len(ground.runs)
+        subprocess.run(["mount", "-o", "remount,size=64m", place], check=True)
+        ground.work()
+        ground.check_progress()
+        ground.check_done(undisturbed.records)
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:300])
+
+
+def a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def of_another_run(path):
+    others = [other for other in path.parent.glob("*.json") if other != path]
+    shutil.copy(others[0], path)
+
+
+@pytest.mark.parametrize("damage", [truncated, a_folder, of_another_run])
+def test_a_record_that_cannot_be_used_is_set_aside_named_and_done_again(undisturbed, tmp_path, damage):
+    ground = harness.Ground(tmp_path / "results")
+    ground.work(interval=3600)
+    path = ground.store.path(ground.runs[2])
+    damage(path)
+    (ground.root / "log").write_text("")
+    notes = ground.work(interval=3600).notes
+    assert len(notes) == 1
+    assert f"kept as {path.name}.unreadable, done again" in notes[0]
+    assert path.with_name(f"{path.name}.unreadable").exists()
+    records, problems = Store(ground.root).scan()
+    assert problems == []
+    assert {record.id: harness.plain(record) for record in records} == undisturbed.records
+
+
+def test_damaged_data_is_no_record_and_named(undisturbed, tmp_path):
+    storage = Storage(tmp_path / "cache")
+    dataset = build_dataset("toy")
+    dataset.prepare(storage)
+    file = dataset.folder(storage) / "val-depth.npy"
+    file.write_bytes(file.read_bytes()[:-50])
+    with pytest.raises(UserError, match=r"val-depth.npy cannot be used .*delete its folder and run again"):
+        execute(spec(), storage=storage, hardware=harness.CPU)
+
+
+def test_clocks_that_jump_between_runs(undisturbed, tmp_path):
+    ground = harness.Ground(tmp_path / "results")
+    ground.work(interval=3600)
+    for number, path in enumerate(sorted(ground.root.rglob("*"))):
+        os.utime(path, (0, 0) if number % 2 else (2**33, 2**33))
+    ground.check_progress()
+    assert ground.work().done == []
+    ground.check_done(undisturbed.records)
+
+
+GRID = """
+seeds = [0]
+architectures = ["dawdling"]
+weightings = ["dice"]
+[architecture]
+width = 4
+[protocol]
+epochs = 4
+batch_size = 4
+learning_rate = 1e-2
+[datasets.toy]
+"""
+
+
+def test_preemption_leaves_a_checkpoint_and_the_same_command_goes_on(undisturbed, toy, tmp_path):
+    (tmp_path / "grid.toml").write_text(GRID)
+    words = ["run", "--grid", "grid.toml", "--plugin", str(toy), "--weighting", "dice", "--workers", "2"]
+    command = [sys.executable, "-c", "from benchmark.cli import main; main()", *words]
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL),
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "dawdling").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "same command goes on" in stderr
+    run = spec("dawdling", "dice", epochs=4)
+    store = Store(tmp_path / "results")
+    checkpoint = store.private / "checkpoints" / f"{run.id}.ckpt"
+    assert checkpoint.exists()
+    assert store.get(run) is None
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0, again.stderr
+    assert not checkpoint.exists()
+    whole = execute(run, storage=Storage.default(), hardware=harness.CPU).record
+    found = store.get(run)
+    assert harness.plain(found).curves == whole.curves
+    assert torch.equal(*(torch.tensor(list(r.curves[-1].losses["test"].values())) for r in (found, whole)))

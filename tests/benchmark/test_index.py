@@ -1,0 +1,204 @@
+"""The derived index: it says what the records say, and whatever happens to it costs time only."""
+
+import errno
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmark import analysis
+from benchmark.index import Index
+from benchmark.store import Store
+from tests.benchmark import records as made
+
+RESULTS = Path(__file__).parents[2] / "results"
+
+
+def settle(store):
+    """Make every file look an hour old, so that it is past its clock's tick."""
+    for path in store.root.glob("*/*.json"):
+        state = path.stat()
+        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns - 3600 * 10**9))
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "results")
+    for record in [
+        *made.grid(seeds=(0, 1), epochs=3),
+        made.record("mtan", "dwa", dataset="fashion", tasks=made.FASHION),
+    ]:
+        store.put(record)
+    store.put(made.failed(made.record("dense", "dwa", seed=7), epochs=1))
+    settle(store)
+    return store
+
+
+def same(table, records):
+    """Whether the frame is what the analysis makes of the records themselves."""
+    expected = analysis.frame(records)
+    for column in table.select_dtypes("category"):
+        table[column] = table[column].astype(expected[column].dtype)
+    pd.testing.assert_frame_equal(table, expected)
+
+
+def test_the_frame_is_that_of_the_records(store):
+    same(Index(store).metrics(), store.scan()[0])
+
+
+def test_the_frame_of_the_committed_records(tmp_path):
+    shutil.copytree(RESULTS, tmp_path / "results", ignore=shutil.ignore_patterns("*.npz", ".*"))
+    store = Store(tmp_path / "results")
+    same(Index(store).metrics(), store.scan()[0])
+
+
+def test_rows_and_records_are_chosen_by_what_they_are(store):
+    index = Index(store)
+    chosen = [r for r in store.scan()[0] if r.spec.architecture.name == "mtan" and r.spec.seed == 1]
+    same(index.metrics(architecture=["mtan"], seed=[1]), chosen)
+    assert list(index.records(architecture=["mtan"], seed=[1])) == chosen
+    failed = index.runs(status=["failed"])
+    assert failed[["architecture", "seed", "epochs"]].values.tolist() == [["dense", 7, 1]]
+    assert index.runs(status=[]).empty
+    assert index.metrics(status=[]).empty
+    with pytest.raises(ValueError, match="are chosen by"):
+        index.runs(colour=["red"])
+
+
+def test_what_has_not_changed_is_not_read_again(store):
+    assert Index(store).read == len(store.scan()[0])
+    assert Index(store).read == 0
+
+
+def test_a_new_a_changed_and_a_removed_record_are_seen(store):
+    Index(store)
+    new, changed = made.record("mtan", "equal", seed=9), made.record("mtan", "equal", seed=0, epochs=3)
+    store.put(new)
+    store.path(changed.spec).write_text(made.failed(changed).model_dump_json())
+    store.path(made.record("mtan", "equal", seed=1, epochs=3).spec).unlink()
+    index = Index(store)
+    same(index.metrics(), store.scan()[0])
+    assert index.statuses() == {record.id: (record.status, record.error) for record in store.scan()[0]}
+
+
+def test_a_change_within_one_tick_of_the_clock_is_seen(store):
+    record = made.record("mtan", "equal", seed=9)
+    path = store.path(record.spec)
+    store.put(record)
+    state = path.stat()
+    assert Index(store).statuses()[record.id] == ("ok", None)
+    with path.open("r+") as file:  # the same size, the same inode, and then the same time
+        text = file.read()
+        file.seek(text.index('"ok"'))
+        file.write('"no"')
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    index = Index(store)
+    assert record.id not in index.statuses()
+    assert [problem.path for problem in index.problems] == [path]
+
+
+def test_a_file_from_the_future_of_a_clock_that_jumped_is_read_each_time(store):
+    Index(store)
+    path = next(store.root.glob("*/*.json"))
+    os.utime(path, (2**33, 2**33))
+    assert Index(store).read == 1
+    assert Index(store).read == 1
+
+
+def test_unusable_files_are_named_with_their_reason(store):
+    broken = store.path(made.record("mtan", "dwa", seed=0, epochs=3).spec)
+    broken.write_bytes(broken.read_bytes()[:200])
+    (broken.parent / os.fsdecode(b"odd\xff.json")).write_text("{}")
+    found = {problem.path.name: problem.reason for problem in Index(store).problems}
+    assert set(found) == {broken.name, "odd\\xff.json"}
+    assert "not whole JSON" in found[broken.name]
+    assert {problem.path.name for problem in Index(store).problems} == set(found)  # remembered, not dropped
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:-4096])
+
+
+def flipped(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+def text(path):
+    path.write_text("not a database" * 1000)
+
+
+def a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def another_database(path):
+    path.unlink()
+    base = sqlite3.connect(path)
+    base.execute("CREATE TABLE files (name)")
+    base.close()
+
+
+def without_numbers(path):
+    next(path.parent.glob("*.f64")).unlink()
+
+
+def flipped_numbers(path):
+    flipped(next(path.parent.glob("*.f64")))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [truncated, flipped, emptied, text, a_folder, another_database, without_numbers, flipped_numbers, Path.unlink],
+)
+def test_a_damaged_index_is_made_again(store, damage):
+    path = Index(store).path
+    damage(path)
+    index = Index(store)
+    same(index.metrics(), store.scan()[0])
+    assert index.read == len(store.scan()[0])
+    if damage is not a_folder:  # which stays in the way
+        assert Index(store).read == 0
+
+
+def test_damaged_numbers_are_noticed_when_other_records_are_new(store):
+    flipped_numbers(Index(store).path)
+    store.put(made.record("mtan", "equal", seed=9))
+    same(Index(store).metrics(), store.scan()[0])
+
+
+def test_an_index_of_another_store_is_not_believed(store, tmp_path):
+    other = Store(tmp_path / "other")
+    for record in store.scan()[0]:
+        other.put(made.failed(record))
+    settle(other)
+    path = Index(other).path
+    store.private.mkdir()
+    for file in path.parent.iterdir():
+        shutil.copy(file, store.private)
+    assert Index(store).statuses() == {record.id: (record.status, record.error) for record in store.scan()[0]}
+
+
+def test_a_folder_that_cannot_be_written_costs_the_index_only(store, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("benchmark.index.write_atomically", full)
+    same(Index(store).metrics(), store.scan()[0])
+    assert not (store.private / "index.sqlite").exists()
+
+
+def test_a_store_without_records(tmp_path):
+    index = Index(Store(tmp_path / "none"))
+    assert index.runs().empty
+    assert index.metrics().empty
+    assert index.problems == []
