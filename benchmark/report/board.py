@@ -10,12 +10,13 @@ from benchmark.analysis import Board
 from benchmark.analysis.intervals import FULL_ROW
 from benchmark.report import conflict, exports, figures
 from benchmark.report.cards import About
-from benchmark.report.columns import COSTS, primary
+from benchmark.report.columns import COSTS, primary, task_columns
 from benchmark.report.explore import axes, payload
 from benchmark.report.heat import atlas
 from benchmark.report.links import row_link
 from benchmark.report.marks import Marks
 from benchmark.report.pictures import Gallery
+from benchmark.report.ranking import ranked
 from benchmark.report.rows import Numbers, Row, different, machines
 from benchmark.report.table import table
 from benchmark.report.titles import settings
@@ -71,6 +72,8 @@ class BoardPage:
     def sections(self) -> list[tuple[str, str]]:
         """Pages of the board: (name, file)."""
         found = [("Table", self.file()), ("Trade-offs", self.file("pareto")), ("Map", self.file("map"))]
+        if sum(bool(row.finished) for row in self.rows) > 1 and self.has_metrics:
+            found.append(("Ranks", self.file("ranks")))
         if self.sweeps:
             found.append(("Fronts", self.file("fronts")))
         found.append(("Curves", self.file("curves")))
@@ -81,6 +84,13 @@ class BoardPage:
         if self.gallery is not None:
             found.append(("Pictures", self.file("pictures")))
         return found
+
+    @cached_property
+    def has_metrics(self) -> bool:
+        """Whether any two rows can be ranked."""
+        whole = {column.key for column in task_columns(self.board.tasks)}
+        complete = [row for row in self.rows if whole and all(row.estimate(key).n for key in whole)]
+        return len(complete) > 1
 
     @cached_property
     def sweeps(self) -> bool:
@@ -139,6 +149,7 @@ def board_files(page: BoardPage, marks: Marks, fill: Fill, abouts: Sequence[Abou
     makers: Mapping[str, Callable[[], tuple[str, dict[str, Any]]]] = {
         "Trade-offs": lambda: ("pareto.html", _trade_offs(found, marks)),
         "Map": lambda: ("map.html", {"atlas": atlas(found)}),
+        "Ranks": lambda: ("ranks.html", {"ranked": ranked(found, marks)}),
         "Fronts": lambda: ("fronts.html", {"sections": figures.fronts(found, marks, row_link)}),
         "Curves": lambda: ("curves.html", {"panels": _curves(found, marks)}),
         "Weights": lambda: ("weights.html", {"panels": figures.trajectories(found, marks)}),

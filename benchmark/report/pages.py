@@ -15,10 +15,12 @@ from benchmark.analysis import METHODS, Board
 from benchmark.report import cards
 from benchmark.report.board import BoardPage, Fill, board_files
 from benchmark.report.columns import COSTS, DELTA, FLAT, LEGACY_DELTA, anchor, metrics_of
+from benchmark.report.exports import bibliography
 from benchmark.report.links import Links, row_link, run_link
 from benchmark.report.marks import Marks, palette_css
 from benchmark.report.pictures import gallery
 from benchmark.report.plot import dash_icon
+from benchmark.report.reported import tables
 from benchmark.report.rows import Variant, commit, machine, read
 from benchmark.report.runs import run_page
 from benchmark.report.table import DASH, written
@@ -73,11 +75,11 @@ def render(boards: Sequence[Board], problems: Sequence[Problem], store: Store, r
     """All files of the report."""
     site = Site(tuple(_boards(boards, store, rule)), tuple(_relative(problems, store)), rule)
     fill = _filler(_environment(site))
-    result = {
-        "index.html": fill("index.html"),
-        "methods.html": fill("methods.html"),
-        "method.html": fill("method.html"),
-    }
+    result = {name: fill(name) for name in ("index.html", "methods.html", "method.html")}
+    found = tables([page.numbers for page in site.boards], site.marks)
+    result["published.html"] = fill("published.html", published=found)
+    sources = (entry.table.citation.bibtex for entry in found)
+    result["published.bib"] = bibliography(sources, "published results", site.suite)
     for page in site.boards:
         kinds = {("architectures", row.kind[0]) for row in page.rows}
         kinds |= {("weightings", row.kind[1]) for row in page.rows if row.kind[1] != "none"}
@@ -138,7 +140,7 @@ def _environment(site: Site) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["code"] = _code
+    environment.filters |= {"code": _code, "plain_address": cards.without_scheme}
     environment.globals |= {
         "site": site,
         "marks": site.marks,

@@ -24,6 +24,7 @@ from benchmark.report.plot import Scale, limits
 from benchmark.report.reproduce import grid_file
 from benchmark.report.rows import Variant, read
 from benchmark.spec import Component, Protocol, RunSpec
+from benchmark.store import Store
 
 HERE = Path(__file__).parent
 made = SimpleNamespace(**runpy.run_path(str(HERE / "records.py")))
@@ -275,6 +276,37 @@ def test_a_weighting_s_page_shows_its_card(folder):
     assert "needs in a step" in shown.words
     assert "not registered" not in shown.words
     assert not about("weightings", "no-such").known
+
+
+def test_published_numbers_stand_apart_and_as_printed(folder):
+    shown = pages.Page((folder / "published.html").read_text())
+    mtan = [row for row in shown.rows if row and row[0] == "MTAN" and row[1] == "Equal"]
+    assert {"17.72", "53.04"} <= {cell for row in mtan for cell in row}
+    assert any("out-of-memory" in row for row in shown.rows)
+    assert "No Δm: the source prints no single-task row" in shown.words
+    boards = [page(folder, name) for name in ("scenes-??????.html", "multi-fashion-??????.html")]
+    assert not any("17.72" in cell for board in boards for row in board.rows for cell in row)
+
+
+def test_a_claim_stands_beside_what_boards_measure(folder):
+    shown = pages.Page((folder / "published.html").read_text())
+    assert "The greatest Δm of all architectures under every weighting" in shown.words
+    gains = [row.gain.mean for row in numbers_of(folder, "scenes").rows if row.kind[0] == "mtan" and row.gain.n]
+    words = f"{np.mean(gains):+.2f} ({min(gains):+.2f} to {max(gains):+.2f})"
+    measured = [row for row in shown.rows if row and row[0] == "mtan"]
+    assert measured
+    assert all(words in [cell.replace("−", "-") for cell in row] for row in measured)
+
+
+def numbers_of(folder, dataset):
+    records, _ = Store(folder.parent / "results").scan()
+    (board,) = [board for board in report.boards(records) if board.dataset.name == dataset]
+    return read(board, [Variant("", "val-delta-m")])[0]
+
+
+def test_ranks_are_those_of_the_analysis(folder):
+    text = next(folder.glob("scenes-*-ranks.html")).read_text()
+    assert text.count('class="rn te"') == len([row for row in numbers_of(folder, "scenes").rows if row.finished])
 
 
 def test_names_that_look_alike_have_pages_of_their_own():

@@ -25,7 +25,8 @@ made = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "benchma
 #: One page of every kind.
 BOARD = "scenes-??????.html"
 KINDS = [
-    "index.html", "methods.html", "method.html", BOARD, "scenes-*-last.html", "scenes-*-pareto.html",
+    "index.html", "methods.html", "method.html", "published.html", "scenes-*-ranks.html",
+    BOARD, "scenes-*-last.html", "scenes-*-pareto.html",
     "scenes-*-map.html", "scenes-*-fronts.html", "scenes-*-curves.html", "scenes-*-weights.html",
     "scenes-*-gradients.html", "scenes-*-pictures.html", "multi-fashion-*-pictures.html", "architectures/mtan.html",
     "weightings/uncertainty.html", "datasets/scenes.html", "run of mtan",
@@ -128,7 +129,7 @@ def test_links_lead_to_every_page(visit, folder):
     page = visit("index.html")
     page.get_by_role("link", name="scenes", exact=True).click()
     sections = page.get_by_role("navigation", name="Pages of this board")
-    for section in ("Trade-offs", "Map", "Fronts", "Curves", "Weights", "Gradients", "Pictures", "Table"):
+    for section in ("Trade-offs", "Map", "Ranks", "Fronts", "Curves", "Weights", "Gradients", "Pictures", "Table"):
         sections.get_by_role("link", name=section).click()
         assert sections.locator("a[aria-current]").inner_text() == section
     page.get_by_role("link", name="2 runs of mtan").first.click()
