@@ -73,7 +73,7 @@ def _diagram(found: Ranking, rows: dict[tuple[str, str], Row], marks: Marks) -> 
     for i, (first, last) in enumerate(bars):
         x = RIGHT + 18 + 7 * i
         y0, y1 = TOP + LINE * (first + 0.2), TOP + LINE * (last + 0.8)
-        parts.append(f'<path class="ln" style="stroke-width:3" d="M{x} {y0:.1f}V{y1:.1f}"/>')
+        parts.append(f'<path class="ln cx" style="stroke-width:3" d="M{x} {y0:.1f}V{y1:.1f}"/>')
     width = RIGHT + 30 + 7 * len(bars)
     label = f"Mean ranks of {len(ranks)} rows"
     return Markup(

@@ -13,7 +13,8 @@
   if (!data.rows.length || !data.axes.length) return;
   const NS = "http://www.w3.org/2000/svg";
   const defaults = { x: selects.x.value, y: selects.y.value };
-  const W = 900, H = 560, M = { left: 62, right: 18, top: 28, bottom: 46 };
+  const M = { left: 52, right: 14, top: 28, bottom: 46 };
+  let W = 900, H = 560;
 
   function el(name, attributes, text) {
     const node = document.createElementNS(NS, name);
@@ -64,8 +65,9 @@
     }
     const inner = log ? (v) => Math.log10(Math.max(v, low / 10)) : (v) => v;
     const at = (v) => start + Math.max(-1, Math.min(2, (inner(v) - inner(low)) / (inner(high) - inner(low)))) * (end - start);
-    let marks = log ? logTicks(low, high) : ticks(low, high, 7);
-    if (marks.length < 2) marks = ticks(low, high, 7);
+    const count = Math.abs(end - start) < 420 ? 4 : 7;
+    let marks = log ? logTicks(low, high) : ticks(low, high, count);
+    if (marks.length < 2) marks = ticks(low, high, count);
     return { at: at, ticks: marks, low: low, high: high };
   }
 
@@ -97,6 +99,9 @@
       .map((row) => ({ row: row, x: row.v[places.x][0], y: row.v[places.y][0], dx: row.v[places.x][1] || 0, dy: row.v[places.y][1] || 0 }));
     bubble.hidden = true;
     plot.replaceChildren();
+    /* One unit is about one pixel, so that words stay legible on a phone. */
+    W = Math.max(330, Math.min(960, plot.clientWidth || 900));
+    H = Math.round(W < 600 ? W : W * 0.6);
     if (!points.length) {
       front.textContent = "No shown row has both numbers.";
       return;
@@ -244,6 +249,12 @@
     if (!/=/.test(location.hash)) return;
     load();
     counts();
+    draw();
+  });
+  let width = plot.clientWidth;
+  window.addEventListener("resize", function () {
+    if (plot.clientWidth === width) return;
+    width = plot.clientWidth;
     draw();
   });
   form.hidden = false;
