@@ -14,12 +14,15 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
 
 import benchmark.report as report_pages
+from benchmark.commands.data import data, prepare_shown
 from benchmark.commands.execution import Execution, execution_options
-from benchmark.data import SPLITS, Storage, build_dataset
+from benchmark.commands.listing import cards
+from benchmark.commands.speed import speed
+from benchmark.commands.toy import toy
+from benchmark.data import Storage, build_dataset
 from benchmark.errors import UsageError, UserError
 from benchmark.execution.display import Display, duration
 from benchmark.execution.executor import Setup
@@ -62,7 +65,7 @@ class Commands(click.Group):
             errors.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
             ctx.exit(2 if isinstance(error, UsageError) else 1)
         except KeyboardInterrupt as interrupt:
-            errors.print("Interrupted. Finished runs are kept; the same command goes on from there.")
+            errors.print("Interrupted. What is finished is kept; the same command goes on from there.")
             ctx.exit(128 + (interrupt.args[0] if interrupt.args else signal.SIGINT))
 
 
@@ -77,6 +80,9 @@ def main(debug: bool) -> None:
       mtbench run --grid quick
       mtbench report
     """
+
+
+main.add_command(data)
 
 
 class Seeds(click.ParamType):
@@ -145,11 +151,14 @@ class Selection:
         for cell in self.undefined:
             console.print(f"[yellow]Left out:[/] {escape(str(cell))}", soft_wrap=True)
 
+    smoke: bool = False
+
     def command(self, specs: Sequence[RunSpec]) -> str:
         """The command that does these runs of one cell."""
         first = specs[0]
         words = ["mtbench", "run", "--grid", self.grid]
         words += [word for plugin in self.plugins for word in ("--plugin", str(plugin))]
+        words += ["--smoke"] * self.smoke
         if self.store.root != DEFAULT_RESULTS:
             words += ["--results", str(self.store.root)]
         words += ["--dataset", first.dataset.name, "--architecture", first.architecture.name]
@@ -170,19 +179,27 @@ def grid_options(command: Callable[..., None]) -> Callable[..., None]:
         seeds: tuple[int, ...] | None,
         results: Path,
         plugins: tuple[Path, ...],
+        smoke: bool,
         **others: Any,
     ) -> None:
         for plugin in plugins:
             load_plugin_file(plugin)
-        filters = Filters(datasets or None, architectures or None, weightings or None, seeds)
+        filters = Filters(datasets or None, architectures or None, weightings or None, seeds, smoke)
         loaded = load_grid(grid)
-        specs = expand(loaded, filters)
-        command(Selection(specs, Store(results), plugins, grid, undefined(loaded, filters)), **others)
+        selection = Selection(
+            expand(loaded, filters), Store(results), plugins, grid, undefined(loaded, filters), smoke=smoke
+        )
+        command(selection, **others)
 
     selected: Callable[..., None] = selecting
     for option in (
         plugin_option,
         store_option,
+        click.option(
+            "--smoke",
+            is_flag=True,
+            help="The same cells on few small pictures, narrow networks, two epochs, one seed: does everything run?",
+        ),
         click.option("--seeds", type=Seeds(), help="Seeds instead of the grid's, such as 0,1,2 or 0-4."),
         click.option("--weighting", "weightings", multiple=True, help="Only this weighting. May be given again."),
         click.option(
@@ -246,10 +263,13 @@ def run(
       mtbench run --grid quick
       mtbench run --grid paper --architecture mtan --seeds 0-4 --device cuda
       mtbench run --grid my-grid.toml --dry-run
+      mtbench run --grid paper --executor ray --gpus 0.5
+      mtbench run --grid paper --executor slurm --slurm slurm_partition=gpu --slurm gpus_per_node=1
+      mtbench run --grid nyuv2 --source nyuv2=~/nyuv2 --smoke --results /tmp/smoke
     """
     setup = Setup(
         Storage.default(parse_sources(sources)),
-        Hardware.choose(device, precision, threads),
+        Hardware.choose(*((device, precision) if execution.here else ("auto", "auto")), threads),
         selection.plugins,
         execution.policy(selection.store),
         execution.grace,
@@ -270,17 +290,19 @@ def run(
     datasets = {spec.dataset.model_dump_json(): spec.dataset for spec in missing}
     hashes = {key: prepare(dataset, setup.storage) for key, dataset in datasets.items()}
     refuse_other_data(store, {key: (dataset.name, hashes[key]) for key, dataset in datasets.items()})
-    workers = workers or default_workers(len(missing), setup.hardware)
+    wanted, workers = workers, workers or default_workers(len(missing), setup.hardware)
     setup = replace(setup, hardware=replace(setup.hardware, workers=workers))
+    expected = {spec.id: hashes[spec.dataset.model_dump_json()] for spec in missing}
+    executor = execution.build(setup, store=store, device=device, precision=precision, workers=wanted, hashes=expected)
     with Display(console, work(missing)) as display:
         run_all(
             missing,
             store=store,
-            executor=execution.build(setup),
+            executor=executor,
             observer=display,
             hardware=setup.hardware,
             retries=execution.tries_again,
-            data_hashes={spec.id: hashes[spec.dataset.model_dump_json()] for spec in missing},
+            data_hashes=expected,
             checkpoints=setup.checkpoints,
         )
     bad = len(display.bad) + len(display.refusals)
@@ -294,14 +316,9 @@ def run(
 
 
 def prepare(component: Component, storage: Storage) -> str:
-    """Prepare a data set under a progress bar, unless it is ready; its content hash."""
+    """Prepare a data set, unless it is ready; its content hash."""
     dataset = build_dataset(component.name, **component.options)
-    if dataset.is_ready(storage):
-        return dataset.content_hash(storage)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        bars = {s: progress.add_task(f"preparing {component.name} {s}", total=None) for s in SPLITS}
-        dataset.prepare(storage, lambda split, done, total: progress.update(bars[split], completed=done, total=total))
-    console.print(f"Prepared {component.name} in {escape(str(dataset.folder(storage)))}.", soft_wrap=True)
+    prepare_shown(dataset, storage)
     return dataset.content_hash(storage)
 
 
@@ -315,7 +332,7 @@ def show_plan(selection: Selection, setup: Setup, workers: int | None) -> None:
         status = record.status if record else "missing"
         if status != "ok":
             total, missing = total + (cost.seconds if cost else 0), missing + 1
-        cells = (spec.dataset.name, spec.architecture.name, spec.weighting_name, str(spec.seed), status)
+        cells = (spec.dataset.name, spec.architecture.name, spec.weighting_words, str(spec.seed), status)
         costs = (f"{cost.flops / 1e15:.3g}", duration(cost.seconds)) if cost else ("unknown", "unknown")
         table.add_row(*(escape(cell) for cell in (*cells, *costs)))
     console.print(table)
@@ -346,7 +363,7 @@ def status(selection: Selection, *, as_json: bool) -> None:
     cells: dict[tuple[str, str, str], list[RunState]] = {}
     for known in found:
         spec = known.spec
-        cells.setdefault((spec.dataset.name, spec.architecture.model_dump_json(), spec.weighting_name), []).append(
+        cells.setdefault((spec.dataset.name, spec.architecture.model_dump_json(), spec.weighting_words), []).append(
             known
         )
     selection.show_undefined()
@@ -359,7 +376,7 @@ def status(selection: Selection, *, as_json: bool) -> None:
 def show_cell(selection: Selection, runs: list[RunState]) -> None:
     """Print the state of one cell's runs."""
     first = runs[0].spec
-    name = f"{first.dataset.name} {first.architecture.name} {first.weighting_name}"
+    name = f"{first.dataset.name} {first.architecture.name} {first.weighting_words}"
     counts = Counter(known.state for known in runs)
     console.print(f"{escape(name)}: " + ", ".join(f"{n} {state}" for state, n in counts.items()), soft_wrap=True)
     for known in runs:
@@ -394,17 +411,24 @@ def report(results: Path, out: Path) -> None:
 
 @main.command("list")
 @click.argument("kind", type=click.Choice(["architectures", "weightings", "datasets", "grids"]), required=False)
+@click.option("--verbose", "-v", is_flag=True, help="Weightings with paper, formula, needs, cost, origins, deviations.")
 @plugin_option
-def list_(kind: str | None, plugins: tuple[Path, ...]) -> None:
+def list_(kind: str | None, verbose: bool, plugins: tuple[Path, ...]) -> None:
     """List what can be named in a grid, with its options and their defaults (a bare name: none, it must be given).
 
     \b
     Example:
       mtbench list
       mtbench list architectures
+      mtbench list weightings --verbose
     """
+    if verbose and kind != "weightings":
+        raise UsageError("only weightings have more to tell: mtbench list weightings --verbose")
     for plugin in plugins:
         load_plugin_file(plugin)
+    if verbose:
+        console.print(*cards())
+        return
     registries: dict[str, Registry[Any]] = {
         "architectures": ARCHITECTURES,
         "weightings": WEIGHTINGS,
@@ -424,3 +448,7 @@ def list_(kind: str | None, plugins: tuple[Path, ...]) -> None:
         for name in grid_names():
             table.add_row(name, escape(load_grid(name).description))
         console.print(table)
+
+
+main.add_command(speed)
+main.add_command(toy)

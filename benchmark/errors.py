@@ -1,11 +1,19 @@
 """Errors that a user can cause: one line that says what was expected, what was found, and what to do."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+#: What would break a line, or command a terminal.
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class UserError(Exception):
     """A failure that the user can mend; the command line shows its message alone and exits with 1."""
+
+    def __str__(self) -> str:
+        """The message in one line, whatever names and values of files it repeats."""
+        return CONTROL.sub(lambda found: repr(found.group())[1:-1], super().__str__())
 
 
 class UsageError(UserError):

@@ -4,19 +4,27 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import combinations, pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, JsonValue, ValidationError
 
 from benchmark.errors import UsageError, unknown
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS, Registry
 from benchmark.spec import Component, Frozen, Protocol, RunSpec, first_error
+from benchmark.tasks import Task
 
 BUILTIN = files("benchmark") / "grids"
 
 Options = dict[str, JsonValue]
 NO_OPTIONS: Options = {}
+
+#: What makes any cell a matter of seconds.
+SMOKE_ARCHITECTURE: Options = {"width": 4}
+SMOKE_PROTOCOL: Options = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3, "lr_step": 1, "evaluate_every": 1}
+#: The option that a sweep over the simplex fills.
+SWEPT = "weights"
 
 
 class Choice(Frozen):
@@ -26,11 +34,24 @@ class Choice(Frozen):
     options: Options = NO_OPTIONS
 
 
+class WeightingChoice(Choice):
+    """A weighting, or one with an option ``weights`` at many points: a sweep over fixed weights.
+
+    Attributes:
+        simplex: N fills ``weights`` with every point of the simplex of K tasks whose coordinates are positive multiples
+            of 1/N, in turn. Faces are left out: a task of weight 0 is not trained, and its head stays as it began. The
+            centre is left out too: it is equal weighting, which a grid lists by its own name.
+    """
+
+    simplex: Annotated[int, Field(ge=2, le=100, strict=True)] | None = None
+
+
 def _as_choice(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-Choices = tuple[Annotated[Choice, BeforeValidator(_as_choice)], ...] | Literal["all"]
+C = TypeVar("C", bound=Choice)
+Listed = tuple[Annotated[C, BeforeValidator(_as_choice)], ...] | Literal["all"]
 
 
 class DataSetChoice(Frozen):
@@ -62,8 +83,8 @@ class Grid(Frozen):
 
     description: str = ""
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
-    architectures: Choices
-    weightings: Choices
+    architectures: Listed[Choice]
+    weightings: Listed[WeightingChoice]
     architecture: Options = NO_OPTIONS
     protocol: Options = NO_OPTIONS
     datasets: dict[str, DataSetChoice] = Field(min_length=1)
@@ -71,12 +92,19 @@ class Grid(Frozen):
 
 @dataclass(frozen=True)
 class Filters:
-    """What the command line narrows a grid to; None keeps what the grid says. Any registered name may be given."""
+    """What the command line narrows a grid to; None keeps what the grid says. Any registered name may be given.
+
+    Attributes:
+        datasets, architectures, weightings: names.
+        seeds: instead of the grid's.
+        smoke: whether all cells shrink to minutes on a CPU, to see that everything runs: see ``shrunk``.
+    """
 
     datasets: Sequence[str] | None = None
     architectures: Sequence[str] | None = None
     weightings: Sequence[str] | None = None
     seeds: Sequence[int] | None = None
+    smoke: bool = False
 
 
 NO_FILTERS = Filters()
@@ -129,6 +157,8 @@ def expand(grid: Grid, filters: Filters = NO_FILTERS) -> list[RunSpec]:
         UsageError: an unknown name or option, a value that the protocol does not allow, or nothing but references is
             left without the undefined cells.
     """
+    if filters.smoke:
+        grid = shrunk(grid)
     specs = {
         spec.id: spec
         for seed in (grid.seeds if filters.seeds is None else filters.seeds)
@@ -151,8 +181,8 @@ def undefined(grid: Grid, filters: Filters = NO_FILTERS) -> list[Undefined]:
     Raises:
         UsageError: an unknown name or option.
     """
-    chosen = _choices(ARCHITECTURES, grid.architectures, filters.architectures)
-    weightings = _chosen(WEIGHTINGS, grid.weightings, filters.weightings)
+    chosen = _choices(ARCHITECTURES, grid.architectures, filters.architectures, Choice)
+    weightings = _choices(WEIGHTINGS, grid.weightings, filters.weightings, WeightingChoice)
     cells = {
         (architecture.name, weighting.name): Undefined(architecture.name, weighting.name, reason)
         for architecture in chosen
@@ -163,11 +193,11 @@ def undefined(grid: Grid, filters: Filters = NO_FILTERS) -> list[Undefined]:
     return list(cells.values())
 
 
-def _why_undefined(architecture: str, weighting: Component) -> str | None:
+def _why_undefined(architecture: str, weighting: Component | Choice) -> str | None:
     """Why a weighting, with its options, cannot train an architecture; None where it can."""
     entry = WEIGHTINGS[weighting.name]
     asks = getattr(entry.factory, "needs_representation", None)  # a plain function tells nothing
-    if asks is None or not asks({**entry.preset, **weighting.options}):
+    if asks is None or not asks({**entry.preset, **entry.defaults, **weighting.options}):
         return None
     if ARCHITECTURES[architecture].factory.has_representation:
         return None
@@ -177,7 +207,44 @@ def _why_undefined(architecture: str, weighting: Component) -> str | None:
 def _datasets(grid: Grid, filters: Filters) -> dict[str, DataSetChoice]:
     if filters.datasets is None:
         return {name: choice for name, choice in grid.datasets.items() if choice.by_default}
-    return {name: grid.datasets.get(name, DataSetChoice()) for name in filters.datasets}
+    return {
+        name: grid.datasets.get(name, _small(name) if filters.smoke else DataSetChoice()) for name in filters.datasets
+    }
+
+
+def shrunk(grid: Grid) -> Grid:
+    """The same cells on few small pictures with narrow networks, for two epochs and the first seed.
+
+    A data set says by its ``smoke`` options how it is made small. Everything else of the protocol stays as it is.
+    """
+    listed = grid.architectures
+    if listed != "all":
+        listed = tuple(
+            choice.model_copy(update={"options": {**choice.options, **SMOKE_ARCHITECTURE}})
+            if "width" in choice.options
+            else choice
+            for choice in listed
+        )
+    return grid.model_copy(
+        update={
+            "seeds": grid.seeds[:1],
+            "architectures": listed,
+            "architecture": {**grid.architecture, **SMOKE_ARCHITECTURE},
+            "protocol": {**grid.protocol, **SMOKE_PROTOCOL},
+            "datasets": {name: _small(name, choice) for name, choice in grid.datasets.items()},
+        }
+    )
+
+
+def _small(name: str, choice: DataSetChoice | None = None) -> DataSetChoice:
+    choice = choice or DataSetChoice()
+    return choice.model_copy(
+        update={
+            "options": {**choice.options, **getattr(DATASETS[name].factory, "smoke", {})},
+            "architecture": {**choice.architecture, **SMOKE_ARCHITECTURE},
+            "protocol": {**choice.protocol, **SMOKE_PROTOCOL},
+        }
+    )
 
 
 def _cells(grid: Grid, filters: Filters, dataset: str, choice: DataSetChoice, seed: int) -> Iterator[RunSpec]:
@@ -186,7 +253,7 @@ def _cells(grid: Grid, filters: Filters, dataset: str, choice: DataSetChoice, se
     except ValidationError as error:
         raise UsageError(f"the protocol for '{dataset}' is not valid: {first_error(error)}") from error
     data = Component.of(DATASETS, dataset, choice.options)
-    weightings = _chosen(WEIGHTINGS, grid.weightings, filters.weightings)
+    weightings = _weightings(grid, filters, data)
     for architecture in _architectures(grid, filters, {**grid.architecture, **choice.architecture}):
         shares = ARCHITECTURES[architecture.name].factory.shares
         for weighting in weightings if shares else [None]:
@@ -198,7 +265,7 @@ def _cells(grid: Grid, filters: Filters, dataset: str, choice: DataSetChoice, se
 def _architectures(grid: Grid, filters: Filters, common: Mapping[str, Any]) -> list[Component]:
     """References first, then what was chosen; each with those of the common options that it knows."""
     references = [Choice(name=name) for name in ARCHITECTURES if ARCHITECTURES[name].factory.reference]
-    choices = [*references, *_choices(ARCHITECTURES, grid.architectures, filters.architectures)]
+    choices = [*references, *_choices(ARCHITECTURES, grid.architectures, filters.architectures, Choice)]
     known = {option for choice in choices for option in ARCHITECTURES[choice.name].defaults}
     for option in common:
         if option not in known:
@@ -213,13 +280,47 @@ def _architectures(grid: Grid, filters: Filters, common: Mapping[str, Any]) -> l
     ]
 
 
-def _chosen(registry: Registry[Any], listed: Choices, names: Sequence[str] | None) -> list[Component]:
-    return [Component.of(registry, choice.name, choice.options) for choice in _choices(registry, listed, names)]
+def _weightings(grid: Grid, filters: Filters, dataset: Component) -> list[Component]:
+    """What was chosen, with a component for each point of a sweep."""
+    choices = _choices(WEIGHTINGS, grid.weightings, filters.weightings, WeightingChoice)
+    tasks: Sequence[Task] = ()
+    if any(choice.simplex for choice in choices):
+        tasks = DATASETS[dataset.name].build(**dataset.options).tasks
+    return [
+        Component.of(WEIGHTINGS, choice.name, options)
+        for choice in choices
+        for options in (_sweep(choice, choice.simplex, len(tasks)) if choice.simplex else [choice.options])
+    ]
 
 
-def _choices(registry: Registry[Any], listed: Choices, names: Sequence[str] | None) -> list[Choice]:
-    everything = [Choice(name=name) for name in registry if not registry[name].required]
+def _sweep(choice: Choice, parts: int, count: int) -> list[Options]:
+    """The options of a choice at every point of the simplex of ``count`` tasks, see ``WeightingChoice``."""
+    if SWEPT not in WEIGHTINGS[choice.name].defaults:
+        raise UsageError(f"'simplex' fills the option '{SWEPT}', which '{choice.name}' has not; try 'constant'")
+    if SWEPT in choice.options:
+        raise UsageError(f"'{choice.name}' is given both '{SWEPT}' and 'simplex', which fills it; leave one out")
+    points = simplex_points(parts, count)
+    if not points:
+        raise UsageError(
+            f"'simplex = {parts}' has no point besides equal weights for {count} tasks; "
+            f"give 'simplex' {count + 1} or more"
+        )
+    return [{**choice.options, SWEPT: list(point)} for point in points]
+
+
+def simplex_points(parts: int, count: int) -> list[tuple[float, ...]]:
+    """Points of the simplex whose ``count`` coordinates are positive multiples of 1/``parts``, without the centre.
+
+    In descending order of the first coordinate, then of the next: (parts − 1 choose count − 1) points, less the centre.
+    """
+    cuts = combinations(range(1, parts), count - 1)
+    steps = [tuple(b - a for a, b in pairwise((0, *cut, parts))) for cut in cuts]
+    return [tuple(n / parts for n in point) for point in sorted(steps, reverse=True) if len(set(point)) > 1]
+
+
+def _choices(registry: Registry[Any], listed: Listed[C], names: Sequence[str] | None, kind: type[C]) -> list[C]:
+    everything = [kind(name=name) for name in registry if not registry[name].required]
     choices = everything if listed == "all" else list(listed)
     if names is None:
         return choices
-    return [choice for name in names for choice in [c for c in choices if c.name == name] or [Choice(name=name)]]
+    return [choice for name in names for choice in [c for c in choices if c.name == name] or [kind(name=name)]]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from benchmark.registry import Registry
+from benchmark.registry import WEIGHTINGS, Registry
 
 ID_LENGTH = 16
 
@@ -100,7 +100,23 @@ class RunSpec(Frozen):
     @property
     def label(self) -> str:
         """The run in words."""
-        return f"{self.dataset.name} {self.architecture.name} {self.weighting_name} seed {self.seed}"
+        return f"{self.dataset.name} {self.architecture.name} {self.weighting_words} seed {self.seed}"
+
+    @property
+    def weighting_words(self) -> str:
+        """The weighting's name, and its options where they are not the default ones."""
+        if self.weighting is None or self.weighting.name not in WEIGHTINGS:
+            return self.weighting_name
+        usual = WEIGHTINGS[self.weighting.name].defaults
+        words = [f"{key} {plain(v)}" for key, v in self.weighting.options.items() if usual.get(key) != v]
+        return f"{self.weighting_name} ({', '.join(words)})" if words else self.weighting_name
+
+
+def plain(value: JsonValue) -> str:
+    """An option's value as a reader would write it; numbers in lists to four digits."""
+    if isinstance(value, list):
+        return " ".join(f"{v:.4g}" if isinstance(v, float) else plain(v) for v in value)
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def first_error(error: ValidationError) -> str:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
@@ -94,6 +94,11 @@ class Weighting(nn.Module, ABC):
         return "losses, and the same batch's losses after the step" if cls.evaluates_again else "losses"
 
     @classmethod
+    def cost(cls, options: Mapping[str, Any]) -> str:
+        """A step's passes through the network, in words, with these options. Plain training: 1 forward, 1 backward."""
+        return f"{2 if cls.evaluates_again else 1} forward, 1 backward"
+
+    @classmethod
     def needs_representation(cls, options: Mapping[str, Any]) -> bool:
         """Whether, with these options, it can only train an architecture with one feature that feeds all heads."""
         return False
@@ -119,12 +124,21 @@ class NormWeighting(Weighting):
         """See ``Weighting.needs``."""
         return "losses, and the lengths of their gradients at the last shared layer"
 
+    @classmethod
+    def cost(cls, options: Mapping[str, Any]) -> str:
+        """See ``Weighting.cost``."""
+        return (
+            "1 forward, 1 backward, and for each task one more through the last shared layer (from its loss on where "
+            "no single feature feeds all heads)"
+        )
+
 
 class LookaheadWeighting(Weighting):
     """Weights that follow the loss of a second batch after a virtual step (one-step bilevel).
 
     Before every step the engine moves the parameters virtually to θ' = θ − lr ∇Σ w_k L_k(θ), takes the gradient v of
-    Σ L_k of another batch at θ', goes back, and tells ``observe`` how v and the tasks' gradients align.
+    Σ L_k of another batch at θ', goes back, and tells ``observe`` how v and the tasks' gradients align. ``weights`` so
+    is called twice a step, for the virtual one and for the real one.
 
     Attributes:
         split: the split that the other batch is drawn from, ``val`` or ``train``.
@@ -145,6 +159,11 @@ class LookaheadWeighting(Weighting):
     def needs(cls, options: Mapping[str, Any]) -> str:
         """See ``Weighting.needs``."""
         return "losses, and another batch's losses after a virtual step"
+
+    @classmethod
+    def cost(cls, options: Mapping[str, Any]) -> str:
+        """See ``Weighting.cost``."""
+        return "5 forward, 3 backward"
 
 
 class GradientWeighting(Weighting):
@@ -178,6 +197,13 @@ class GradientWeighting(Weighting):
         """See ``Weighting.needs``."""
         where = "the representation" if options.get("on") == "representation" else "the shared parameters"
         return f"{cls._sees} over {where}"
+
+    @classmethod
+    def cost(cls, options: Mapping[str, Any]) -> str:
+        """See ``Weighting.cost``."""
+        if options.get("on") == "representation":
+            return "1 forward, 1 backward: each task's pass ends at the representation, from where one goes on"
+        return "1 forward, 1 backward for each task"
 
     @classmethod
     def needs_representation(cls, options: Mapping[str, Any]) -> bool:
@@ -284,6 +310,11 @@ class SampledWeighting(GradientWeighting):
     parts: ClassVar[int] = 3
     _sees: ClassVar[str] = "K×K products of the gradients of independent thirds of the batch,"
 
+    @classmethod
+    def cost(cls, options: Mapping[str, Any]) -> str:
+        """See ``Weighting.cost``."""
+        return f"{cls.parts} forward, {cls.parts} backward for each task, each on 1/{cls.parts} of the batch"
+
     def check_batch(self, size: int) -> None:
         """Whether a batch can be cut.
 
@@ -371,9 +402,13 @@ def build_weighting(name: str, tasks: Sequence[Task], **options: Any) -> Weighti
 
 
 def card(name: str) -> Card | None:
-    """The card of a registered weighting; None where a plugin's has none.
+    """The card of a registered weighting, without the options that the name presets; None where a plugin's has none.
 
     Raises:
         UsageError: the name is unknown.
     """
-    return cast(Card | None, getattr(WEIGHTINGS[name].factory, "card", None))
+    entry = WEIGHTINGS[name]
+    found = cast(Card | None, getattr(entry.factory, "card", None))
+    if found is None:
+        return None
+    return replace(found, hyperparameters={k: v for k, v in found.hyperparameters.items() if k not in entry.preset})

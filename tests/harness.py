@@ -8,14 +8,15 @@ import os
 import random
 import signal
 import time
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from benchmark.data import Storage, build_dataset
-from benchmark.execution.executor import Setup, work
+from benchmark.execution.executor import Setup
 from benchmark.execution.grid import run_all
+from benchmark.execution.inline import InlineExecutor
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
 from benchmark.spec import Component, Protocol, RunSpec
 from benchmark.store import Store
@@ -66,31 +67,6 @@ class Silent:
         self.notes.append(text)
 
 
-class Inline:
-    """An executor without workers: a run is done when one asks what has happened."""
-
-    def __init__(self, setup):
-        self.setup, self.waiting = setup, deque()
-
-    def free(self):
-        return 1 - len(self.waiting)
-
-    def submit(self, spec):
-        self.waiting.append(spec)
-
-    def happenings(self, timeout):
-        found = []
-        if self.waiting:
-            found.append(work(self.waiting.popleft(), self.setup, found.append, lambda: False))
-        return found
-
-    def cancel(self, run):
-        pass
-
-    def close(self):
-        pass
-
-
 class Logged(Store):
     """A store that leaves a line for every record that was put into it."""
 
@@ -121,7 +97,7 @@ class Ground:
         run_all(
             todo,
             store=self.store,
-            executor=Inline(Setup(Storage.default(), CPU, checkpoints=policy)),
+            executor=InlineExecutor(Setup(Storage.default(), CPU, checkpoints=policy)),
             observer=observer,
             hardware=CPU,
             checkpoints=policy,

@@ -102,3 +102,13 @@ class CrossStitch(SharingPattern):
     def own(self, k: int) -> list[nn.Module]:
         """The last stage of the task's stream: all before is stitched into other streams."""
         return [cast(Sequence[nn.Module], self.streams[k])[-1]]
+
+    def last_shared_parameters(self) -> list[nn.Parameter]:
+        """The last layers of all streams whose features the last stitch mixes.
+
+        Of the stitch itself each row serves one task alone.
+        """
+        if len(self.tasks) == 1 or len(self.stages) < 2:
+            return []
+        last = [cast(Sequence[nn.Module], stream)[-2] for stream in self.streams]
+        return [[p for p in stage.parameters() if p.ndim > 1][-1] for stage in last]

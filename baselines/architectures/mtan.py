@@ -100,6 +100,16 @@ class MTAN(SharingPattern):
         """The task's masks."""
         return [self.attention[k]]
 
+    def last_shared_parameters(self) -> list[nn.Parameter]:
+        """The last layer whose output reaches a head through nothing but a task's own modules.
+
+        With a decoder it ends the trunk: its feature, masked, is what the heads read; the last transform shapes masks
+        only. Without one it is the last transform, which the heads read.
+        """
+        decoded = len(self.stages) > len(self.backbone.encoder)
+        module = self.trunk[-1] if decoded else self.transforms[-1]
+        return [] if len(self.tasks) == 1 else [p for p in module.parameters() if p.ndim > 1][-1:]
+
 
 def upsample(x: Tensor, size: torch.Size) -> Tensor:
     """Bilinear, with aligned corners. (B, C, h, w) -> (B, C, *size)."""

@@ -1,15 +1,16 @@
 """Aligned-MTL: the gradients' principal components are made equally strong."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from baselines.gramians import RESOLUTION
+from baselines.gramians import ON_ORIGIN, RESOLUTION
 from benchmark.errors import unknown
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
-from benchmark.weighting import GramianWeighting
+from benchmark.weighting import Card, GramianWeighting
 
 SCALES = ("min", "median", "rmse")
 
@@ -30,18 +31,35 @@ class AlignedMTL(GramianWeighting):
     nearly zero, all but stop the shared parameters; below it they no longer count. Gradients of zero, and all when all
     are zero, get the weight 0. Where the Gramian is not finite, neither are the weights.
 
-    Deviations: the official code calls a function that torch has removed; the rule is unchanged. As in it,
-    task-specific parameters get their own task's plain gradient (its option to scale these is not offered).
-
     Args:
         tasks: the tasks, in the order of the Gramian.
-        scale_mode: s is the smallest singular value ("min", the official default), the median one (of two, the
-            smaller), or the root of the mean of their squares ("rmse").
+        scale_mode: s is the smallest singular value ("min"), the median one (of two, the smaller; "median"), or
+            the root of the mean of their squares ("rmse").
         on: where gradients are taken, ``parameters`` or ``representation``.
 
     Raises:
         UsageError: ``scale_mode`` or ``on`` is unknown.
     """
+
+    card: ClassVar[Card] = Card(
+        paper="Senushkin, Patakin, Kuznetsov, Konushin. Independent Component Alignment for Multi-Task Learning. "
+        "CVPR 2023",
+        url="https://arxiv.org/abs/2305.19000",
+        formula="G = V Λ Vᵀ; w = s V Λ^(−1/2) Vᵀ 1 over the eigenvalues that are not zero, s = √λ_min (or their "
+        "median, or root mean square)",
+        hyperparameters={
+            "scale_mode": "the authors' code",
+            "on": ON_ORIGIN,
+        },
+        deviations=(
+            "the authors' option to scale the gradients of task-specific parameters is not offered; these get"
+            " their own task's plain gradient, its default",
+        ),
+        sum_of_weights="free",
+        bibtex="@inproceedings{senushkin2023independent, title={Independent Component Alignment for Multi-Task "
+        "Learning}, author={Senushkin, Dmitry and Patakin, Nikolay and Kuznetsov, Arseny and Konushin, "
+        "Anton}, booktitle={IEEE/CVF Conference on Computer Vision and Pattern Recognition}, year={2023}}",
+    )
 
     def __init__(self, tasks: Sequence[Task], *, scale_mode: str = "min", on: str = "parameters") -> None:
         super().__init__(tasks, on=on)

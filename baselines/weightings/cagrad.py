@@ -1,14 +1,17 @@
 """Conflict-averse gradient descent: the best worst improvement near the mean gradient."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
+from baselines.gramians import ON_ORIGIN
 from baselines.weightings.solvers import SolvedWeighting, UnitRows, checked_number, minimise, stationary
 from baselines.weightings.solvers.gramian import Array
 from benchmark.errors import UsageError
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
+from benchmark.weighting import Card
 
 
 @WEIGHTINGS.register("cagrad")
@@ -28,23 +31,37 @@ class CAGrad(SolvedWeighting):
     which ends with a closed form on the right support. ``fallbacks`` counts the searches that did not end there; the
     weights are then those of the mean gradient.
 
-    Deviations: the length. The mean gradient is the paper's; its code, Nash-MTL's and Auto-Lambda's multiply by K to
-    match the sum of the losses, LibMTL, SamsungLabs and TorchJD do not. ``rescale`` is in the authors' code, on in
-    theirs and LibMTL's, off in SamsungLabs' and TorchJD's; off gives d as in the paper's formula. The small constants
-    that these codes add to norms are not needed. Task-specific parameters get their own task's plain gradient, as
-    there.
-
     Args:
         tasks: the tasks, in the order of the losses.
-        c: radius of the ball in lengths of the mean gradient. 0.4 is the authors' for NYUv2 (0.4 and 0.6 for
-            Cityscapes; default of their code and others 0.5); 0 is the mean gradient. The paper proves convergence to
-            a minimum of the mean loss below 1.
+        c: radius of the ball in lengths of the mean gradient; 0 is the mean gradient. The paper proves convergence to a
+            minimum of the mean loss below 1.
         rescale: 0 for d itself, 1 for d/(1 + c²), 2 for d/(1 + c).
         on: where gradients are taken, ``parameters`` or ``representation``.
 
     Raises:
         UsageError: ``c`` is no finite number of at least 0, ``rescale`` none of 0, 1, 2, or ``on`` neither place.
     """
+
+    card: ClassVar[Card] = Card(
+        paper="Liu, Liu, Jin, Stone, Liu. Conflict-Averse Gradient Descent for Multi-task Learning. NeurIPS 2021",
+        url="https://arxiv.org/abs/2110.14048",
+        formula="max over d of min_k ⟨g_k, d⟩ with ‖d − g_0‖ ≤ c ‖g_0‖, g_0 = Σ g_k/K; then d/(1 + c²)",
+        hyperparameters={
+            "c": "the authors' runs on NYUv2 (0.4 and 0.6 on Cityscapes); default of their code and others 0.5",
+            "rescale": "the authors' code and LibMTL; 0 in SamsungLabs' and TorchJD, which gives d as in the paper's "
+            "formula",
+            "on": ON_ORIGIN,
+        },
+        deviations=(
+            "g_0 is the mean, as in the paper; the authors', Nash-MTL's and Auto-Lambda's code multiply d by "
+            "K to match the sum of the losses",
+            "the small constants that public code adds to norms are not needed",
+        ),
+        sum_of_weights="free",
+        bibtex="@inproceedings{liu2021conflict, title={Conflict-Averse Gradient Descent for Multi-task Learning}, "
+        "author={Liu, Bo and Liu, Xingchao and Jin, Xiaojie and Stone, Peter and Liu, Qiang}, "
+        "booktitle={Advances in Neural Information Processing Systems}, year={2021}}",
+    )
 
     def __init__(self, tasks: Sequence[Task], *, c: float = 0.4, rescale: int = 1, on: str = "parameters") -> None:
         super().__init__(tasks, on=on)

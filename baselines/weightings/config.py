@@ -1,11 +1,13 @@
 """ConFIG: the conflict-free direction with equal cosines to all gradients."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
-from baselines.gramians import equal_projection
+from baselines.gramians import ON_ORIGIN, equal_projection
 from benchmark.registry import WEIGHTINGS
-from benchmark.weighting import GramianWeighting
+from benchmark.weighting import Card, GramianWeighting
 
 
 @WEIGHTINGS.register("config")
@@ -22,11 +24,26 @@ class ConFIG(GramianWeighting):
 
     Gradients of zero get the weight 0 and take no part. Where the unit gradients cancel, as two opposite ones do, all
     weights are 0. Where the Gramian is not finite, neither are the weights.
-
-    Deviations: none in the rule; the authors' code inverts the unit gradients themselves, this their cosines, with
-    float32's resolution for what counts as dependent. The authors train networks without task-specific parameters;
-    here these get their own task's plain gradient.
     """
+
+    card: ClassVar[Card] = Card(
+        paper="Liu, Chu, Thuerey. ConFIG: Towards Conflict-free Training of Physics Informed Neural Networks. ICLR"
+        " 2025",
+        url="https://arxiv.org/abs/2408.11104",
+        formula="v the direction of pinv(U) 1, U the unit gradients; d = (Σ ⟨g_k, v⟩) v",
+        hyperparameters={
+            "on": ON_ORIGIN,
+        },
+        deviations=(
+            "the cosines are inverted, with float32's resolution for what counts as dependent; the authors' "
+            "code inverts the unit gradients themselves",
+            "task-specific parameters get their own task's plain gradient; the authors' networks have none",
+        ),
+        sum_of_weights="free",
+        bibtex="@inproceedings{liu2025config, title={{ConFIG}: Towards Conflict-free Training of Physics Informed "
+        "Neural Networks}, author={Liu, Qiang and Chu, Mengyu and Thuerey, Nils}, booktitle={International "
+        "Conference on Learning Representations}, year={2025}}",
+    )
 
     def from_gramian(self, gramian: Tensor, losses: Tensor) -> Tensor:
         """(K, K) Gramian -> (K,) weights."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch import Tensor
 from benchmark.errors import UsageError
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
-from benchmark.weighting import Weighting
+from benchmark.weighting import Card, Weighting
 
 #: How far the given weights' sum may be from 1.
 TOLERANCE = 1e-6
@@ -31,6 +32,20 @@ class Constant(Weighting):
     Raises:
         UsageError: ``weights`` is anything else.
     """
+
+    card: ClassVar[Card] = Card(
+        paper="Xin, Ghorbani, Gilmer, Garg, Firat. Do Current Multi-Task Optimization Methods in Deep Learning "
+        "Even Help? NeurIPS 2022",
+        url="https://arxiv.org/abs/2209.11379",
+        formula="min Σ w_k L_k; w is K times a given point of the simplex",
+        hyperparameters={
+            "weights": "none: to be chosen, by a sweep over the simplex for instance",
+        },
+        sum_of_weights="K",
+        bibtex="@inproceedings{xin2022current, title={Do Current Multi-Task Optimization Methods in Deep Learning "
+        "Even Help?}, author={Xin, Derrick and Ghorbani, Behrooz and Gilmer, Justin and Garg, Ankush and "
+        "Firat, Orhan}, booktitle={Advances in Neural Information Processing Systems}, year={2022}}",
+    )
 
     scaled: Tensor  # (K,)
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch import Tensor
 from benchmark.errors import UsageError
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
-from benchmark.weighting import Weighting
+from benchmark.weighting import Card, Weighting
 
 
 @WEIGHTINGS.register("dwa")
@@ -20,19 +21,34 @@ class DynamicWeightAverage(Weighting):
     epoch t; 1 in the first two epochs. The weights sum to K, and no task's unit of loss matters.
 
     A ratio that has no meaning counts as 1, as of a task whose loss stays the same: where L_k(t−2) is 0, where either
-    loss or the ratio itself is not finite, and after the first epoch, which has no predecessor. The paper leaves these
-    cases open; plain division would carry NaN into every weight.
+    loss or the ratio itself is not finite, and after the first epoch, which has no predecessor. Plain division
+    would carry NaN into every weight.
 
     State: the last epoch's losses and the weights in force, both in buffers, so that a restored run goes on as if it
     had never stopped.
 
     Args:
         tasks: the tasks, in the order of the losses.
-        temperature: T; the larger, the more even the weights. 2 in the paper.
+        temperature: T; the larger, the more even the weights.
 
     Raises:
         UsageError: ``temperature`` is not a positive finite number.
     """
+
+    card: ClassVar[Card] = Card(
+        paper="Liu, Johns, Davison. End-to-End Multi-Task Learning with Attention. CVPR 2019",
+        url="https://arxiv.org/abs/1803.10704",
+        formula="w_k = K softmax_k(r_k/T), r_k = L_k(t−1)/L_k(t−2), the mean training losses of the last two epochs; "
+        "1 in the first two",
+        hyperparameters={
+            "temperature": "the paper",
+        },
+        deviations=("ratios without a meaning, which the paper leaves open, count as 1",),
+        sum_of_weights="K",
+        bibtex="@inproceedings{liu2019end, title={End-to-End Multi-Task Learning with Attention}, author={Liu, "
+        "Shikun and Johns, Edward and Davison, Andrew J.}, booktitle={IEEE/CVF Conference on Computer Vision "
+        "and Pattern Recognition}, year={2019}}",
+    )
 
     last_losses: Tensor  # (K,)
     current_weights: Tensor  # (K,)

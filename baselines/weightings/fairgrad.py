@@ -1,13 +1,16 @@
 """FairGrad: alpha-fair improvement of the tasks."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
+from baselines.gramians import ON_ORIGIN
 from baselines.weightings.solvers import SolvedWeighting, UnitRows, checked_number, clipped, fair_point
 from baselines.weightings.solvers.gramian import Array
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
+from benchmark.weighting import Card
 
 
 @WEIGHTINGS.register("fairgrad")
@@ -23,22 +26,38 @@ class FairGrad(SolvedWeighting):
     of the gradients is zero; then there is none, ``fallbacks`` counts the step, and the weights solve it for U + 1e-6
     I. A task whose gradient is zero has nothing to gain: its weight is 0, and the others' solution is theirs alone.
 
-    Deviations: the authors' least-squares solver starts from 1/K and stops early where gradients are short (3 % of the
-    right length at 3e-4). Their trainer multiplies d by K and clips it to length 1; LibMTL does neither, nor does the
-    paper's formula, the default here. Task-specific parameters get their own task's plain gradient, as in the authors'
-    code; in LibMTL the weighted one.
-
     Args:
         tasks: the tasks, in the order of the losses.
-        alpha: 2 in the commands of all the authors' experiments; default of their parser and of LibMTL 1.
-        max_norm: largest length of d; 0 is no limit, 1 is the authors' trainer. With ``on`` at the representation, the
-            length there is limited.
+        alpha: α, the exponent of fairness.
+        max_norm: largest length of d; 0 is no limit. With ``on`` at the representation, the length there is
+            limited.
         on: where gradients are taken, ``parameters`` or ``representation``.
 
     Raises:
         UsageError: ``alpha`` is no positive finite number, ``max_norm`` no finite number of at least 0, or ``on``
             neither place.
     """
+
+    card: ClassVar[Card] = Card(
+        paper="Ban, Ji. Fair Resource Allocation in Multi-Task Learning. ICML 2024",
+        url="https://arxiv.org/abs/2402.15638",
+        formula="G w = w^(−1/α), w > 0, entry by entry; d = Σ w_k g_k",
+        hyperparameters={
+            "alpha": "the commands of all the authors' experiments; default of their parser and of LibMTL 1",
+            "max_norm": "the paper and LibMTL: no limit; 1 in the authors' trainer",
+            "on": ON_ORIGIN,
+        },
+        deviations=(
+            "solved by Newton's method; the authors' least-squares solver starts from 1/K and stops early "
+            "where gradients are short (3 % of the right length at 3e-4)",
+            "d is the paper's; the authors' trainer multiplies it by K and clips it to length 1",
+            "task-specific parameters get their own task's plain gradient as in the authors' code; in LibMTL the "
+            "weighted one",
+        ),
+        sum_of_weights="free",
+        bibtex="@inproceedings{ban2024fair, title={Fair Resource Allocation in Multi-Task Learning}, author={Ban, "
+        "Hao and Ji, Kaiyi}, booktitle={International Conference on Machine Learning}, year={2024}}",
+    )
 
     def __init__(
         self, tasks: Sequence[Task], *, alpha: float = 2.0, max_norm: float = 0.0, on: str = "parameters"

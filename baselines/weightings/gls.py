@@ -1,9 +1,11 @@
 """Geometric loss strategy: the geometric mean of the losses."""
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from benchmark.registry import WEIGHTINGS
-from benchmark.weighting import Weighting
+from benchmark.weighting import Card, Weighting
 
 
 @WEIGHTINGS.register("gls")
@@ -14,11 +16,25 @@ class GeometricLossStrategy(Weighting):
     plain weighted sum has its value and its gradient. The weights have no fixed sum (at least 1, and 1 where all losses
     are equal); scaling one task's loss scales all steps by one factor and leaves their direction. No state.
 
-    Computed from mean logarithms: the product itself, as LibMTL forms it, leaves float32's range with many tasks.
-
     The mean exists for positive losses only. A loss of 0, a negative or a not finite one makes weights, objective and
     gradients NaN, for the engine to see; the product of two negative losses is not taken for a success.
     """
+
+    card: ClassVar[Card] = Card(
+        paper="Chennupati, Sistu, Yogamani, Rawashdeh. MultiNet++: Multi-Stream Feature Aggregation and Geometric "
+        "Loss Strategy for Multi-Task Learning. CVPR Workshops 2019",
+        url="https://arxiv.org/abs/1904.08492",
+        formula="min (Π L_k)^(1/K); w_k = (Π L_j)^(1/K)/(K L_k)",
+        deviations=(
+            "computed from mean logarithms: the product itself, as LibMTL forms it, leaves float32's range "
+            "with many tasks",
+        ),
+        sum_of_weights="free",
+        bibtex="@inproceedings{chennupati2019multinet, title={{MultiNet++}: Multi-Stream Feature Aggregation and "
+        "Geometric Loss Strategy for Multi-Task Learning}, author={Chennupati, Sumanth and Sistu, Ganesh and "
+        "Yogamani, Senthil and Rawashdeh, Samir A.}, booktitle={IEEE/CVF Conference on Computer Vision and "
+        "Pattern Recognition Workshops}, year={2019}}",
+    )
 
     def weights(self, losses: Tensor) -> Tensor:
         """(K,) losses -> (K,) derivatives of their geometric mean."""

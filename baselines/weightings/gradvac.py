@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from baselines.gramians import RandomOrders
+from baselines.gramians import ON_ORIGIN, RandomOrders
 from benchmark.errors import UsageError
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
-from benchmark.weighting import GramianWeighting
+from benchmark.weighting import Card, GramianWeighting
 
 #: Targets count as no closer to 1: at 1 a correction would be infinitely long. Cosines in float32 tell no more apart.
 LARGEST_TARGET = 1 - 1e-6
@@ -35,11 +36,6 @@ class GradVac(GramianWeighting):
     finite after gradients that were parallel for long. Where the Gramian is not finite, neither are the weights, and
     the targets stay as they were.
 
-    Deviations: the paper has β = 0.01 and a target for every group of parameters; public code has one for the whole
-    model and β = 0.5, as here. Samsung's code updates a target only when it corrects, so that targets never rise; that
-    is not followed. Official codes draw from the global generator, this one from its own. As there, task-specific
-    parameters get their own task's plain gradient.
-
     State: the targets and the generator's state; its seed is drawn from torch's current generator at construction.
 
     Args:
@@ -50,6 +46,28 @@ class GradVac(GramianWeighting):
     Raises:
         UsageError: ``beta`` is not a number from 0 to 1, or ``on`` neither place.
     """
+
+    card: ClassVar[Card] = Card(
+        paper="Wang, Tsvetkov, Firat, Cao. Gradient Vaccine: Investigating and Improving Multi-task Optimization "
+        "in Massively Multilingual Models. ICLR 2021",
+        url="https://arxiv.org/abs/2010.05874",
+        formula="for every i, over all j ≠ i in random order: g_i' is turned toward g_j until their cosine is at "
+        "least φ_ij; φ_ij ← (1−β) φ_ij + β cos; d = Σ g_i'",
+        hyperparameters={
+            "beta": "LibMTL, SamsungLabs and TorchJD; the paper has 0.01",
+            "on": ON_ORIGIN,
+        },
+        deviations=(
+            "one target for the whole model, as in public code; the paper has one for every group of parameters",
+            "a target follows the cosine in every step, as in the paper; in SamsungLabs' code only when it "
+            "corrects, so that targets never rise",
+            "draws come from a generator of the weighting's own; public code uses the global one",
+        ),
+        sum_of_weights="free",
+        bibtex="@inproceedings{wang2021gradient, title={Gradient Vaccine: Investigating and Improving Multi-task "
+        "Optimization in Massively Multilingual Models}, author={Wang, Zirui and Tsvetkov, Yulia and Firat, "
+        "Orhan and Cao, Yuan}, booktitle={International Conference on Learning Representations}, year={2021}}",
+    )
 
     targets: Tensor  # (K, K) float64
 

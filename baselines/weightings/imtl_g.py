@@ -1,11 +1,13 @@
 """IMTL-G: a direction with equal projections on all unit gradients."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
-from baselines.gramians import equal_projection
+from baselines.gramians import ON_ORIGIN, equal_projection
 from benchmark.registry import WEIGHTINGS
-from benchmark.weighting import GramianWeighting
+from benchmark.weighting import Card, GramianWeighting
 
 
 @WEIGHTINGS.register("imtl-g")
@@ -24,11 +26,24 @@ class ImpartialGradients(GramianWeighting):
     gradients: the pseudo-inverse of the unit gradients' Gramian takes the inverse's place, so that the direction is
     ConFIG's always (the pseudo-inverse of G itself, as in TorchJD, would let lengths bend it). Where the unit gradients
     or the weights cancel, all weights are 0. Where the Gramian is not finite, the weights are not either.
-
-    Deviations: the paper takes gradients at the shared feature (``on=representation``); the default is the shared
-    parameters, as in LibMTL and Samsung's code. As in these, task-specific parameters get their own task's plain
-    gradient; Nash-MTL's code weights them.
     """
+
+    card: ClassVar[Card] = Card(
+        paper="Liu, Li, Kuang, Xue, Chen, Yang, Liao, Zhang. Towards Impartial Multi-task Learning. ICLR 2021",
+        url="https://openreview.net/forum?id=IMPnRXEWpvr",
+        formula="all ⟨d, g_k/‖g_k‖⟩ equal, Σ w = 1: w ∝ G⁻¹ n, n_k = ‖g_k‖",
+        hyperparameters={
+            "on": f"{ON_ORIGIN}; the paper takes gradients at the shared feature",
+        },
+        deviations=(
+            "dependent gradients and gradients of zero, for which the formula has no value, have one",
+            "task-specific parameters get their own task's plain gradient; in Nash-MTL's code the weighted one",
+        ),
+        sum_of_weights="1",
+        bibtex="@inproceedings{liu2021towards, title={Towards Impartial Multi-task Learning}, author={Liu, Liyang "
+        "and Li, Yi and Kuang, Zhanghui and Xue, Jing-Hao and Chen, Yimin and Yang, Wenming and Liao, Qingmin"
+        " and Zhang, Wayne}, booktitle={International Conference on Learning Representations}, year={2021}}",
+    )
 
     def from_gramian(self, gramian: Tensor, losses: Tensor) -> Tensor:
         """(K, K) Gramian -> (K,) weights that sum to 1, or zeros."""

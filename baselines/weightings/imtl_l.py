@@ -1,13 +1,14 @@
 """Impartial multi-task learning, its loss balance: one learned scale per task."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
-from benchmark.weighting import Weighting
+from benchmark.weighting import Card, Weighting
 
 
 @WEIGHTINGS.register("imtl-l")
@@ -23,6 +24,16 @@ class ImpartialLosses(Weighting):
     nor for a negative loss, until exp(s_k) overflows and shows. A loss that is not finite makes the objective and the
     gradient of its s_k not finite, for the engine to see.
     """
+
+    card: ClassVar[Card] = Card(
+        paper="Liu, Li, Kuang, Xue, Chen, Yang, Liao, Zhang. Towards Impartial Multi-task Learning. ICLR 2021",
+        url="https://openreview.net/forum?id=IMPnRXEWpvr",
+        formula="min Σ exp(s_k) L_k − s_k over the network and s",
+        sum_of_weights="free",
+        bibtex="@inproceedings{liu2021towards, title={Towards Impartial Multi-task Learning}, author={Liu, Liyang "
+        "and Li, Yi and Kuang, Zhanghui and Xue, Jing-Hao and Chen, Yimin and Yang, Wenming and Liao, Qingmin"
+        " and Zhang, Wayne}, booktitle={International Conference on Learning Representations}, year={2021}}",
+    )
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         super().__init__(tasks)

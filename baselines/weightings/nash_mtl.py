@@ -1,15 +1,18 @@
 """Nash-MTL: the tasks bargain over the direction."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from baselines.gramians import ON_ORIGIN
 from baselines.weightings.solvers import SolvedWeighting, UnitRows, checked_number, clipped, fair_point
 from baselines.weightings.solvers.gramian import Array
 from benchmark.errors import UsageError
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
+from benchmark.weighting import Card
 
 
 @WEIGHTINGS.register("nash-mtl")
@@ -28,23 +31,40 @@ class NashMTL(SolvedWeighting):
     State: the last α before clipping and the number of steps, both in buffers, for ``update_weights_every`` > 1. A
     Gramian that is not finite gives NaN weights and leaves both as they were.
 
-    Deviations: the authors' code takes convex-concave steps from the last α, which fail silently under conflict and
-    return that α. It divides G by its norm without scaling α back, so the length before clipping is √(K ‖G‖_F) where
-    the paper has √K; clipping to 1 makes them the same unless gradients are very short. There, task-specific parameters
-    get the gradient weighted by α; here their own task's plain gradient. Clipping is over the shared parameters in
-    both.
-
     Args:
         tasks: the tasks, in the order of the losses.
-        max_norm: largest length of d; 1 is the authors', 0 is no limit. With ``on`` at the representation, the length
-            there is limited.
-        update_weights_every: steps between two solutions; 1 in most of the authors' experiments, up to 20 to save time.
+        max_norm: largest length of d; 0 is no limit. With ``on`` at the representation, the length there is
+            limited.
+        update_weights_every: steps between two solutions.
         on: where gradients are taken, ``parameters`` or ``representation``.
 
     Raises:
         UsageError: ``max_norm`` is no finite number of at least 0, ``update_weights_every`` no positive integer, or
             ``on`` neither place.
     """
+
+    card: ClassVar[Card] = Card(
+        paper="Navon, Shamsian, Achituve, Maron, Kawaguchi, Chechik, Fetaya. Multi-Task Learning as a Bargaining "
+        "Game. ICML 2022",
+        url="https://arxiv.org/abs/2202.01017",
+        formula="G α = 1/α, α > 0, entry by entry; d = Σ α_k g_k, clipped to max_norm",
+        hyperparameters={
+            "max_norm": "the authors' code",
+            "update_weights_every": "most of the authors' experiments; up to 20 to save time",
+            "on": ON_ORIGIN,
+        },
+        deviations=(
+            "solved by Newton's method; the authors' convex-concave steps from the last α fail silently under"
+            " conflict and return that α",
+            "before clipping ‖d‖ is √K, as in the paper; in the authors' code √(K ‖G‖_F), which clipping to 1"
+            " makes the same unless gradients are very short",
+            "task-specific parameters get their own task's plain gradient; in the authors' code the one weighted by α",
+        ),
+        sum_of_weights="free",
+        bibtex="@inproceedings{navon2022multi, title={Multi-Task Learning as a Bargaining Game}, author={Navon, Aviv"
+        " and Shamsian, Aviv and Achituve, Idan and Maron, Haggai and Kawaguchi, Kenji and Chechik, Gal and "
+        "Fetaya, Ethan}, booktitle={International Conference on Machine Learning}, year={2022}}",
+    )
 
     last_alpha: Tensor  # (K,) float64
     steps: Tensor  # () integer

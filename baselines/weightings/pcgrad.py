@@ -1,14 +1,15 @@
 """PCGrad: gradients that conflict are projected off each other."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from baselines.gramians import RandomOrders
+from baselines.gramians import ON_ORIGIN, RandomOrders
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
-from benchmark.weighting import GramianWeighting
+from benchmark.weighting import Card, GramianWeighting
 
 
 @WEIGHTINGS.register("pcgrad")
@@ -23,11 +24,6 @@ class PCGrad(GramianWeighting):
     and to more with conflict. A gradient of zero keeps the weight 1. Where the Gramian is not finite, the weights are
     not either.
 
-    Deviations from official codes: the authors' TensorFlow code throws its shuffled tensor away and goes through the
-    tasks in a fixed order, others use one order for all tasks or the global generator; here each task has its own
-    order, as in the paper, from a generator that is saved with the weighting. As there, task-specific parameters get
-    their own task's plain gradient.
-
     State: the generator's. Its seed is drawn from torch's current generator at construction.
 
     Args:
@@ -37,6 +33,25 @@ class PCGrad(GramianWeighting):
     Raises:
         UsageError: ``on`` is neither.
     """
+
+    card: ClassVar[Card] = Card(
+        paper="Yu, Kumar, Gupta, Levine, Hausman, Finn. Gradient Surgery for Multi-Task Learning. NeurIPS 2020",
+        url="https://arxiv.org/abs/2001.06782",
+        formula="for every i, over all j ≠ i in random order: where ⟨g_i', g_j⟩ < 0, g_i' ← g_i' − ⟨g_i', g_j⟩/‖g_j‖²"
+        " g_j; d = Σ g_i'",
+        hyperparameters={
+            "on": ON_ORIGIN,
+        },
+        deviations=(
+            "each task has a random order of its own, as in the paper: the authors' code throws its shuffled "
+            "tensor away, other code has one order for all",
+            "draws come from a generator of the weighting's own; public code uses the global one",
+        ),
+        sum_of_weights="free",
+        bibtex="@inproceedings{yu2020gradient, title={Gradient Surgery for Multi-Task Learning}, author={Yu, Tianhe "
+        "and Kumar, Saurabh and Gupta, Abhishek and Levine, Sergey and Hausman, Karol and Finn, Chelsea}, "
+        "booktitle={Advances in Neural Information Processing Systems}, year={2020}}",
+    )
 
     def __init__(self, tasks: Sequence[Task], *, on: str = "parameters") -> None:
         super().__init__(tasks, on=on)

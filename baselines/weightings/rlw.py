@@ -1,6 +1,7 @@
 """Random loss weighting: new random weights at every step."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -8,7 +9,7 @@ from torch import Tensor
 from benchmark.errors import UsageError
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
-from benchmark.weighting import Weighting
+from benchmark.weighting import Card, Weighting
 
 DISTRIBUTIONS = ("normal", "dirichlet")
 
@@ -18,23 +19,37 @@ class RandomLossWeighting(Weighting):
     """Random loss weighting (Lin et al., TMLR 2022).
 
     Every step draws w = softmax(x) with x_k from N(0, 1), or w from the flat Dirichlet distribution. The weights sum to
-    1, as in all public code: steps are K times shorter than with `equal` where the optimiser does not undo it.
+    1: steps are K times shorter than with `equal` where the optimiser does not undo it.
 
-    Public code draws from torch's global generator. Here the constructor takes one number from it, and from there on
-    the weighting has its own sequence, SplitMix64 (Steele et al., OOPSLA 2014), computed by tensor operations: the same
-    on every device, and without asking the device for a generator's state.
+    The constructor takes one number from torch's global generator; from there on the weighting has its own sequence,
+    SplitMix64 (Steele et al., OOPSLA 2014), computed by tensor operations: the same on every device, and without asking
+    the device for a generator's state.
 
     State: the sequence's position, a buffer, so that a restored run goes on as if it had never stopped. A loss that is
     not finite makes the objective not finite; it changes no weight.
 
     Args:
         tasks: the tasks, in the order of the losses.
-        distribution: ``normal`` (softmax of standard normals, the paper's default) or ``dirichlet`` (uniform on the
-            simplex).
+        distribution: ``normal`` (softmax of standard normals) or ``dirichlet`` (uniform on the simplex).
 
     Raises:
         UsageError: ``distribution`` is neither.
     """
+
+    card: ClassVar[Card] = Card(
+        paper="Lin, Ye, Zhang, Tsang. Reasonable Effectiveness of Random Weighting: A Litmus Test for Multi-Task "
+        "Learning. TMLR 2022",
+        url="https://arxiv.org/abs/2111.10603",
+        formula="each step w = softmax(x) with x_k from N(0, 1), or w from Dirichlet(1, …, 1)",
+        hyperparameters={
+            "distribution": "the paper",
+        },
+        deviations=("draws come from a generator of the weighting's own; public code uses the global one",),
+        sum_of_weights="1",
+        bibtex="@article{lin2022reasonable, title={Reasonable Effectiveness of Random Weighting: A Litmus Test for "
+        "Multi-Task Learning}, author={Lin, Baijiong and Ye, Feiyang and Zhang, Yu and Tsang, Ivor W.}, "
+        "journal={Transactions on Machine Learning Research}, year={2022}}",
+    )
 
     position: Tensor  # (), int64
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch import Tensor
 from benchmark.errors import UsageError
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
-from benchmark.weighting import Weighting
+from benchmark.weighting import Card, Weighting
 
 
 @WEIGHTINGS.register("stch")
@@ -21,10 +22,6 @@ class SmoothTchebycheff(Weighting):
     1 / L_k during warm-up and K softmax_k(log(L_k / z_k) / μ) / L_k after it; they have no fixed sum, but Σ w_k L_k is
     K in both. No task's unit of loss matters. A run no longer than the warm-up is `si`.
 
-    Against the official code: the factor K is kept; its 1e-20 inside the logarithms is left out, because with it a loss
-    of 0 gets a gradient of 1e20 unseen; the largest logarithm, which it subtracts as a constant, is part of the value
-    here. Neither changes the gradient at positive losses.
-
     Defined for positive losses only: a loss of 0 or a negative one makes the objective and the gradients NaN, for the
     engine to see, as does a reference that is not positive and finite. An infinite loss makes the objective not finite.
 
@@ -32,12 +29,33 @@ class SmoothTchebycheff(Weighting):
 
     Args:
         tasks: the tasks, in the order of the losses.
-        mu: the smoothing μ; the smaller, the closer to the maximum. 1 in the official code.
-        warmup_epochs: epochs of warm-up. 5 in the official code, which names the last one's index, 4.
+        mu: the smoothing μ; the smaller, the closer to the maximum.
+        warmup_epochs: epochs of warm-up.
 
     Raises:
         UsageError: ``mu`` is not a positive finite number, or ``warmup_epochs`` not a whole number from 1.
     """
+
+    card: ClassVar[Card] = Card(
+        paper="Lin, Zhang, Yang, Liu, Wang, Zhang. Smooth Tchebycheff Scalarization for Multi-Objective "
+        "Optimization. ICML 2024",
+        url="https://arxiv.org/abs/2402.19078",
+        formula="warm-up: min Σ log L_k; then min K μ log Σ exp(log(L_k/z_k)/μ), z the mean losses of the last epoch "
+        "of warm-up",
+        hyperparameters={
+            "mu": "the authors' code",
+            "warmup_epochs": "the authors' code, which names the last one's index, 4",
+        },
+        deviations=(
+            "the 1e-20 inside the authors' logarithms is left out: with it a loss of 0 gets a gradient of 1e20 unseen",
+            "the largest logarithm, which their code subtracts as a constant, is part of the value; the "
+            "gradient is the same",
+        ),
+        sum_of_weights="free",
+        bibtex="@inproceedings{lin2024smooth, title={Smooth Tchebycheff Scalarization for Multi-Objective "
+        "Optimization}, author={Lin, Xi and Zhang, Xiaoyuan and Yang, Zhiyuan and Liu, Fei and Wang, Zhenkun "
+        "and Zhang, Qingfu}, booktitle={International Conference on Machine Learning}, year={2024}}",
+    )
 
     epochs: Tensor  # (), int64
     reference: Tensor  # (K,)

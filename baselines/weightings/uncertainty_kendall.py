@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from benchmark.errors import UsageError
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
-from benchmark.weighting import Weighting
+from benchmark.weighting import Card, Weighting
 
 #: Kinds of task whose loss is a cross-entropy, a scaled softmax likelihood in the paper; every other is a regression.
 CLASSIFICATION = ("segmentation", "classification")
@@ -23,11 +24,7 @@ class UncertaintyKendall(Weighting):
     optimiser trains; c_k is 1 for segmentation and classification and 1/2 for every other kind, which is a regression.
     At a fixed loss the best s_k is log(2 c_k L_k), where the weight c_k exp(−s_k) is 1 / (2 L_k) for either kind: the
     two forms differ from `uncertainty` on the way there, not in where they lead. The weights have no fixed sum; at the
-    start they are exp(0.5) = 1.65 for classification and half of it for regression.
-
-    The paper derives 1/2 from a Gaussian likelihood, whose loss is a squared error; here it stands before this suite's
-    regression losses as they are (L1 for depth, cosine for normals). The start of −0.5 is that of `uncertainty`, so
-    that the constant of classification is the only difference between the two. State: s, a parameter.
+    start they are exp(0.5) = 1.65 for classification and half of it for regression. State: s, a parameter.
 
     A loss of 0 leaves a gradient of 1/2 on s_k, which then falls step by step: the objective has no lower bound there,
     nor for a negative loss. A loss that is not finite makes the objective and the gradient of its s_k not finite.
@@ -39,6 +36,26 @@ class UncertaintyKendall(Weighting):
     Raises:
         UsageError: ``start`` is not a finite number.
     """
+
+    card: ClassVar[Card] = Card(
+        paper="Kendall, Gal, Cipolla. Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and"
+        " Semantics. CVPR 2018",
+        url="https://arxiv.org/abs/1705.07115",
+        formula="min Σ c_k L_k/exp(s_k) + s_k/2 over the network and s = log σ²; c_k = 1 for classification and "
+        "segmentation, 1/2 for regression",
+        hyperparameters={
+            "start": "that of uncertainty, so that the constant of classification is the only difference between the "
+            "two",
+        },
+        deviations=(
+            "the paper derives the 1/2 for a squared error; here it stands before the suite's regression "
+            "losses as they are, L1 for depth and cosine for normals",
+        ),
+        sum_of_weights="free",
+        bibtex="@inproceedings{kendall2018multi, title={Multi-Task Learning Using Uncertainty to Weigh Losses for "
+        "Scene Geometry and Semantics}, author={Kendall, Alex and Gal, Yarin and Cipolla, Roberto}, "
+        "booktitle={IEEE/CVF Conference on Computer Vision and Pattern Recognition}, year={2018}}",
+    )
 
     factors: Tensor  # (K,) the c_k
 

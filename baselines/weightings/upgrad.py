@@ -1,10 +1,14 @@
 """UPGrad: every gradient projected off its conflicts, then averaged."""
 
+from typing import ClassVar
+
 import numpy as np
 
+from baselines.gramians import ON_ORIGIN
 from baselines.weightings.solvers import SolvedWeighting, UnitRows, minimise
 from baselines.weightings.solvers.gramian import Array
 from benchmark.registry import WEIGHTINGS
+from benchmark.weighting import Card
 
 
 @WEIGHTINGS.register("upgrad")
@@ -18,10 +22,24 @@ class UPGrad(SolvedWeighting):
     Solved exactly by active sets on the unit gradients. Where gradients depend on each other the weights need not be
     unique; the direction is. A zero gradient conflicts with none and gets weight 1/K. ``fallbacks`` counts the steps
     in which rounding left the optimality conditions of a projection unmet; that projection may then conflict a little.
-
-    Deviations: the authors' library adds 1e-4 of the trace to G, after which the direction conflicts where gradients
-    differ in length; nothing is added here. Task-specific parameters get their own task's plain gradient, as there.
     """
+
+    card: ClassVar[Card] = Card(
+        paper="Quinton, Rey. Jacobian Descent for Multi-Objective Optimization. arXiv 2406.16232, 2024",
+        url="https://arxiv.org/abs/2406.16232",
+        formula="d = Σ π(g_k)/K, π the projection on {d: ⟨g_i, d⟩ ≥ 0 for all i}",
+        hyperparameters={
+            "on": ON_ORIGIN,
+        },
+        deviations=(
+            "solved exactly; the authors' library adds 1e-4 of the trace to G, after which the direction "
+            "conflicts where gradients differ in length",
+        ),
+        sum_of_weights="free",
+        bibtex="@article{quinton2024jacobian, title={Jacobian Descent for Multi-Objective Optimization}, "
+        "author={Quinton, Pierre and Rey, Val{\\'e}rian}, journal={arXiv preprint arXiv:2406.16232}, "
+        "year={2024}}",
+    )
 
     def solve(self, rows: UnitRows, losses: Array) -> tuple[Array, bool]:
         """(K,) weights of at least 1/K."""

@@ -22,6 +22,7 @@ from benchmark.analysis.compare import best_group, compare, holm
 from benchmark.analysis.definitions import DEFINITIONS, of_definition
 from benchmark.analysis.delta import delta_flat, delta_m, reference_noise
 from benchmark.analysis.frames import COSTS, costs, frame, weights
+from benchmark.analysis.fronts import Fronts, fronts
 from benchmark.analysis.intervals import METHODS, Estimate, estimate, estimates
 from benchmark.analysis.pareto import corners, hypervolume, non_dominated
 from benchmark.analysis.ranks import Ranking, critical_difference, mean_ranks
@@ -35,6 +36,7 @@ __all__ = [
     "RULES",
     "Board",
     "Estimate",
+    "Fronts",
     "Ranking",
     "Summary",
     "best_group",
@@ -48,6 +50,7 @@ __all__ = [
     "estimate",
     "estimates",
     "frame",
+    "fronts",
     "holm",
     "hypervolume",
     "mean_ranks",

@@ -3,14 +3,14 @@
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from pydantic import JsonValue
 
-from benchmark.spec import Component, Protocol
+from benchmark.spec import Component, Protocol, plain
 from benchmark.store import RunRecord, TaskInfo
 
 #: Options that describe the backbone where no reference says which options count.
@@ -105,27 +105,33 @@ def _backbone(record: RunRecord, references: Sequence[Mapping[str, JsonValue]]) 
 
 def _names(components: Sequence[Component | None]) -> list[str]:
     """A name per component, with version and options in brackets where components of the same name differ in them."""
-    namesakes: dict[str, list[dict[str, str]]] = defaultdict(list)
+    kinds: dict[str, dict[str, Component]] = defaultdict(dict)
     for component in components:
         if component is not None:
-            namesakes[component.name].append(_details(component))
-    return [_name(component, namesakes[component.name]) if component else "none" for component in components]
+            kinds[component.name][component.model_dump_json()] = component
+    names = {key: name for namesakes in kinds.values() for key, name in _apart(namesakes).items()}
+    return [names[component.model_dump_json()] if component else "none" for component in components]
 
 
-def _name(component: Component, namesakes: Sequence[Mapping[str, str]]) -> str:
-    own = _details(component)
+def _apart(namesakes: Mapping[str, Component]) -> dict[str, str]:
+    """By key a name that tells the component from its namesakes; values in full where short ones would not do."""
+    names: dict[str, str] = {}
+    for write in (plain, _dumps):
+        details = {key: _details(component, write) for key, component in namesakes.items()}
+        names = {key: _name(namesakes[key].name, own, list(details.values())) for key, own in details.items()}
+        if len(set(names.values())) == len(names):
+            break
+    return names
+
+
+def _name(name: str, own: Mapping[str, str], namesakes: Sequence[Mapping[str, str]]) -> str:
     different = [key for key in sorted(own) if any(other.get(key) != own[key] for other in namesakes)]
     words = ", ".join(f"{key} {own[key]}" for key in different)
-    return f"{component.name} ({words})" if words else component.name
+    return f"{name} ({words})" if words else name
 
 
-def _details(component: Component) -> dict[str, str]:
-    return {"version": str(component.version)} | {key: plain(value) for key, value in component.options.items()}
-
-
-def plain(value: JsonValue) -> str:
-    """An option's value as a reader would write it."""
-    return value if isinstance(value, str) else json.dumps(value)
+def _details(component: Component, write: Callable[[JsonValue], str]) -> dict[str, str]:
+    return {"version": str(component.version)} | {key: write(value) for key, value in component.options.items()}
 
 
 def _dumps(value: Any) -> str:

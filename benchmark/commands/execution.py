@@ -1,79 +1,160 @@
 """The options of ``mtbench run`` that say where and how safely runs are done, and what they make."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import click
 
+from benchmark.errors import UsageError
+from benchmark.execution.cluster import RayExecutor
 from benchmark.execution.executor import GRACE, Executor, Setup
 from benchmark.execution.local import LocalExecutor
+from benchmark.execution.remote import Parcel, packed_plugins
+from benchmark.execution.slurm import SlurmExecutor
 from benchmark.store import Store
 from benchmark.training.checkpoint import INTERVAL, Policy
+
+EXECUTORS = ("local", "ray", "slurm")
+#: Times a run is given out again when its worker is lost, by executor: here, what ended it would end it again.
+RETRIES = {"local": 0, "ray": 2, "slurm": 2}
 
 
 @dataclass(frozen=True)
 class Execution:
-    """Who does the runs, and what becomes of those that are interrupted."""
+    """Who does the runs, and what becomes of those that are interrupted.
 
-    executor: str = "local"
-    retries: int | None = None
-    grace: float = GRACE
-    checkpoint_minutes: float = INTERVAL / 60
-    keep_checkpoints: bool = False
+    Attributes:
+        gpus: of each run on Ray; None for one where there are any.
+        slurm: parameters of submitit's executor.
+    """
 
-    def policy(self, store: Store) -> Policy:
-        """Checkpoints are beside the records, where the next runner finds them."""
-        return Policy(store.private / "checkpoints", 60 * self.checkpoint_minutes, self.keep_checkpoints)
+    executor: str
+    retries: int | None
+    grace: float
+    checkpoint_minutes: float
+    keep_checkpoints: bool
+    checkpoints: Path | None
+    ray_address: str | None
+    gpus: float | None
+    slurm: Mapping[str, str | int | float]
 
-    def build(self, setup: Setup) -> Executor:
-        """The executor that was asked for."""
-        return LocalExecutor(setup)
+    @property
+    def here(self) -> bool:
+        """Whether the runs are done on this machine's own devices."""
+        return self.executor == "local"
 
     @property
     def tries_again(self) -> int:
-        """How often a run is given out again when its worker is lost: here, whatever ended it would end it again."""
-        return self.retries if self.retries is not None else 0
+        """How often a run is given out again when its worker is lost."""
+        return RETRIES[self.executor] if self.retries is None else self.retries
+
+    def policy(self, store: Store) -> Policy | None:
+        """Checkpoints are beside the records; workers of a Ray cluster elsewhere see that folder only if it is said."""
+        if self.ray_address and self.checkpoints is None:
+            return None
+        folder = (self.checkpoints or store.private / "checkpoints").resolve()
+        return Policy(folder, 60 * self.checkpoint_minutes, self.keep_checkpoints)
+
+    def build(
+        self, setup: Setup, *, store: Store, device: str, precision: str, workers: int | None, hashes: Mapping[str, str]
+    ) -> Executor:
+        """The executor that was asked for.
+
+        Args:
+            setup: of this machine.
+            device, precision: as on the command line; workers elsewhere choose by their own devices.
+            workers: runs at once, where it was said.
+            hashes: by run id, of the data that its record must come from.
+
+        Raises:
+            UserError: what the executor needs is not installed or not there.
+        """
+        if self.here:
+            return LocalExecutor(setup)
+        parcel = Parcel(
+            device,
+            precision,
+            setup.hardware.threads,
+            plugins=packed_plugins(setup.plugins),
+            sources={name: path.resolve() for name, path in setup.storage.sources.items()},
+            checkpoints=setup.checkpoints,
+            grace=self.grace,
+        )
+        if self.executor == "ray":
+            return RayExecutor(parcel, address=self.ray_address, gpus=self.gpus, workers=workers)
+        parameters = dict(self.slurm)
+        cluster = str(parameters.pop("cluster", "slurm"))
+        return SlurmExecutor(parcel, store=store, data_hashes=hashes, parameters=parameters, cluster=cluster)
+
+
+def parse_parameters(words: tuple[str, ...]) -> dict[str, str | int | float]:
+    """``KEY=VALUE`` words by key; numbers as such.
+
+    Raises:
+        UsageError: a word is of another form.
+    """
+    found: dict[str, str | int | float] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key.isidentifier():
+            raise UsageError(f"--slurm needs KEY=VALUE, such as timeout_min=240, found '{word}'")
+        found[key] = int(value) if value.isdecimal() else value
+    return found
+
+
+OPTIONS = (
+    click.option("--executor", type=click.Choice(EXECUTORS), default="local", show_default=True, help="Who does runs."),
+    click.option("--retries", type=click.IntRange(0), help="Of a run whose worker is lost. Default: 0, on clusters 2."),
+    click.option(
+        "--grace",
+        type=click.FloatRange(0),
+        default=GRACE,
+        show_default=True,
+        help="Seconds that runs get for a checkpoint when the command is stopped.",
+    ),
+    click.option(
+        "--checkpoint-minutes",
+        type=click.FloatRange(0),
+        default=INTERVAL / 60,
+        show_default=True,
+        help="Between two checkpoints of a run; 0 for one after every step.",
+    ),
+    click.option("--keep-checkpoints", is_flag=True, help="Keep the checkpoints of runs that are done."),
+    click.option(
+        "--checkpoints",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder of checkpoints, which all workers must share. Default: in the records' folder.",
+    ),
+    click.option("--ray-address", help="Cluster to join, such as auto or ray://HOST:10001. Default: one started here."),
+    click.option(
+        "--gpus", type=click.FloatRange(0), help="Of each run on Ray, such as 0.5. Default: 1 where there are any."
+    ),
+    click.option(
+        "--slurm",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Parameter of submitit, such as timeout_min=240 or slurm_partition=gpu. May be given again.",
+    ),
+)
 
 
 def execution_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options; the command gets them as one ``Execution``."""
+    names = tuple(Execution.__dataclass_fields__)
 
     @wraps(command)
-    def executing(
-        *args: Any,
-        executor: str,
-        retries: int | None,
-        grace: float,
-        checkpoint_minutes: float,
-        keep_checkpoints: bool,
-        **others: Any,
-    ) -> None:
-        execution = Execution(executor, retries, grace, checkpoint_minutes, keep_checkpoints)
+    def executing(*args: Any, slurm: tuple[str, ...], **others: Any) -> None:
+        chosen = {name: others.pop(name) for name in names if name != "slurm"}
+        execution = Execution(**chosen, slurm=parse_parameters(slurm))
+        for option, owner in (("ray_address", "ray"), ("gpus", "ray"), ("slurm", "slurm")):
+            if getattr(execution, option) and execution.executor != owner:
+                raise UsageError(f"--{option.replace('_', '-')} goes with --executor {owner}")
         command(*args, execution=execution, **others)
 
     executed: Callable[..., None] = executing
-    for option in (
-        click.option("--keep-checkpoints", is_flag=True, help="Keep the checkpoints of runs that are done."),
-        click.option(
-            "--checkpoint-minutes",
-            type=click.FloatRange(0),
-            default=INTERVAL / 60,
-            show_default=True,
-            help="Minutes between two checkpoints of a run; 0 for one after every step.",
-        ),
-        click.option(
-            "--grace",
-            type=click.FloatRange(0),
-            default=GRACE,
-            show_default=True,
-            help="Seconds that runs get for a checkpoint when the command is stopped.",
-        ),
-        click.option("--retries", type=click.IntRange(0), help="Times a run is tried again when its worker is lost."),
-        click.option(
-            "--executor", type=click.Choice(["local"]), default="local", show_default=True, help="Where runs are done."
-        ),
-    ):
+    for option in reversed(OPTIONS):
         executed = option(executed)
     return executed

@@ -6,8 +6,7 @@ import os
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
@@ -16,14 +15,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.data.card import DataCard
+from benchmark.data.prepared import (
+    MANIFEST,
+    array_hash,
+    file_hash,
+    load_array,
+    read_manifest,
+    require_space,
+    stored_bytes,
+    write_manifest,
+    write_sources,
+    writing,
+)
 from benchmark.errors import UserError, unknown
 from benchmark.registry import DATASETS
-from benchmark.tasks import Task
+from benchmark.tasks import Stored, Task
 
 SPLITS = ("train", "val", "test")
 IMAGE = "image"
-MANIFEST = "manifest.json"
-MANIFEST_SCHEMA = 1
+ID = "id"
 
 #: Told how many of how many samples of a split are ready.
 Progress = Callable[[str, int, int], None]
@@ -84,6 +95,10 @@ class DataSet(ABC):
     name: ClassVar[str]
     #: Version of the code that makes the data; raise it whenever the same options would give other bytes.
     version: ClassVar[int]
+    #: Options that shrink the set to what a trial of minutes on a CPU needs.
+    smoke: ClassVar[Mapping[str, Any]] = {}
+    #: What people must know of the set before they use it; None where nobody has written it down.
+    card: ClassVar[DataCard | None] = None
     tasks: tuple[Task, ...]
 
     @property
@@ -111,6 +126,16 @@ class DataSet(ABC):
         Raises:
             UserError: official files are missing or broken; the message says how to get them.
         """
+
+    @property
+    def fields(self) -> Mapping[str, Stored | None]:
+        """How pictures and targets are stored and what their values mean; None where a kind of task does not say."""
+        image = Stored("uint8", self.image_shape, "", 0, 255)
+        return {IMAGE: image, **{task.name: task.stored(self.image_shape[1:]) for task in self.tasks}}
+
+    def source_files(self, source: Path | None) -> Sequence[Path]:
+        """The official files that ``build`` reads, whose hashes go into the manifest."""
+        return ()
 
     @property
     def options(self) -> dict[str, Any]:
@@ -143,28 +168,38 @@ class DataSet(ABC):
         """
         named = self._source(storage)
         if self.is_ready(storage):
-            made_from = self._manifest(storage).get("source")
+            made_from = self.manifest(storage).get("source")
             if named and named != made_from:
                 raise UserError(
                     f"{self.folder(storage)} was prepared from {made_from or 'the usual folder'}, not from {named}; "
                     "delete it to prepare it again"
                 )
             return
+        self._make(storage, progress)
+
+    def _make(self, storage: Storage, progress: Progress) -> None:
+        """Make the folder under its final name, whole or not at all."""
         folder = self.folder(storage)
+        known = [stored for stored in self.fields.values() if stored is not None]
+        require_space(storage.cache, stored_bytes(known, sum(self.samples.values())))
         with writing(storage.cache):
-            storage.cache.mkdir(parents=True, exist_ok=True)
             scratch = Path(tempfile.mkdtemp(prefix=f".{self.name}-", dir=storage.cache))
         try:
             # A folder inside: the outer one is closed to other users of a shared cache.
             self._write(scratch / folder.name, storage, progress)
-            try:
-                (scratch / folder.name).rename(folder)
-            except OSError as error:
-                # Another process was first: its folder is complete, ours is the same and not needed.
-                if not self.is_ready(storage):
-                    raise UserError(f"{folder} is in the way ({error.strerror}); delete it and run again") from error
+            self.publish(scratch / folder.name, storage)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+    def publish(self, made: Path, storage: Storage) -> None:
+        """Put a finished folder under its final name, unless somebody else was first."""
+        folder = self.folder(storage)
+        try:
+            made.rename(folder)
+        except OSError as error:
+            # Another process was first: its folder is complete, ours is the same and not needed.
+            if not self.is_ready(storage):
+                raise UserError(f"{folder} is in the way ({error.strerror}); delete it and run again") from error
 
     def _source(self, storage: Storage) -> str | None:
         source = storage.sources.get(self.name)
@@ -182,21 +217,26 @@ class DataSet(ABC):
                 hashes[f"{split}-{name}"] = array_hash(array)
                 with writing(storage.cache):
                     np.save(folder / f"{split}-{name}.npy", array, allow_pickle=False)
-        manifest = {
-            "schema": MANIFEST_SCHEMA,
+        source = storage.sources.get(self.name)
+        read = {file.resolve(): file_hash(file) for file in self.source_files(source)}
+        with writing(storage.cache):
+            root = Path(os.path.commonpath([file.parent for file in read])) if read else folder
+            self.finish(folder, storage, hashes, write_sources(folder, root, read))
+
+    def finish(
+        self, folder: Path, storage: Storage, hashes: Mapping[str, str], sources: Mapping[str, Any] | None
+    ) -> None:
+        """Write the manifest, after everything else."""
+        head = {
             "dataset": self.name,
             "version": self.version,
             "options": self.options,
             "source": self._source(storage),
-            "samples": dict(self.samples),
-            "arrays": hashes,
-            "content_hash": hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest(),
         }
-        with writing(storage.cache):
-            (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        write_manifest(folder, head, hashes=hashes, fields=self.fields, splits=SPLITS, sources=sources)
 
     def _check(self, split: str, arrays: Mapping[str, np.ndarray]) -> None:
-        expected = sorted([IMAGE, "id", *(task.name for task in self.tasks)])
+        expected = sorted([IMAGE, ID, *(task.name for task in self.tasks)])
         if sorted(arrays) != expected:
             raise ValueError(f"{self.name}: split '{split}' must hold {expected}, found {sorted(arrays)}")
         count = self.samples[split]
@@ -216,20 +256,15 @@ class DataSet(ABC):
         Raises:
             UserError: the prepared form is missing or damaged.
         """
-        return cast(str, self._manifest(storage)["content_hash"])
+        return cast(str, self.manifest(storage)["content_hash"])
 
-    def _manifest(self, storage: Storage) -> dict[str, Any]:
-        file = self.folder(storage) / MANIFEST
-        try:
-            manifest = json.loads(file.read_text())
-            if manifest["schema"] != MANIFEST_SCHEMA:
-                raise ValueError("made by another version of mtbench")
-            digest = hashlib.sha256(json.dumps(manifest["arrays"], sort_keys=True).encode()).hexdigest()
-            if digest != manifest["content_hash"]:
-                raise ValueError("its content hash does not fit")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{file} cannot be used ({error!r}); delete its folder and run again") from error
-        return cast(dict[str, Any], manifest)
+    def manifest(self, storage: Storage) -> dict[str, Any]:
+        """What the prepared form says of itself.
+
+        Raises:
+            UserError: the prepared form is missing or damaged.
+        """
+        return read_manifest(self.folder(storage) / MANIFEST)
 
     def load(self, split: str, storage: Storage, device: torch.device | str = "cpu") -> Split:
         """Load one split of the prepared form onto ``device``, and make sure that it is what was prepared.
@@ -240,42 +275,16 @@ class DataSet(ABC):
         if split not in SPLITS:
             raise unknown("split", split, SPLITS)
         folder = self.folder(storage)
-        hashes = self._manifest(storage)["arrays"]
+        hashes = self.manifest(storage)["arrays"]
 
         def read(name: str) -> np.ndarray:
-            file = folder / f"{split}-{name}.npy"
-            try:
-                with file.open("rb") as stream:
-                    array = np.load(stream, allow_pickle=False)
-                if array_hash(array) != hashes[file.stem]:
-                    raise ValueError("its content is not what was prepared")
-            except Exception as error:  # NumPy's reader raises anything on damaged bytes, MemoryError for one
-                raise UserError(f"{file} cannot be used ({error!r}); delete its folder and run again") from error
-            return cast(np.ndarray, array)
+            return load_array(folder / f"{split}-{name}.npy", hashes[f"{split}-{name}"])
 
         return Split(
             images=torch.from_numpy(read(IMAGE)).to(device),
             targets={task.name: torch.from_numpy(read(task.name)).to(device) for task in self.tasks},
-            ids=read("id"),
+            ids=read(ID),
         )
-
-
-def array_hash(array: np.ndarray) -> str:
-    """SHA-256 of type, shape and values."""
-    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
-    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
-
-
-@contextmanager
-def writing(cache: Path) -> Iterator[None]:
-    """Report what hinders writing into the cache as the user's to mend."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"cannot write the data cache {cache} ({error.strerror}); make room, or set MTBENCH_CACHE to another folder"
-        ) from error
 
 
 def register_dataset(cls: type[D]) -> type[D]:

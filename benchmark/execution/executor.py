@@ -76,6 +76,13 @@ class Ended:
 
 
 @dataclass(frozen=True)
+class Stored:
+    """The run came to an end, and its worker has put the record into the store."""
+
+    run: str
+
+
+@dataclass(frozen=True)
 class Refused:
     """The run could not begin, for a reason that its user must mend."""
 
@@ -91,11 +98,17 @@ class Lost:
     reason: str
 
 
-Happening = Began | EpochDone | Note | Ended | Refused | Lost
+Happening = Began | EpochDone | Note | Ended | Stored | Refused | Lost
 
 
 class Executor(Protocol):
-    """A place where runs are done. Used by one thread."""
+    """A place where runs are done. Used by one thread.
+
+    Attributes:
+        stores: True where workers claim runs and write records themselves, in the store's folder, which they share.
+    """
+
+    stores: bool
 
     def free(self) -> int:
         """How many more runs it takes now; the loop gives it no more than that."""

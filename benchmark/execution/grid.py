@@ -6,7 +6,7 @@ from time import monotonic, sleep
 
 from benchmark.errors import UserError
 from benchmark.execution.claims import Claim, Claims
-from benchmark.execution.executor import Began, Ended, EpochDone, Executor, Happening, Lost, Note, Refused
+from benchmark.execution.executor import Began, Ended, EpochDone, Executor, Happening, Lost, Note, Refused, Stored
 from benchmark.execution.observer import Observer
 from benchmark.spec import RunSpec
 from benchmark.store import RunRecord, Store
@@ -78,7 +78,7 @@ class _Loop:
         self.observer = observer
         self.claims = claims
         self.pending = deque(specs)
-        self.here: dict[str, tuple[RunSpec, Claim]] = {}
+        self.here: dict[str, tuple[RunSpec, Claim | None]] = {}
         self.elsewhere: deque[RunSpec] = deque()
         self.before = {spec.id: self._state(spec) for spec in specs}
         self.losses: Counter[str] = Counter()
@@ -122,6 +122,11 @@ class _Loop:
         return True
 
     def _give_out(self, spec: RunSpec) -> None:
+        if self.executor.stores:
+            self.here[spec.id] = spec, None
+            self.observer.started(spec)
+            self.executor.submit(spec)
+            return
         claim = self.claims.take(spec.id)
         if claim is None:
             if not self._finished_elsewhere(spec):
@@ -152,7 +157,7 @@ class _Loop:
             case Began():
                 pass
             case EpochDone(epoch=epoch):
-                if self.claims.holds(claim):
+                if claim is None or self.claims.holds(claim):
                     self.observer.epoch(spec, epoch)
                 else:  # this process was silent for so long that another took the run over
                     self.executor.cancel(spec.id)
@@ -170,11 +175,14 @@ class _Loop:
                     self._keep(spec, Ended(spec.id, lost(spec, reason, hardware=self.hardware)))
             case Ended():
                 self._keep(spec, happening)
+            case Stored():
+                self._read(spec)
 
     def _keep(self, spec: RunSpec, ended: Ended) -> None:
         """Put the record of a run into the store, if it is this process's to do."""
         outcome = ended.outcome
-        if not self.claims.holds(self.here[spec.id][1]):
+        claim = self.here[spec.id][1]
+        if claim is not None and not self.claims.holds(claim):
             self._leave(spec)
             return
         if reason := self._strange_data(outcome.record):
@@ -184,6 +192,14 @@ class _Loop:
             if outcome.record.status in CONCLUSIVE and self.checkpoints and not self.checkpoints.keep:
                 drop(self.checkpoints.folder, spec.id)
             self.observer.finished(spec, outcome.record)
+        self._release(spec)
+
+    def _read(self, spec: RunSpec) -> None:
+        """The record that a worker has written."""
+        if record := self.store.peek(spec):
+            self.observer.finished(spec, record)
+        else:
+            self.observer.refused(spec, f"the worker wrote a record, but there is none in {self.store.root}")
         self._release(spec)
 
     def _strange_data(self, record: RunRecord) -> str | None:
@@ -203,4 +219,5 @@ class _Loop:
 
     def _release(self, spec: RunSpec) -> None:
         _, claim = self.here.pop(spec.id)
-        self.claims.release(claim)
+        if claim is not None:
+            self.claims.release(claim)

@@ -34,6 +34,8 @@ class LocalExecutor:
     in.
     """
 
+    stores = False
+
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.pool: list[_Worker] = []

@@ -52,6 +52,28 @@ class Accumulator(ABC):
         """Every metric of the kind, by name; NaN where the split holds no valid target."""
 
 
+@dataclass(frozen=True)
+class Stored:
+    """How one array of a prepared data set is stored, and what its values mean.
+
+    Attributes:
+        dtype: NumPy's name of the type.
+        shape: of one sample.
+        unit: of the values, such as ``m``; empty for plain numbers.
+        low, high: range of the valid values, both included.
+        invalid: the value that stands for "unknown"; None where every value is known.
+        unit_vectors: whether the first axis holds the components of unit vectors.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    unit: str
+    low: float
+    high: float
+    invalid: float | None = None
+    unit_vectors: bool = False
+
+
 class TaskKind(ABC):
     """One kind of task: loss, metrics, how targets are stored and drawn. Each kind is one file of this package."""
 
@@ -75,6 +97,10 @@ class TaskKind(ABC):
     @abstractmethod
     def decide(self, prediction: Tensor) -> Tensor:
         """The prediction in the form in which targets are stored (class ids, metres, unit vectors)."""
+
+    def stored(self, channels: int, size: tuple[int, int]) -> Stored | None:
+        """How a target of pictures of ``size`` (height, width) is stored; None where the kind does not say."""
+        return None
 
     @abstractmethod
     def draw(self, values: np.ndarray) -> np.ndarray | None:
@@ -130,6 +156,10 @@ class Task:
     def metrics(self) -> tuple[Metric, ...]:
         """The metrics of the task's kind, legacy twins included."""
         return self.definition.metrics
+
+    def stored(self, size: tuple[int, int]) -> Stored | None:
+        """See ``TaskKind.stored``."""
+        return self.definition.stored(self.channels, size)
 
     def finish(self, raw: Tensor) -> Tensor:
         """See ``TaskKind.finish``."""

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.tasks.base import Accumulator, Metric, TaskKind, masked_mean, register_kind
+from benchmark.tasks.base import Accumulator, Metric, Stored, TaskKind, masked_mean, register_kind
 
 UNKNOWN = -1
 
@@ -45,6 +45,10 @@ class Classification(TaskKind):
         target = target.long()
         per_picture = F.cross_entropy(prediction.float(), target, ignore_index=UNKNOWN, reduction="none")
         return masked_mean(per_picture, target != UNKNOWN)
+
+    def stored(self, channels: int, size: tuple[int, int]) -> Stored:
+        """One class id."""
+        return Stored("int16", (), "class", 0, channels - 1, invalid=UNKNOWN)
 
     def accumulator(self, channels: int, device: torch.device) -> Accumulator:
         """Counts of right answers."""

@@ -1,5 +1,6 @@
 """Depth: metres (or another positive length scale) per pixel, 0 unknown."""
 
+import math
 from typing import ClassVar
 
 import numpy as np
@@ -7,7 +8,16 @@ import torch
 from matplotlib import colormaps
 from torch import Tensor
 
-from benchmark.tasks.base import Accumulator, Metric, TaskKind, legacy_batches, legacy_twins, masked_mean, register_kind
+from benchmark.tasks.base import (
+    Accumulator,
+    Metric,
+    Stored,
+    TaskKind,
+    legacy_batches,
+    legacy_twins,
+    masked_mean,
+    register_kind,
+)
 
 _POOLED = (
     Metric("abs_error", "absolute error", "m", False, "Mean of |predicted − true| over all valid pixels of the split."),
@@ -66,6 +76,10 @@ class Depth(TaskKind):
         """(B, 1, H, W) and (B, 1, H, W) -> scalar."""
         target = target.float()
         return masked_mean((prediction.float() - target).abs(), target > 0)
+
+    def stored(self, channels: int, size: tuple[int, int]) -> Stored:
+        """(1, H, W) metres."""
+        return Stored("float16", (channels, *size), "m", 0, math.inf, invalid=0)
 
     def accumulator(self, channels: int, device: torch.device) -> Accumulator:
         """Sums of errors."""

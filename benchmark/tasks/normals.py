@@ -7,7 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.tasks.base import LEGACY_BATCH, Accumulator, Metric, TaskKind, legacy_twins, masked_mean, register_kind
+from benchmark.tasks.base import (
+    LEGACY_BATCH,
+    Accumulator,
+    Metric,
+    Stored,
+    TaskKind,
+    legacy_twins,
+    masked_mean,
+    register_kind,
+)
 
 THRESHOLDS = (11.25, 22.5, 30.0)
 
@@ -92,6 +101,10 @@ class Normals(TaskKind):
         """(B, 3, H, W) and (B, 3, H, W) -> scalar."""
         target = target.float()
         return masked_mean(1 - (prediction.float() * target).sum(1), (target != 0).any(1))
+
+    def stored(self, channels: int, size: tuple[int, int]) -> Stored:
+        """(3, H, W) components."""
+        return Stored("float16", (channels, *size), "", -1, 1, invalid=0, unit_vectors=True)
 
     def accumulator(self, channels: int, device: torch.device) -> Accumulator:
         """All angles."""

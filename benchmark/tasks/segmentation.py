@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.tasks.base import Accumulator, Metric, TaskKind, legacy_twins, masked_mean, register_kind
+from benchmark.tasks.base import Accumulator, Metric, Stored, TaskKind, legacy_twins, masked_mean, register_kind
 
 UNKNOWN = -1
 
@@ -74,6 +74,10 @@ class Segmentation(TaskKind):
         target = target.long()
         per_pixel = F.cross_entropy(prediction.float(), target, ignore_index=UNKNOWN, reduction="none")
         return masked_mean(per_pixel, target != UNKNOWN)
+
+    def stored(self, channels: int, size: tuple[int, int]) -> Stored:
+        """(H, W) class ids."""
+        return Stored("int8", size, "class", 0, channels - 1, invalid=UNKNOWN)
 
     def accumulator(self, channels: int, device: torch.device) -> Accumulator:
         """Confusion matrices."""

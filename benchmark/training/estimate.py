@@ -1,28 +1,27 @@
 """What a run will cost, before it is run and before its data are there."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
-from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
 from benchmark.data import DataSet, build_dataset
 from benchmark.errors import UserError
-from benchmark.model import MultiTaskModel, build_model
+from benchmark.model import build_model
+from benchmark.registry import WEIGHTINGS
 from benchmark.spec import Component, RunSpec
-from benchmark.training.evaluation import scaled
 from benchmark.training.hardware import Hardware
 from benchmark.training.run import forward_flops
-from benchmark.weighting import build_weighting
+from benchmark.training.workload import Stepper, Workload, cost_class, units
+from benchmark.weighting import Weighting, build_weighting
 
 N = TypeVar("N")
 
-#: Steps that are timed after one that warms up.
+#: Steps that are timed after one that warms up; fewer where they take longer than this many seconds.
 TIMED_STEPS = 2
-#: A step's forward and backward passes against a forward pass alone, in operations.
-STEP_FACTOR = 3
+TIMED_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -41,22 +40,28 @@ def work(specs: Sequence[RunSpec]) -> dict[str, float]:
     Raises:
         UserError: an option's value is refused by the method that it is given to.
     """
-    for spec in specs:
-        if spec.weighting:
-            _try(partial(build_weighting, spec.weighting.name, _dataset(spec).tasks, **spec.weighting.options))
+    passes = {spec.id: _passes(spec) for spec in specs}
     known = {spec.id: _try(_forward_flops, *_network(spec)) for spec in specs}
     found = [flops for flops in known.values() if flops is not None]
     usual = sum(found) / len(found) if found else 1.0
-    return {spec.id: (known[spec.id] or usual) * _pictures(spec) for spec in specs}
+    return {spec.id: (known[spec.id] or usual) * passes[spec.id] for spec in specs}
 
 
 def estimate(spec: RunSpec, hardware: Hardware) -> Estimate | None:
-    """Time a few steps on random pictures and extrapolate to the run; None for a network that cannot be run."""
+    """Time a few of the run's own steps on random pictures and extrapolate; None for a run that cannot take one.
+
+    Cells of the same network and batch share the timing where their weightings look at the same things: what these then
+    compute of a K×K matrix is no part of the prediction.
+    """
     flops = _try(_forward_flops, *_network(spec))
-    step = _try(_seconds_per_picture, *_network(spec), spec.protocol.batch_size, hardware)
-    if flops is None or step is None:
+    times = _try(_times, _cell(spec, hardware))
+    if flops is None or times is None:
         return None
-    return Estimate(flops * _pictures(spec), step * _pictures(spec) / STEP_FACTOR)
+    samples, protocol = _dataset(spec).samples, spec.protocol
+    steps = samples["train"] // protocol.batch_size * protocol.epochs
+    return Estimate(
+        flops * _passes(spec), steps * times.step + _evaluated(spec) * times.evaluation / protocol.batch_size
+    )
 
 
 def _try(measure: Callable[..., N], *arguments: Any) -> N | None:
@@ -68,52 +73,80 @@ def _try(measure: Callable[..., N], *arguments: Any) -> N | None:
         return None
 
 
-def _pictures(spec: RunSpec) -> float:
-    """Forward passes of a run: a training step counts as three, an evaluated picture as one."""
+def _passes(spec: RunSpec) -> float:
+    """Forward passes of a run, one picture each, or their equivalent."""
+    trained = _dataset(spec).samples["train"] * spec.protocol.epochs
+    weighting = _try(partial(_weighting, spec)) if spec.weighting else None
+    return units(cost_class(weighting), len(_dataset(spec).tasks)) * trained + _evaluated(spec)
+
+
+def _evaluated(spec: RunSpec) -> int:
+    """Pictures that a run evaluates."""
     samples = _dataset(spec).samples
     evaluations = -(-spec.protocol.epochs // spec.protocol.evaluate_every)
-    return STEP_FACTOR * samples["train"] * spec.protocol.epochs + (samples["val"] + samples["test"]) * evaluations
+    return (samples["val"] + samples["test"]) * evaluations
 
 
 def _dataset(spec: RunSpec) -> DataSet:
     return build_dataset(spec.dataset.name, **spec.dataset.options)
 
 
-def _network(spec: RunSpec) -> tuple[str, str]:
-    """What decides a step's cost, in hashable form."""
-    return spec.dataset.model_dump_json(), spec.architecture.model_dump_json()
-
-
-def _build(dataset: str, architecture: str) -> tuple[MultiTaskModel, torch.Tensor]:
-    """A network and one random picture for it."""
-    data, network = Component.model_validate_json(dataset), Component.model_validate_json(architecture)
-    built = build_dataset(data.name, **data.options)
+def _weighting(spec: RunSpec) -> Weighting:
+    assert spec.weighting is not None
     with torch.random.fork_rng(devices=[]):
-        model = build_model(network.name, built.tasks, **network.options)
-        return model, torch.randint(256, (1, *built.image_shape), dtype=torch.uint8)
+        return build_weighting(spec.weighting.name, _dataset(spec).tasks, **spec.weighting.options)
+
+
+def _network(spec: RunSpec) -> tuple[str, str]:
+    """What decides a forward pass's cost, in hashable form."""
+    return spec.dataset.model_dump_json(), spec.architecture.model_dump_json()
 
 
 @cache
 def _forward_flops(dataset: str, architecture: str) -> int:
-    return forward_flops(*_build(dataset, architecture))
+    data, network = Component.model_validate_json(dataset), Component.model_validate_json(architecture)
+    built = build_dataset(data.name, **data.options)
+    with torch.random.fork_rng(devices=[]):
+        model = build_model(network.name, built.tasks, **network.options)
+        return forward_flops(model, torch.randint(256, (1, *built.image_shape), dtype=torch.uint8))
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """What decides the cost of a step, and one run that has it."""
+
+    dataset: str
+    architecture: str
+    needs: str
+    batch: int
+    hardware: Hardware
+    spec: RunSpec = field(compare=False)
+
+
+def _cell(spec: RunSpec, hardware: Hardware) -> _Cell:
+    needs = "nothing"
+    if spec.weighting:
+        entry = WEIGHTINGS[spec.weighting.name]
+        needs = entry.factory.needs({**entry.preset, **spec.weighting.options})
+    return _Cell(*_network(spec), needs, spec.protocol.batch_size, hardware, spec)
+
+
+class _Times(NamedTuple):
+    """Seconds of a training step, and of a forward pass of as many pictures in evaluation."""
+
+    step: float
+    evaluation: float
 
 
 @cache
-def _seconds_per_picture(dataset: str, architecture: str, batch_size: int, hardware: Hardware) -> float:
-    torch.set_num_threads(hardware.threads)
-    model, image = _build(dataset, architecture)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model.to(hardware.device).train()
-    images = image.expand(batch_size, -1, -1, -1).to(hardware.device)
-    optimizer = torch.optim.Adam(model.parameters(), fused=True)
-    for step in range(1 + TIMED_STEPS):
-        if step == 1:
-            started = perf_counter()
-        optimizer.zero_grad()
-        with hardware.autocast():
-            predictions = model(scaled(images))
-        sum(prediction.float().mean() for prediction in predictions.values()).backward()
-        optimizer.step()
-        if hardware.device != "cpu":
-            torch.cuda.synchronize(hardware.device)
-    return (perf_counter() - started) / TIMED_STEPS / batch_size
+def _times(cell: _Cell) -> _Times:
+    torch.set_num_threads(cell.hardware.threads)
+    data = _dataset(cell.spec)
+    load = Workload(tuple(data.tasks), data.image_shape, cell.batch, cell.hardware)
+    stepper = Stepper(cell.spec.architecture, cell.spec.weighting, load)
+    stepper.step()
+    timed: list[float] = []
+    while len(timed) < TIMED_STEPS and sum(timed) < TIMED_SECONDS:
+        timed.append(stepper.step())
+    stepper.evaluation()
+    return _Times(sum(timed) / len(timed), stepper.evaluation())

@@ -33,6 +33,11 @@ class Rows:
         self._direction = torch.zeros(width, device=device, dtype=dtype)
         self._pieces = _views(self._direction, like)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that this object keeps."""
+        return self._blocks.nbytes + self._direction.nbytes
+
     def fill(self, k: int, gradients: Sequence[Tensor | None]) -> None:
         """Keep one task's gradients, in the order of the tensors; None where the loss has no say."""
         for place, gradient in zip(self._places[k], gradients, strict=True):
@@ -175,7 +180,7 @@ def task_pass(
         found = torch.autograd.grad(loss, [*at, *own, *learned], retain_graph=retain, allow_unused=True)
     for parameter, gradient in zip(own, found[len(at) :], strict=False):
         if part == 1:
-            parameter.grad = None if gradient is None else _laid_out(gradient, parameter)
+            parameter.grad = None if gradient is None else laid_out(gradient, parameter)
         elif gradient is not None:
             _add(parameter, part * gradient)
     for parameter, gradient in zip(learned, found[len(at) + len(own) :], strict=True):
@@ -185,7 +190,7 @@ def task_pass(
 
 
 def _add(parameter: nn.Parameter, gradient: Tensor) -> None:
-    laid = _laid_out(gradient, parameter)
+    laid = laid_out(gradient, parameter)
     parameter.grad = laid if parameter.grad is None else parameter.grad.add_(laid)
 
 
@@ -219,7 +224,7 @@ def _views(flat: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
     return views
 
 
-def _laid_out(gradient: Tensor, parameter: nn.Parameter) -> Tensor:
+def laid_out(gradient: Tensor, parameter: nn.Parameter) -> Tensor:
     """The gradient in the parameter's memory layout, which fused optimisers take for granted without a check."""
     if gradient.stride() == parameter.stride():
         return gradient

@@ -31,7 +31,7 @@ class Hardware:
     workers: int = 1
 
     @classmethod
-    def choose(cls, device: str = "auto", precision: str = "auto", threads: int = 1) -> "Hardware":
+    def choose(cls, device: str = "auto", precision: str = "auto", threads: int = 1, *, workers: int = 1) -> "Hardware":
         """Resolve ``auto``: CUDA where there is one; bf16 on CUDA devices that compute in it, float32 elsewhere.
 
         Raises:
@@ -53,7 +53,7 @@ class Hardware:
             raise UsageError(f"unknown precision '{precision}'. Known: {', '.join(PRECISIONS)}")
         if precision == "auto":
             precision = "bf16" if kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-        return cls(device, precision, threads)
+        return cls(device, precision, threads, workers)
 
     @property
     def name(self) -> str:
@@ -85,6 +85,17 @@ class Hardware:
     def autocast(self) -> AbstractContextManager[None]:
         """The context of forward passes."""
         return torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    @contextmanager
+    def exact(self) -> Iterator[None]:
+        """Inside, float32 is computed as float32 whatever the run's precision: for differences of nearby values."""
+        kept = torch.backends.cudnn.allow_tf32
+        torch.backends.cudnn.allow_tf32 = False
+        try:
+            with torch.autocast(torch.device(self.device).type, enabled=False):
+                yield
+        finally:
+            torch.backends.cudnn.allow_tf32 = kept
 
     @contextmanager
     def memory_peak(self) -> Iterator["MemoryPeak"]:

@@ -17,6 +17,7 @@ from benchmark.model import MultiTaskModel
 from benchmark.training.evaluation import scaled
 from benchmark.training.gradients import RepresentationGradients, Rows, TaskGradients, by_sample, flattened
 from benchmark.training.hardware import Hardware
+from benchmark.training.layer import LayerGradients
 from benchmark.weighting import (
     GradientWeighting,
     GramianWeighting,
@@ -99,6 +100,14 @@ class Step(ABC, Generic[W]):
             predictions = self.model(scaled(batch.images))
         return self.judge(predictions, batch)
 
+    def losses_at_feature(self, batch: Batch) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """The feature that feeds all heads, a leaf of the same values, and K losses that are attached to the leaf."""
+        with self.hardware.autocast():
+            feature = self.model.representation(scaled(batch.images))
+            leaf = by_sample(feature.detach()).requires_grad_()
+            predictions = self.model.predict(leaf)
+        return feature, leaf, self.judge(predictions, batch)
+
     def judge(self, predictions: Mapping[str, Tensor], batch: Batch) -> list[Tensor]:
         """K scalars of predictions."""
         return [task.loss(predictions[task.name], batch.targets[task.name]) for task in self.model.tasks]
@@ -135,12 +144,8 @@ class LossStep(Step[W]):
         gramian = self.gramian(separate) if diagnose else None
         losses = torch.stack(separate)
         weights = weighting.weights(losses.detach())
-        self.observe(separate)
         weighting.objective(losses, weights).backward()
         return Result(losses.detach(), weights.detach(), gramian)
-
-    def observe(self, separate: Sequence[Tensor]) -> None:
-        """Called with the losses before their backward pass."""
 
     def after(self, batch: Batch) -> None:
         """See ``Step``."""
@@ -153,16 +158,34 @@ class LossStep(Step[W]):
 class NormStep(LossStep[NormWeighting]):
     """Tells the weighting the lengths of the losses' gradients at the last shared layer."""
 
-    def observe(self, separate: Sequence[Tensor]) -> None:
-        """See ``LossStep``."""
-        layer = self.model.last_shared_parameters()
-        norms = []
-        for loss in separate:
-            found = torch.autograd.grad(loss, layer, retain_graph=True, allow_unused=True) if layer else ()
-            squares = [g.double().square().sum() for g in found if g is not None]
-            norms.append(torch.stack(squares).sum().sqrt() if squares else loss.detach().double() * 0)
-        losses = torch.stack([loss.detach() for loss in separate])
-        self.weighting.observe(torch.stack(norms).to(losses), losses)
+    def __init__(
+        self, model: MultiTaskModel, weighting: NormWeighting, hardware: Hardware, around: Surroundings
+    ) -> None:
+        super().__init__(model, weighting, hardware, around)
+        self.gradients = LayerGradients(model)
+
+    def __call__(self, batch: Batch, diagnose: bool) -> Result:
+        """See ``Step``."""
+        if diagnose or not self.model.has_representation:
+            separate = self.losses(batch)
+            gramian = self.gramian(separate) if diagnose else None
+            known, weights, slopes = self._weighed(separate)
+            norms = self.gradients.collect(separate, slopes)
+        else:
+            feature, leaf, separate = self.losses_at_feature(batch)
+            gramian = None
+            known, weights, slopes = self._weighed(separate)
+            norms = self.gradients.collect_from(feature, leaf, separate, slopes)
+        self.weighting.observe(norms.to(known), known)
+        return Result(known, weights, gramian)
+
+    def _weighed(self, separate: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """(K,) each: losses, weights, and the objective's derivatives. What the weighting learns gets its gradient."""
+        known = detached(separate)
+        weights = self.weighting.weights(known)
+        leaf = known.clone().requires_grad_()
+        self.weighting.objective(leaf, weights).backward()
+        return known, weights.detach(), cast(Tensor, leaf.grad)
 
 
 class LookaheadStep(LossStep[LookaheadWeighting]):
@@ -191,8 +214,9 @@ class LookaheadStep(LossStep[LookaheadWeighting]):
         reach = (self.REACH / length.clamp(min=1e-30)).item()
         sides = []
         for sign in (1, -1):
-            with torch.no_grad(), _moved(parameters, aim, sign * reach):
-                sides.append(torch.stack(self.losses(batch)).double())
+            # Half precision would round the parameters' small move away.
+            with torch.no_grad(), _moved(parameters, aim, sign * reach), self.hardware.exact():
+                sides.append(torch.stack(self.judge(self.model(scaled(batch.images)), batch)).double())
         return ((sides[0] - sides[1]) / (2 * reach)).to(losses)
 
 
@@ -288,11 +312,7 @@ class RepresentationStep(Step[GradientWeighting]):
 
     def __call__(self, batch: Batch, diagnose: bool) -> Result:
         """See ``Step``."""
-        with self.hardware.autocast():
-            feature = self.model.representation(scaled(batch.images))
-            leaf = by_sample(feature.detach()).requires_grad_()
-            predictions = self.model.predict(leaf)
-        separate = self.judge(predictions, batch)
+        feature, leaf, separate = self.losses_at_feature(batch)
         known = detached(separate)
         rows = self.gradients.collect(leaf, self.weighting.task_losses(separate))
         gramian = self._shared_gramian(feature, rows, known) if diagnose else None

@@ -337,3 +337,67 @@ def test_labels_cannot_be_forged():
                made.record("mtan", options=forged.spec.architecture.options | {"attention": "hard"})]  # fmt: skip
     (board,) = analysis.boards(records)
     assert len(set(board.labels.values())) == 3
+
+
+def swept(weighting, semantic, depth, seed=0, **changes):
+    """A run of one epoch whose two tasks end at these values on both splits."""
+    tasks = (
+        made.TaskInfo(name="semantic", kind="segmentation", channels=2),
+        made.TaskInfo(name="depth", kind="depth", channels=1),
+    )
+    name, point = weighting if isinstance(weighting, tuple) else (weighting, None)
+    found = made.record(
+        changes.pop("architecture", "mtan"), name, seed=seed, epochs=1, tasks=tasks,
+        weighting_options={"weights": point} if point else {},
+    )  # fmt: skip
+    values = {"semantic": {"miou": semantic, "pixel_accuracy": 50.0}, "depth": {"abs_error": depth, "rel_error": 0.1}}
+    epoch = found.curves[0].model_copy(update={"metrics": {"val": values, "test": values}})
+    return found.model_copy(update={"curves": (epoch,)} | changes)
+
+
+def test_the_front_of_fixed_weights_by_hand():
+    records = [
+        # Higher is better in the first number, lower in the second.
+        swept("equal", 40.0, 0.25, seed=0),
+        swept("equal", 42.0, 0.5, seed=1),  # the mean is (41, 0.375)
+        swept(("constant", [0.75, 0.25]), 44.0, 0.50),
+        swept(("constant", [0.25, 0.75]), 36.0, 0.25),
+        swept(("constant", [0.125, 0.875]), 36.0, 0.3),  # worse than the last in depth, the same otherwise
+        swept("mgda", 41.0, 0.4),  # equal is as good and better
+        swept("cagrad", 41.0, 0.375),  # the very point
+        swept("gls", 38.0, 0.3),  # between two points
+        swept("dwa", 42.0, 0.375),  # better than equal
+        swept("si", math.nan, 0.1),
+        swept("rlw", 99.0, 0.01, status="failed"),
+        swept("equal", 30.0, 0.60, architecture="split-wide"),  # one point is no sweep
+        swept("gls", 40.0, 0.60, architecture="split-wide"),
+    ]
+    (board,) = analysis.boards(records)
+    found = analysis.fronts(board)
+    assert found.maximise == {"semantic": True, "depth": False}
+    assert found.metrics == {"semantic": "miou", "depth": "abs_error"}
+    assert set(found.rows["architecture"]) == {"mtan"}
+    assert dict(zip(found.rows["weighting"], found.rows["standing"], strict=True)) == {
+        "equal": "front",
+        "constant (weights 0.75 0.25)": "front",
+        "constant (weights 0.25 0.75)": "front",
+        "constant (weights 0.125 0.875)": "behind",
+        "mgda": "dominated",
+        "cagrad": "on",
+        "gls": "on",
+        "dwa": "beyond",
+        "si": "undefined",
+    }
+    equal = found.rows.set_index("weighting").loc["equal"]
+    assert (equal["seeds"], equal["semantic"], equal["depth"]) == (2, 41.0, 0.375)
+    assert analysis.fronts(board, metrics={"depth": "rel_error"}).metrics["depth"] == "rel_error"
+    assert analysis.fronts(board, fixed=("none",)).rows.empty
+
+
+def test_labels_tell_points_of_a_sweep_apart():
+    near = ([0.33333, 0.66667], [0.33334, 0.66666])
+    records = [swept(("constant", point), 40.0, 0.4) for point in near]
+    (board,) = analysis.boards([*records, swept(("constant", near[0]), 41.0, 0.4, seed=1)])
+    assert {weighting for _, weighting in board.labels.values()} == {
+        "constant (weights [0.33333, 0.66667])", "constant (weights [0.33334, 0.66666])",
+    }  # fmt: skip

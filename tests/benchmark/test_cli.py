@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmark.cli import main
+from benchmark.execution.claims import Claims
 from benchmark.store import Store
 
 GRID = """
@@ -116,7 +117,7 @@ def test_several_workers_give_the_same_records(mtbench, tmp_path):
 def test_a_run_that_fails_is_a_record_and_the_others_go_on(mtbench, architecture, status, reason):
     words = ("--architecture", architecture, "--architecture", "tiny", "--weighting", "equal", "--workers", "1")
     result = mtbench("run", *words)
-    one_line(result, 1, "1 of 3 runs failed", "mtbench status")
+    one_line(result, 1, "1 of 3 runs failed", "mtbench status", "to try them again: mtbench run --grid grid.toml")
     records = {r.spec.architecture.name: r for r in Store(mtbench.folder / "results").scan()[0]}
     assert {name: r.status for name, r in records.items()} == {"single-task": "ok", architecture: status, "tiny": "ok"}
     assert reason in records[architecture].error
@@ -152,6 +153,46 @@ def test_a_truncated_record_is_named_kept_and_done_again(mtbench):
     assert path.with_suffix(".json.unreadable").stat().st_size == 100
 
 
+def test_the_status_for_scripts(mtbench):
+    mtbench("run", "--weighting", "equal", "--architecture", "explosive")
+    result = mtbench("status", "--json", "--architecture", "explosive")
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    assert {key: found[key] for key in ("done", "failed", "running", "missing")} == {
+        "done": 1,
+        "failed": 1,
+        "running": 0,
+        "missing": 1,
+    }
+    (failed,) = [run for run in found["runs"] if run["state"] == "failed"]
+    assert (failed["architecture"], failed["weighting"], failed["status"]) == ("explosive", "equal", "failed")
+    assert "boom" in failed["reason"]
+    assert failed["id"] in next(str(path) for path in mtbench.records if "explosive" in path.name)
+
+
+def test_a_run_that_somebody_does_is_shown_as_running(mtbench):
+    folder = mtbench.folder / "results" / ".mtbench" / "claims"
+    run = json.loads(mtbench("status", "--json").stdout)["runs"][0]["id"]
+    with Claims(folder) as claims:
+        assert claims.take(run)
+        shown = mtbench("status")
+        assert "1 running" in shown.output
+        assert f"process {os.getpid()}" in shown.output
+    assert "running" not in mtbench("status").output
+
+
+def test_data_that_changed_are_not_mixed(mtbench):
+    mtbench("run", "--weighting", "equal")
+    path = next(iter(mtbench.records))
+    raw = json.loads(path.read_text())
+    raw["provenance"]["data_hash"] = "e" * 64
+    path.write_text(json.dumps(raw))
+    result = mtbench("run", "--weighting", "dwa")
+    one_line(result, 1, "the data set toy", "eeeeeeeeeeee: the data changed", "--results")
+    assert len(mtbench.records) == 2
+    assert mtbench("run", "--weighting", "dwa", "--results", "others").exit_code == 0
+
+
 def test_a_dry_run_lists_every_run_and_writes_nothing(mtbench):
     result = mtbench("run", "--dry-run")
     assert result.exit_code == 0
@@ -173,6 +214,9 @@ def test_a_dry_run_lists_every_run_and_writes_nothing(mtbench):
         (["run", "--source", "toy"], 2, ["--source needs DATASET=DIR, found 'toy'"]),
         (["run", "--source", "toy=/no/such"], 1, ["there is no folder /no/such"]),
         (["run", "--colour"], 2, ["No such option"]),
+        (["run", "--executor", "kubernetes"], 2, ["kubernetes"]),
+        (["run", "--ray-address", "auto"], 2, ["--ray-address goes with --executor ray"]),
+        (["run", "--executor", "slurm", "--slurm", "fast"], 2, ["--slurm needs KEY=VALUE", "'fast'"]),
         (["run", "--plugin", "missing.py"], 1, ["missing.py", "not a readable Python file"]),
         (["report"], 1, ["no results folder results", "mtbench run"]),
         (["report", "--results", "grid.toml"], 2, ["grid.toml"]),

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmark.errors import UsageError
-from benchmark.grid import Filters, Grid, expand, grid_names, load_grid
+from benchmark.grid import Filters, Grid, expand, grid_names, load_grid, simplex_points
 
 MINIMAL = """
 seeds = [3]
@@ -88,9 +88,39 @@ def test_the_suites_grids_hold_what_they_promise():
     paper = expand(load_grid("paper"))
     assert {s.architecture.options["width"] for s in paper} == {64}
     assert len(paper) == 3 * len(quick)
+    swept = expand(load_grid("scalarisation"))
+    assert len(swept) == 3 * (1 + 2 * (1 + 9))
+    assert {s.id for s in quick if s.weighting_name == "equal" and s.architecture.name == "mtan"} < {
+        s.id for s in swept
+    }
     full = expand(load_grid("full"), Filters(datasets=["scenes", "multi-fashion"]))
     assert {s.architecture.name for s in full} >= {*patterns, "split"}
     assert {s.seed for s in full} == {0, 1, 2}
+
+
+def test_points_of_the_simplex_by_hand():
+    assert simplex_points(4, 2) == [(0.75, 0.25), (0.25, 0.75)]
+    assert simplex_points(4, 3) == [(0.5, 0.25, 0.25), (0.25, 0.5, 0.25), (0.25, 0.25, 0.5)]
+    assert len(simplex_points(6, 3)) == 10 - 1  # 5 choose 2, without the centre
+    assert len(simplex_points(7, 3)) == 15  # the centre is no multiple of 1/7
+    assert simplex_points(3, 3) == simplex_points(5, 1) == []
+    for point in simplex_points(9, 4):
+        assert sum(point) == pytest.approx(1)
+        assert min(point) > 0
+
+
+def test_a_sweep_has_the_points_of_each_data_sets_tasks(tmp_path):
+    swept = grid(tmp_path, MINIMAL.replace('"equal"', '{ name = "constant", simplex = 4 }'))
+    for dataset, count in (("scenes", 3), ("multi-fashion", 2)):
+        specs = expand(swept, Filters(datasets=[dataset], architectures=["mtan"], weightings=["constant"]))
+        weights = [s.weighting.options["weights"] for s in specs if s.weighting]
+        assert weights == [list(point) for point in simplex_points(4, count)]
+
+
+def test_sweeps_share_the_points_that_they_have_in_common(tmp_path):
+    both = '{ name = "constant", simplex = 4 }, { name = "constant", simplex = 8 }'
+    specs = expand(grid(tmp_path, MINIMAL.replace('"equal"', both)), Filters(architectures=["mtan"]))
+    assert len([s for s in specs if s.weighting_name == "constant"]) == 21  # 7 choose 2, three of them fourths
 
 
 @pytest.mark.parametrize(
@@ -108,6 +138,17 @@ def test_the_suites_grids_hold_what_they_promise():
         ("variant =", "varriant =", "unknown option of 'split' 'varriant'"),
         ("batch_size = 2", "batch_size = 0", "the protocol for 'scenes' is not valid: batch_size"),
         ("batch_size = 2", 'batch_size = 2\nbatch = "x"', "the protocol for 'scenes' is not valid: batch"),
+        (
+            '"equal"',
+            '{ name = "constant", simplex = 3 }',
+            "no point besides equal weights for 3 tasks; give 'simplex' 4",
+        ),
+        ('"equal"', '{ name = "constant", simplex = 1 }', "simplex: Input should be greater than or equal to 2"),
+        ('"equal"', '{ name = "constant", simplex = 4.0 }', "simplex: "),
+        ('"equal"', '{ name = "constant", simplx = 4 }', "simplx: Extra inputs"),
+        ('"equal"', '{ name = "gls", simplex = 4 }', "the option 'weights', which 'gls' has not; try 'constant'"),
+        ('"equal"', '{ name = "constant", options = { weights = [1] }, simplex = 4 }', "both 'weights' and 'simplex'"),
+        ('"stan"', '{ name = "stan", simplex = 4 }', "simplex: Extra inputs"),
     ],
 )
 def test_mistakes_are_named(tmp_path, old, new, message):

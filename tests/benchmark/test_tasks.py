@@ -18,11 +18,12 @@ CPU = torch.device("cpu")
 TASKS = {
     "segmentation": Task("semantic", "segmentation", 5),
     "depth": Task("depth", "depth", 1),
+    "disparity": Task("disparity", "disparity", 1),
     "normals": Task("normals", "normals", 3),
     "classification": Task("object", "classification", 5),
 }
 KIND_NAMES = list(TASKS)
-DENSE = ["segmentation", "depth", "normals"]
+DENSE = ["segmentation", "depth", "disparity", "normals"]
 
 
 def sample(kind, count=23, seed=0, size=(6, 7), unknown=0.2):
@@ -41,7 +42,7 @@ def sample(kind, count=23, seed=0, size=(6, 7), unknown=0.2):
     if kind == "segmentation":
         labels = torch.randint(0, channels - 1, (count, *size), generator=generator)  # the last class never occurs
         return normal(count, channels, *size), torch.where(where, -1, labels).to(torch.int8)
-    if kind == "depth":
+    if kind in ("depth", "disparity"):
         depth = 0.5 + 9 * torch.rand(count, 1, *size, generator=generator)
         return depth + normal(*depth.shape), torch.where(where[:, None], 0, depth).half()
     vectors = F.normalize(normal(count, 3, *size), dim=1)
@@ -88,6 +89,7 @@ def test_predictions_on_unknown_targets_do_not_count(kind):
     unknown = {
         "segmentation": lambda: target[:, None] == -1,
         "depth": lambda: target == 0,
+        "disparity": lambda: target == 0,
         "normals": lambda: (target == 0).all(1, keepdim=True),
         "classification": lambda: target[:, None] == -1,
     }[kind]()

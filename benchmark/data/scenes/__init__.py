@@ -1,9 +1,12 @@
 """Rooms that the suite renders itself: classes, depth and normals with nothing to download."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
+from benchmark.data.card import DataCard
 from benchmark.data.dataset import SPLITS, DataSet, Progress, register_dataset
 from benchmark.data.scenes.model import CLASSES, FOCAL
 from benchmark.data.scenes.renderer import render
@@ -14,6 +17,28 @@ from benchmark.tasks import Task
 MOST = 1_000_000
 #: Sides between which rooms can be recognised and a chunk of them fits into memory.
 SMALLEST, LARGEST = 16, 1024
+
+
+CARD = DataCard(
+    title="Rendered rooms",
+    summary="Rooms with furniture, lamps and daylight, rendered by the suite, with the classes of NYUv2.",
+    targets={
+        "semantic": "The 13 classes of NYUv2; −1 unlabelled: a third of the seams between classes, and some things.",
+        "depth": "Metres along the camera's axis, 0.4 to 9; 0 in the holes of a simulated structured-light sensor.",
+        "normals": "Unit vectors of the true surfaces, x right, y down, z forward, pointing to the camera; 0 in and "
+        "beside the holes.",
+    },
+    sizes="96×128 by default, rendered at that size; any size shows the same rooms.",
+    splits="Every picture is a room of its own; the splits' seeds never meet.",
+    licence="MIT, as the suite's code.",
+    citation="This suite.",
+    homepage="",
+    obtain="Nothing is needed: the suite renders it.",
+    caveats=(
+        "Synthetic: an order of methods here need not hold on photographs.",
+        "Normals are the renderer's, not computed from depth as those of real sets are.",
+    ),
+)
 
 
 @register_dataset
@@ -34,6 +59,8 @@ class Scenes(DataSet):
 
     name = "scenes"
     version = 1
+    card = CARD
+    smoke: ClassVar[Mapping[str, Any]] = {"height": 36, "width": 48, "train": 32, "val": 8, "test": 8}
     tasks = (
         Task("semantic", "segmentation", len(CLASSES), classes=CLASSES),
         Task("depth", "depth", 1),

@@ -1,0 +1,238 @@
+"""`mtbench data`: what data sets there are, how they are prepared, and whether they are sound."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from benchmark.data import DataSet, Storage, build_dataset
+from benchmark.data.check import check as problems_of
+from benchmark.data.measured import data_card
+from benchmark.data.prepared import MANIFEST, megabytes, read_manifest
+from benchmark.data.streaming import StreamedDataSet, unfinished_sets
+from benchmark.errors import UsageError, UserError
+from benchmark.registry import DATASETS, load_plugin_file
+
+console = Console(highlight=False)
+
+
+@click.group()
+def data() -> None:
+    """List, prepare and check data sets.
+
+    \b
+    Example:
+      mtbench data list
+      mtbench data prepare nyuv2 --source ~/nyuv2
+      mtbench data check nyuv2
+    """
+
+
+def _plugins(context: click.Context, parameter: click.Parameter, files: Sequence[Path]) -> Sequence[Path]:
+    for file in files:
+        load_plugin_file(file)
+    return files
+
+
+plugin_option = click.option(
+    "--plugin",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    callback=_plugins,
+    expose_value=False,
+    is_eager=True,
+    help="Python file that registers data sets. May be given again.",
+)
+options_option = click.option(
+    "--option", "options", multiple=True, metavar="NAME=VALUE", help="Option of the data set. May be given again."
+)
+
+
+def parse_options(words: Sequence[str]) -> dict[str, Any]:
+    """``NAME=VALUE`` words; a value that is no JSON is a string.
+
+    Raises:
+        UsageError: a word is of another form.
+    """
+    options: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--option needs NAME=VALUE, found '{word}'")
+        try:
+            options[name] = json.loads(value)
+        except ValueError:
+            options[name] = value
+    return options
+
+
+def prepare_shown(dataset: DataSet, storage: Storage) -> None:
+    """Prepare a data set under bars with the time left, unless it is ready."""
+    if dataset.is_ready(storage):
+        dataset.prepare(storage)  # which makes sure that it was made from the folder that is named now
+        return
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bars: dict[str, TaskID] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in bars:
+                bars[stage] = progress.add_task(escape(f"{dataset.name}: {stage}"), total=total)
+            progress.update(bars[stage], completed=done, total=total)
+
+        dataset.prepare(storage, show)
+    console.print(f"Prepared {dataset.name} in {escape(str(dataset.folder(storage)))}.", soft_wrap=True)
+
+
+@data.command()
+@click.argument("name")
+@click.option(
+    "--source", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Folder of the official files."
+)
+@options_option
+@plugin_option
+def prepare(name: str, source: Path | None, options: tuple[str, ...]) -> None:
+    """Make the prepared form of a data set. After an interruption, the same command goes on from there.
+
+    \b
+    Example:
+      mtbench data prepare nyuv2 --source ~/nyuv2
+      mtbench data prepare cityscapes --source ~/cityscapes --option classes=19 --option height=256
+    """
+    dataset = build_dataset(name, **parse_options(options))
+    storage = Storage.default({dataset.name: source} if source else None)
+    prepare_shown(dataset, storage)
+    data_card(dataset, storage)
+    counts = ", ".join(f"{count} {split}" for split, count in dataset.manifest(storage)["samples"].items())
+    console.print(f"{dataset.name} is ready: {counts}; {megabytes(size_of(dataset.folder(storage)))}.")
+
+
+@data.command("list")
+@plugin_option
+def list_() -> None:
+    """Say which data sets are ready, how large they are and where, and how to get those that are not.
+
+    \b
+    Example:
+      mtbench data list
+    """
+    storage = Storage.default()
+    found = prepared_sets(storage)
+    table = Table("data set", "options", "state", "samples", "size", "folder", expand=True)
+    for name in DATASETS:
+        variants = [dataset for dataset in (*found, *unfinished_sets(storage)) if dataset.name == name]
+        if not DATASETS[name].required:
+            default = build_dataset(name)
+            variants = [v for v in variants if v.identity != default.identity]
+            variants.insert(0, default)
+        for dataset in variants:
+            table.add_row(*(escape(cell) for cell in _row(dataset, storage)))
+    console.print(table)
+    console.print(f"The folders lie in {escape(str(storage.cache))}; MTBENCH_CACHE moves them.", soft_wrap=True)
+    ready = {dataset.name for dataset in found}
+    for name in DATASETS:
+        if name not in ready and not DATASETS[name].required:
+            for line in how_to_get(build_dataset(name)):
+                console.print(escape(line), soft_wrap=True)
+
+
+def _row(dataset: DataSet, storage: Storage) -> tuple[str, ...]:
+    defaults = DATASETS[dataset.name].defaults
+    options = {key: value for key, value in dataset.options.items() if value != defaults[key]}
+    stated = ", ".join(f"{key}={value}" for key, value in options.items())
+    share = dataset.share_done(storage) if isinstance(dataset, StreamedDataSet) else None
+    if not dataset.is_ready(storage):
+        state = "not prepared" if share is None else f"interrupted at {share:.0%}"
+        return dataset.name, stated, state, "/".join(map(str, dataset.samples.values())), "", ""
+    folder, counts = dataset.folder(storage), dataset.manifest(storage)["samples"].values()
+    return dataset.name, stated, "ready", "/".join(map(str, counts)), megabytes(size_of(folder)), folder.name
+
+
+def how_to_get(dataset: DataSet) -> Iterator[str]:
+    """What to do to have a data set, in lines."""
+    yield ""
+    if dataset.card is None:
+        yield f"{dataset.name}: mtbench data prepare {dataset.name}"
+        return
+    card = dataset.card
+    needs_files = isinstance(dataset, StreamedDataSet)
+    yield f"{dataset.name}: {card.title}"
+    yield f"  terms: {card.licence}"
+    if card.homepage:
+        yield f"  official page: {card.homepage}"
+    yield f"  {card.obtain}"
+    yield f"  mtbench data prepare {dataset.name}{' --source DIR' if needs_files else ''}"
+
+
+def prepared_sets(storage: Storage) -> list[DataSet]:
+    """Every set in the cache that the present code can use; what other versions made is passed over."""
+    found = []
+    for file in sorted(storage.cache.glob(f"*/{MANIFEST}")):
+        try:
+            manifest = read_manifest(file)
+            dataset = build_dataset(manifest["dataset"], **manifest["options"])
+        except (UserError, KeyError, TypeError):
+            continue
+        if dataset.folder(storage) == file.parent:
+            found.append(dataset)
+    return found
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of the files in a folder."""
+    return sum(file.stat().st_size for file in folder.iterdir())
+
+
+@data.command()
+@click.argument("name", required=False)
+@options_option
+@plugin_option
+def check(name: str | None, options: tuple[str, ...]) -> None:
+    """Look at every value of a prepared set, or of all of them: hashes, counts, ranges, units.
+
+    \b
+    Example:
+      mtbench data check
+      mtbench data check nyuv2 --option classes=40
+    """
+    storage = Storage.default()
+    if name is None and options:
+        raise UsageError("--option needs the name of a data set")
+    chosen = [build_dataset(name, **parse_options(options))] if name else prepared_sets(storage)
+    if not chosen:
+        raise UserError(f"nothing is prepared in {storage.cache}; 'mtbench data list' says how")
+    bad = 0
+    for dataset in chosen:
+        if not dataset.is_ready(storage):
+            raise UserError(f"{dataset.name} is not prepared with these options; run 'mtbench data prepare {name}'")
+        problems = problems_of(dataset, storage)
+        bad += bool(problems)
+        for problem in problems:
+            console.print(f"[red]✗[/] {escape(dataset.name)}: {escape(problem)}", soft_wrap=True)
+        if not problems:
+            card = data_card(dataset, storage)
+            title = card["stated"]["title"] if card["stated"] else "no data card"
+            counts = ", ".join(f"{count} {split}" for split, count in dataset.manifest(storage)["samples"].items())
+            console.print(f"[green]✓[/] {escape(dataset.name)}: {counts}; {escape(title)}", soft_wrap=True)
+            console.print(f"  card: {escape(str(dataset.folder(storage) / 'card.json'))}", soft_wrap=True)
+    if bad:
+        raise UserError(
+            f"{bad} of {len(chosen)} prepared sets are not sound: delete their folders and prepare them again"
+        )

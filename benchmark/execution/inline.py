@@ -1,0 +1,48 @@
+"""Runs in this very process, one at a time: for a job of a cluster that does one cell."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from benchmark.execution.executor import Happening, Setup, work
+from benchmark.spec import RunSpec
+
+
+class InlineExecutor:
+    """A run is done while one waits for what happens.
+
+    Args:
+        setup: of this process, whose plugins are loaded.
+        tell: is told at once of what happens before a run's end.
+        stop: asked between two steps whether the run is to stop; then ``happenings`` raises ``Stopped``.
+    """
+
+    stores = False
+
+    def __init__(
+        self,
+        setup: Setup,
+        tell: Callable[[Happening], None] = lambda _: None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.setup = setup
+        self.tell = tell
+        self.stop = stop
+        self._waiting: deque[RunSpec] = deque()
+
+    def free(self) -> int:
+        """See ``Executor``."""
+        return 1 - len(self._waiting)
+
+    def submit(self, spec: RunSpec) -> None:
+        """See ``Executor``."""
+        self._waiting.append(spec)
+
+    def happenings(self, timeout: float) -> Sequence[Happening]:
+        """See ``Executor``."""
+        return [work(self._waiting.popleft(), self.setup, self.tell, self.stop)] if self._waiting else []
+
+    def cancel(self, run: str) -> None:
+        """See ``Executor``: a run that goes on here cannot be told."""
+
+    def close(self) -> None:
+        """See ``Executor``."""

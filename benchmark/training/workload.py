@@ -1,0 +1,146 @@
+"""Made-up training steps of real cost: a network, a weighting and random pictures, without a data set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.data import SPLITS, Split
+from benchmark.model import build_model
+from benchmark.spec import Component, Protocol, RunSpec, derive_seed
+from benchmark.tasks import Task
+from benchmark.training.engine import Trainer, gathered
+from benchmark.training.evaluation import scaled
+from benchmark.training.gradients import RepresentationGradients, Rows, TaskGradients
+from benchmark.training.hardware import Hardware
+from benchmark.weighting import GradientWeighting, LookaheadWeighting, Weighting, build_weighting
+
+#: What a step of a weighting costs, by class (``cost_class``).
+CLASSES = ("losses", "again", "lookahead", "representation", "gradients")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What the steps are made of, besides the methods.
+
+    Attributes:
+        image_shape: channels, height and width.
+        batch: pictures per step.
+    """
+
+    tasks: tuple[Task, ...]
+    image_shape: tuple[int, int, int]
+    batch: int
+    hardware: Hardware
+
+    def split(self) -> Split:
+        """One batch of random pictures, with random targets as each kind of task stores them, all of them valid."""
+        draw = torch.Generator().manual_seed(derive_seed("workload"))
+        images = torch.randint(256, (self.batch, *self.image_shape), dtype=torch.uint8, generator=draw)
+        targets = {}
+        for task in self.tasks:
+            size = self.image_shape[1:] if task.dense else ()
+            # A decision has the form of a target, and one from positive numbers is a valid one of every kind.
+            raw = 0.1 + torch.rand(self.batch, task.channels, *size, generator=draw)
+            targets[task.name] = task.definition.decide(task.finish(raw)).to(self.hardware.device)
+        return Split(images.to(self.hardware.device), targets, np.arange(self.batch))
+
+
+class Stepper:
+    """One network in training with one weighting: takes the training loop's own steps, without diagnostics.
+
+    Raises:
+        UsageError: an unknown name or option, or the weighting cannot work with this network or batch.
+    """
+
+    def __init__(self, architecture: Component, weighting: Component | None, load: Workload) -> None:
+        self.load = load
+        hardware = load.hardware
+        with hardware.seeded(derive_seed("workload", architecture.name)):
+            model = build_model(architecture.name, load.tasks, **architecture.options)
+            built = build_weighting(weighting.name, load.tasks, **weighting.options) if weighting else None
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = model.to(hardware.device).train()
+        self.weighting = built.to(hardware.device) if built else None
+        split = load.split()
+        spec = RunSpec(
+            dataset=Component(name="workload", version=1, options={}),
+            architecture=architecture,
+            weighting=weighting,
+            seed=0,
+            protocol=Protocol(epochs=1, batch_size=load.batch),
+        )
+        splits = dict.fromkeys(SPLITS, split)
+        self.trainer = Trainer(self.model, self.weighting, spec=spec, splits=splits, hardware=hardware)
+        self.batch = gathered(split, torch.arange(load.batch, device=hardware.device))
+
+    def step(self) -> float:
+        """Take one step; its seconds, until the device is done."""
+        hardware = self.load.hardware
+        hardware.synchronize()
+        started = perf_counter()
+        self.trainer.advance(self.batch)
+        hardware.synchronize()
+        return perf_counter() - started
+
+    def peak(self) -> int | None:
+        """The most bytes held during one step, see ``MemoryPeak``: everything in the process or on the device."""
+        with self.load.hardware.memory_peak() as peak:
+            self.step()
+        return peak.bytes
+
+    def kept_bytes(self) -> int:
+        """Bytes that stay from step to step for the weighting's sake: rows of gradients, and its own state."""
+        held = list(vars(self.trainer.step).values())
+        holders = [value.buffer for value in held if isinstance(value, TaskGradients | RepresentationGradients)]
+        rows = [value for value in [*held, *holders] if isinstance(value, Rows)]
+        state: Sequence[Tensor] = list(self.weighting.state_dict().values()) if self.weighting else []
+        return sum(found.nbytes for found in rows) + sum(tensor.nbytes for tensor in state)
+
+    @torch.no_grad()
+    def evaluation(self) -> float:
+        """Seconds of a forward pass of the batch in evaluation, until the device is done."""
+        hardware = self.load.hardware
+        self.model.eval()
+        hardware.synchronize()
+        started = perf_counter()
+        with hardware.autocast():
+            self.model(scaled(self.batch.images))
+        hardware.synchronize()
+        self.model.train()
+        return perf_counter() - started
+
+
+def cost_class(weighting: Weighting | None) -> str:
+    """Which of ``CLASSES`` decides what a step costs; no weighting costs what one that sees losses does."""
+    if isinstance(weighting, GradientWeighting):
+        return "representation" if weighting.on == "representation" else "gradients"
+    if isinstance(weighting, LookaheadWeighting):
+        return "lookahead"
+    return "again" if weighting is not None and weighting.evaluates_again else "losses"
+
+
+def units(kind: str, tasks: int) -> float:
+    """A step's cost in forward passes, a backward pass being two of them.
+
+    Args:
+        kind: of ``CLASSES``.
+        tasks: K.
+    """
+    return {
+        "losses": 3.0,
+        "again": 4.0,
+        "lookahead": 11.0,  # the virtual step 3, the other batch 3, the central difference 2, the step 3
+        "representation": 3.0,  # the K passes stop at the heads
+        "gradients": 1.0 + 2 * tasks,
+    }[kind]
+
+
+def limit(kind: str, tasks: int) -> float | None:
+    """What a step may cost at most, relative to one under equal weights; None where nothing is promised."""
+    if kind == "gradients":
+        return 1.05 * units(kind, tasks) / units("losses", tasks)
+    return {"losses": 1.05, "representation": 1.3}.get(kind)

@@ -1,0 +1,173 @@
+"""Runs on Ray and Slurm give the records of runs here; what is lost there goes on."""
+
+import dataclasses
+import runpy
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from benchmark.data import Storage
+from benchmark.errors import UserError
+from benchmark.execution.cluster import RayExecutor
+from benchmark.execution.grid import run_all
+from benchmark.execution.remote import Parcel, packed_plugins, serve
+from benchmark.execution.slurm import Element, SlurmExecutor
+from benchmark.registry import ARCHITECTURES
+from benchmark.spec import Component
+from benchmark.store import Store
+from benchmark.training.checkpoint import Policy
+from benchmark.training.run import execute
+
+harness = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "harness.py")))
+
+
+def run_of(architecture, **protocol):
+    """A run of the toy data with another architecture."""
+    base = harness.specs()[1].model_dump()
+    component = Component.of(ARCHITECTURES, architecture, {"width": 4})
+    return harness.specs()[1].model_validate(
+        base | {"architecture": component, "protocol": base["protocol"] | protocol}
+    )
+
+
+@pytest.fixture
+def parcel(toy, tmp_path):
+    """What workers need; the plugin travels by content."""
+    harness.prepared()
+    return Parcel("cpu", "fp32", 1, plugins=packed_plugins([toy]), checkpoints=Policy(tmp_path / "checkpoints", 0.0))
+
+
+@pytest.fixture
+def bare(parcel):
+    """The same for a worker in this process, which has the plugin."""
+    return dataclasses.replace(parcel, plugins=())
+
+
+def go(runs, store, executor, parcel, **options):
+    observer = harness.Silent()
+    run_all(
+        runs,
+        store=store,
+        executor=executor,
+        observer=observer,
+        hardware=harness.CPU,
+        checkpoints=parcel.checkpoints,
+        **options,
+    )
+    return observer
+
+
+def as_here(store, runs):
+    """Whether the records are those of runs in this process, but for times and for where plugins lie."""
+    for run in runs:
+        found, here = store.get(run), execute(run, storage=Storage.default(), hardware=harness.CPU).record
+        changed = found.provenance.model_copy(update={"workers": 1})
+        assert harness.plain(found.model_copy(update={"provenance": changed})) == harness.plain(here)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ray_with_two_workers_one_of_which_is_killed(parcel, tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.chdir(tmp_path)
+    store, runs = Store(tmp_path / "results"), [run_of("unlucky"), *harness.specs()[:3], run_of("explosive")]
+    epochs = []
+    observer = harness.Silent()
+    observer.epoch = lambda spec, epoch: epochs.append((spec.id, epoch.epoch))
+    run_all(
+        runs,
+        store=store,
+        executor=RayExecutor(parcel, workers=2),
+        observer=observer,
+        hardware=harness.CPU,
+        retries=1,
+        checkpoints=parcel.checkpoints,
+    )
+    assert Path("unlucky").exists()
+    assert {record.id: record.status for record in observer.done} == {
+        run.id: "failed" if run.architecture.name == "explosive" else "ok" for run in runs
+    }
+    assert [epoch for run, epoch in epochs if run == runs[0].id] == [1, 2]  # it went on from its checkpoint
+    as_here(store, runs[:4])
+    assert "boom" in store.get(runs[4]).error
+
+
+def test_slurm_elements_write_their_records_and_go_on_without_a_driver(parcel, tmp_path, monkeypatch):
+    pytest.importorskip("submitit")
+    monkeypatch.chdir(tmp_path)
+    store, runs = Store(tmp_path / "results"), [run_of("unlucky"), harness.specs()[2]]
+
+    def executor():
+        return SlurmExecutor(parcel, store=store, data_hashes={}, parameters={}, cluster="local")
+
+    observer = go(runs, store, executor(), parcel, retries=1)
+    assert Path("unlucky").exists()
+    assert {record.status for record in observer.done} == {"ok"}
+    as_here(store, runs)
+    assert list((store.private / "claims").iterdir()) == []
+
+
+def element(parcel, store, run, **changes):
+    (store.private).mkdir(parents=True, exist_ok=True)
+    values = {"parcel": parcel, "root": store.root, "progress": store.private / "progress", "data_hash": None} | changes
+    return Element(run.model_dump_json(), **values)
+
+
+def test_an_element_does_nothing_twice(bare, tmp_path):
+    store, run = Store(tmp_path / "results"), harness.specs()[1]
+    assert element(bare, store, run)() == {"Stored": run.id}
+    before = store.path(run).read_bytes()
+    assert len((store.private / "progress").read_text().splitlines()) == 2
+    assert element(bare, store, run)() == {"Stored": run.id}
+    assert store.path(run).read_bytes() == before
+
+
+def test_an_element_that_is_preempted_goes_on_where_it_was(bare, tmp_path, monkeypatch):
+    pytest.importorskip("submitit")
+    monkeypatch.chdir(tmp_path)
+    store, run = Store(tmp_path / "results"), run_of("dawdling")
+    first = element(bare, store, run)
+    write, again = first._write, []
+
+    def preempted(**what):
+        write(**what)
+        again.append(first.checkpoint())
+
+    first._write = preempted
+    assert "Lost" in first()
+    assert store.get(run) is None
+    assert (tmp_path / "checkpoints" / f"{run.id}.ckpt").exists()
+    assert element(bare, store, run)() == {"Stored": run.id}
+    assert "epoch" in (store.private / "progress").read_text()
+    as_here(store, [run])
+
+
+def test_a_worker_with_other_code_or_data_refuses(bare, tmp_path):
+    store, run = Store(tmp_path / "results"), harness.specs()[1]
+    other = dataclasses.replace(bare, code="another")
+    assert "install the same version" in element(other, store, run)()["Refused"]
+    *_, last = serve(run, other)
+    assert "install the same version" in last.reason
+    assert "content hash" in element(bare, store, run, data_hash="e" * 64)()["Refused"]
+    assert store.get(run) is None
+
+
+def test_a_plugin_s_name_leads_nowhere(parcel, tmp_path, toy):
+    hostile = dataclasses.replace(parcel, plugins=(("../../../evil.py", b"x = 1\n"),))
+    (kept,) = hostile.unpack().plugins
+    assert kept.name == "evil.py"
+    assert kept.parent.name.startswith("mtbench-plugins-")
+
+
+def test_what_is_not_there_is_named(parcel, tmp_path, monkeypatch):
+    store = Store(tmp_path / "results")
+    with pytest.raises(UserError, match="Slurm cannot be used"):
+        SlurmExecutor(parcel, store=store, data_hashes={}, parameters={"colour": "red"}, cluster="local")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(UserError, match=r"pip install 'mtbench\[ray\]'"):
+        RayExecutor(parcel)
+    with pytest.raises(UserError, match=r"pip install 'mtbench\[slurm\]'"):
+        SlurmExecutor(parcel, store=store, data_hashes={}, parameters={})

@@ -1,0 +1,245 @@
+"""The loop of a grid over any executor, and the local executor's processes."""
+
+import os
+import runpy
+from collections import deque
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from benchmark.data import Storage
+from benchmark.errors import UserError
+from benchmark.execution.claims import Claims
+from benchmark.execution.executor import Began, Ended, EpochDone, Lost, Note, Refused, Setup
+from benchmark.execution.grid import run_all
+from benchmark.execution.local import LocalExecutor
+from benchmark.registry import ARCHITECTURES
+from benchmark.spec import Component
+from benchmark.store import Store
+from benchmark.training.checkpoint import Policy
+from benchmark.training.run import Outcome, execute
+
+harness = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "harness.py")))
+
+
+@pytest.fixture(scope="module")
+def outcome(toy):
+    """The outcome of the first run."""
+    harness.prepared()
+    return execute(harness.specs()[1], storage=Storage.default(), hardware=harness.CPU)
+
+
+def outcomes(outcome, runs):
+    """The same for runs that differ in their seed only: nobody looks at the numbers here."""
+    return {
+        run.id: Outcome(
+            outcome.record.model_copy(update={"id": run.id, "spec": run}), outcome.predictions, outcome.truth
+        )
+        for run in runs
+    }
+
+
+def seeds(count):
+    return [harness.specs((seed,))[1] for seed in range(count)]
+
+
+class Scripted:
+    """An executor that says what a test wants it to."""
+
+    stores = False
+
+    def __init__(self, *script, slots=1):
+        self.script = deque(script)
+        self.slots = slots
+        self.busy, self.submitted, self.cancelled, self.most, self.closed = set(), [], [], 0, False
+
+    def free(self):
+        return self.slots - len(self.busy)
+
+    def submit(self, spec):
+        assert self.free() > 0
+        self.busy.add(spec.id)
+        self.submitted.append(spec.id)
+        self.most = max(self.most, len(self.busy))
+
+    def happenings(self, timeout):
+        found = self.script.popleft()
+        found = found() if callable(found) else found
+        self.busy -= {h.run for h in found if isinstance(h, (Ended, Refused, Lost))}
+        return found
+
+    def cancel(self, run):
+        self.busy.discard(run)
+        self.cancelled.append(run)
+
+    def close(self):
+        self.closed = True
+
+
+def go(runs, store, executor, **options):
+    observer = harness.Silent()
+    run_all(runs, store=store, executor=executor, observer=observer, hardware=harness.CPU, **options)
+    return observer
+
+
+def test_no_more_runs_are_given_out_than_there_are_places(outcome, tmp_path):
+    runs = seeds(5)
+    ends = outcomes(outcome, runs)
+    executor = Scripted(slots=2)
+    executor.script.extend([lambda: [Ended(run, ends[run]) for run in sorted(executor.busy)[:1]]] * 5)
+    observer = go(runs, Store(tmp_path), executor)
+    assert executor.most == 2
+    assert len(observer.done) == 5
+    assert executor.closed
+    assert len(Store(tmp_path).scan()[0]) == 5
+    assert list((tmp_path / ".mtbench" / "claims").iterdir()) == []
+
+
+def test_a_lost_run_is_given_out_again_as_often_as_asked(outcome, tmp_path):
+    (run,) = seeds(1)
+    gone, end = [Lost(run.id, "the node went away")], [Ended(run.id, outcomes(outcome, [run])[run.id])]
+    executor = Scripted(gone, [Began(run.id), Note(run.id, "hm")], gone, end)
+    observer = go([run], Store(tmp_path), executor, retries=2)
+    assert [record.status for record in observer.done] == ["ok"]
+    assert len(executor.submitted) == 3
+    assert observer.notes == ["hm"]
+    observer = go(seeds(2)[1:], Store(tmp_path), Scripted([Lost(seeds(2)[1].id, "the node went away")]))
+    assert [(record.status, record.error) for record in observer.done] == [("failed", "the node went away")]
+
+
+def test_a_record_from_other_data_is_not_kept(outcome, tmp_path):
+    (run,) = seeds(1)
+    executor = Scripted([Ended(run.id, outcomes(outcome, [run])[run.id])])
+    observer = go([run], Store(tmp_path), executor, data_hashes={run.id: "e" * 64})
+    assert "has the content hash" in observer.reasons[0]
+    assert Store(tmp_path).scan()[0] == []
+
+
+def test_a_run_that_another_runner_does_is_waited_for(outcome, tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmark.execution.grid.LOOK", 0.01)
+    mine, theirs = seeds(2)
+    ends, store = outcomes(outcome, [mine, theirs]), Store(tmp_path)
+    other = Claims(store.private / "claims")
+    claim = other.take(theirs.id)
+
+    def meanwhile():
+        store.put(ends[theirs.id].record)
+        other.release(claim)
+        return [Ended(mine.id, ends[mine.id])]
+
+    executor = Scripted(meanwhile, slots=2)
+    observer = go([theirs, mine], store, executor)
+    assert executor.submitted == [mine.id]
+    assert {record.id for record in observer.done} == {mine.id, theirs.id}
+
+
+def test_a_run_that_another_runner_has_finished_meanwhile_is_not_done_again(outcome, tmp_path):
+    runs = seeds(2)
+    ends, store = outcomes(outcome, runs), Store(tmp_path)
+
+    def meanwhile():
+        store.put(ends[runs[1].id].record)
+        return [Ended(runs[0].id, ends[runs[0].id])]
+
+    executor = Scripted(meanwhile)
+    observer = go(runs, store, executor)
+    assert executor.submitted == [runs[0].id]
+    assert len(observer.done) == 2
+
+
+def test_a_run_that_was_taken_over_is_left_to_the_other(outcome, tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmark.execution.grid.LOOK", 0.01)
+    (run,) = seeds(1)
+    end, store = outcomes(outcome, [run])[run.id], Store(tmp_path)
+    folder = store.private / "claims"
+    epoch = end.record.curves[0]
+
+    def usurped():  # this process was silent for longer than the expiry
+        (folder / f"{run.id}.2").write_text("{}")
+        return [EpochDone(run.id, epoch)]
+
+    def elsewhere(spec):
+        store.put(end.record)
+        harness.Silent.handed_over(observer, spec)
+
+    observer = harness.Silent()
+    observer.handed_over = elsewhere
+    executor = Scripted(usurped)
+    run_all([run], store=store, executor=executor, observer=observer, hardware=harness.CPU)
+    assert executor.cancelled == [run.id]
+    assert [record.id for record in observer.done] == [run.id]
+
+
+def test_a_result_of_a_run_that_was_taken_over_is_not_written(outcome, tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmark.execution.grid.LOOK", 0.01)
+    (run,) = seeds(1)
+    end, store = outcomes(outcome, [run])[run.id], Store(tmp_path)
+    theirs = end.record.model_copy(update={"error": "theirs"})
+
+    def usurped():
+        (store.private / "claims" / f"{run.id}.2").write_text("{}")
+        store.put(theirs)
+        return [Ended(run.id, end)]
+
+    observer = go([run], store, Scripted(usurped))
+    assert observer.done == [theirs]
+
+
+def test_an_interruption_closes_the_executor_and_frees_the_claims(outcome, tmp_path):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    executor = Scripted(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        go(seeds(2), Store(tmp_path), executor)
+    assert executor.closed
+    assert list((tmp_path / ".mtbench" / "claims").iterdir()) == []
+
+
+def test_a_worker_that_is_killed_is_replaced_and_the_run_goes_on_from_its_checkpoint(
+    outcome, toy, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    base = harness.specs()[1]
+    component = Component.of(ARCHITECTURES, "unlucky", {"width": 4})
+    run = base.model_validate(base.model_dump() | {"architecture": component})
+    setup = Setup(Storage.default(), harness.CPU, (toy,), Policy(tmp_path / "checkpoints", 0.0))
+    store = Store(tmp_path / "results")
+    observer = harness.Silent()
+    epochs = []
+    observer.epoch = lambda spec, epoch: epochs.append(epoch.epoch)
+    run_all(
+        [run],
+        store=store,
+        executor=LocalExecutor(setup),
+        observer=observer,
+        hardware=harness.CPU,
+        retries=1,
+        checkpoints=setup.checkpoints,
+    )
+    assert Path("unlucky").exists()
+    assert epochs == [1, 2]  # the first was not done twice
+    assert (
+        harness.plain(store.get(run)).curves
+        == execute(run, storage=Storage.default(), hardware=harness.CPU).record.curves
+    )
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_checkpoints_are_kept_where_asked(outcome, tmp_path):
+    (run,) = seeds(1)
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for keep in (True, False):
+        (folder / f"{run.id}.ckpt").touch()
+        end = [Ended(run.id, outcomes(outcome, [run])[run.id])]
+        go([run], Store(tmp_path / str(keep)), Scripted(end), checkpoints=Policy(folder, keep=keep))
+        assert (folder / f"{run.id}.ckpt").exists() == keep
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_store_that_cannot_be_written_is_one_line(outcome, tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="cannot write"):
+        go(seeds(1), Store(tmp_path), Scripted())

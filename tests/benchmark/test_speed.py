@@ -1,0 +1,184 @@
+"""What steps cost: that the real ones are taken, and that tables and records are whole. No test looks at a time."""
+
+import json
+from collections import Counter
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from benchmark import ARCHITECTURES, WEIGHTINGS
+from benchmark.cli import main
+from benchmark.errors import UserError
+from benchmark.grid import Filters, Grid, expand
+from benchmark.spec import Component
+from benchmark.store import Store
+from benchmark.tasks import KINDS, Task
+from benchmark.training import speed
+from benchmark.training.engine import Trainer
+from benchmark.training.estimate import _cell, estimate, work
+from benchmark.training.hardware import Hardware
+from benchmark.training.workload import Stepper, Workload, limit, units
+
+CPU = Hardware("cpu", "fp32", 1)
+TASKS = (Task("semantic", "segmentation", 3), Task("depth", "depth", 1), Task("normals", "normals", 3))
+LOAD = Workload(TASKS, (3, 32, 32), 3, CPU)
+EVERY = [name for name in WEIGHTINGS if not WEIGHTINGS[name].required]
+
+
+def network(name="split", **options):
+    return Component.of(ARCHITECTURES, name, {"width": 4} | options)
+
+
+def weighting(name, **options):
+    return Component.of(WEIGHTINGS, name, options)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_made_up_targets_are_valid_for_every_kind(kind):
+    task = Task("it", kind, 3 if kind != "depth" else 1)
+    split = Workload((task,), (3, 16, 16), 4, CPU).split()
+    values = task.accumulator(torch.device("cpu"))
+    prediction = torch.rand(4, task.channels, *((16, 16) if task.dense else ()))
+    values.update(task.finish(prediction), split.targets["it"])
+    assert all(value == value for value in values.compute().values())  # none is NaN
+    assert task.loss(task.finish(prediction), split.targets["it"]) > 0
+    assert torch.equal(split.images, Workload((task,), (3, 16, 16), 4, CPU).split().images)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_measurement_takes_the_training_loops_steps(name, monkeypatch):
+    taken = Counter()
+    advance = Trainer.advance
+
+    def counted(self, batch, diagnose=False):
+        assert not diagnose
+        taken[self] += 1
+        return advance(self, batch, diagnose)
+
+    monkeypatch.setattr(Trainer, "advance", counted)
+    stepper = Stepper(network(), weighting(name), LOAD)
+    before = [p.clone() for p in stepper.model.parameters()]
+    (found,) = speed.measure_weightings(network(), [weighting(name)], weighting("equal"), LOAD, pairs=3)
+    assert found.error is None
+    steps = speed.WARM_UP + 3 + 1  # one step more shows the memory
+    assert sorted(taken.values()) == [steps, steps + 1]  # equal takes one before all
+    assert found.ratio.low <= found.ratio.median <= found.ratio.high
+    assert found.kind == speed.cost_class(stepper.weighting)
+    assert (found.met is None) == (found.limit is None)
+    assert (found.kept_bytes > 0) == (
+        found.kind in ("gradients", "representation") or bool(stepper.weighting.state_dict())
+    )
+    stepper.step()
+    moved = [not torch.equal(p, q) for p, q in zip(before, stepper.model.parameters(), strict=True)]
+    assert sum(moved) > len(moved) / 2
+
+
+def test_rows_of_gradients_are_counted():
+    stepper = Stepper(network(), weighting("mgda"), LOAD)
+    shared = sum(p.numel() for p in stepper.model.shared_parameters())
+    kept = stepper.kept_bytes()
+    assert 4 * 4 * shared <= kept < 4 * 4 * (shared + 4096) + 100  # three rows and the direction, in whole blocks
+
+
+def test_limits_by_hand():
+    assert limit("gradients", 3) == pytest.approx(1.05 * 7 / 3)
+    assert limit("gradients", 2) == pytest.approx(1.05 * 5 / 3)
+    assert limit("representation", 3) == 1.3
+    assert limit("losses", 3) == 1.05
+    assert limit("again", 3) is None
+    assert limit("lookahead", 3) is None
+    assert units("losses", 5) == 3
+    assert units("gradients", 5) == 11
+
+
+def test_a_method_that_does_not_fit_is_told_and_the_others_go_on(toy):
+    chosen = [weighting("mgda-ub"), weighting("sdmgrad"), weighting("dice")]
+    small = Workload(TASKS, (3, 32, 32), 2, CPU)
+    mtan = Component.of(ARCHITECTURES, "mtan", {"width": 4})
+    first, second, third = speed.measure_weightings(mtan, chosen, weighting("equal"), small, pairs=1)
+    assert "representation" in first.error
+    assert "batch size is 2" in second.error
+    assert third.error is None
+
+
+def mtbench(*words):
+    return CliRunner().invoke(main, ["speed", *words], catch_exceptions=False)
+
+
+def test_the_command_shows_a_row_for_each_and_writes_a_record(tmp_path):
+    file = tmp_path / "results" / "speed-here.json"
+    words = ["--weightings", "--architecture", "split", "--architecture", "mtan", "--width", "4", "--size", "32x48"]
+    names = ["equal", "cagrad", "mgda-ub", "dwa"]
+    result = mtbench(
+        *words, "--batch", "2", "--steps", "2", "--json", str(file), *(w for n in names for w in ("--weighting", n))
+    )
+    assert result.exit_code == 0, result.output + result.stderr
+    assert "Not measured: mgda-ub" in result.output
+    record = speed.load(file)
+    assert [(r.architecture.name, r.weighting.name) for r in record.weightings] == [
+        (a, n) for a in ("split", "mtan") for n in names
+    ]
+    assert [r.weighting.name for r in record.weightings if r.error] == ["mgda-ub"]
+    assert (record.conditions.height, record.conditions.width, record.conditions.pairs) == (32, 48, 2)
+    assert record.provenance.device == CPU.name
+    assert speed.load_all(file.parent) == [record]
+    assert Store(file.parent).scan() == ([], [])
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"weightings": 3}))
+    with pytest.raises(UserError, match="no valid record"):
+        speed.load(file)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "say what to measure: --weightings"),
+        (["--weightings", "--weighting", "mgdaa"], "Did you mean 'mgda'?"),
+        (["--weightings", "--architecture", "stan"], "'stan' shares nothing"),
+        (["--weightings", "--size", "96"], "expected HEIGHTxWIDTH such as 96x128, found '96'"),
+        (["--weightings", "--device", "cuda:77"], "no device 'cuda:77'"),
+        (
+            ["--weightings", "--size", "16x16", "--width", "4", "--architecture", "split"],
+            "pictures of 16×16 pixels are too small",
+        ),
+    ],
+)
+def test_mistakes_end_in_one_line(words, message):
+    result = mtbench(*words)
+    assert result.exit_code == 2
+    assert message in result.stderr.strip().splitlines()[-1]
+
+
+def test_a_network_that_cannot_train_ends_in_one_line(toy):
+    result = mtbench("--weightings", "--plugin", str(toy), "--architecture", "greedy")
+    assert result.exit_code == 1
+    (line,) = result.stderr.strip().splitlines()
+    assert (
+        "'greedy' cannot take a training step here (OutOfMemoryError: asked for too much); try another --size" in line
+    )
+
+
+def specs(*weightings):
+    grid = Grid(
+        seeds=(0,), architectures=("tiny",), weightings=weightings, datasets={"toy": {}},
+        protocol={"epochs": 2, "batch_size": 4},
+    )  # fmt: skip
+    return expand(grid, Filters(architectures=["tiny"]))[1:]
+
+
+def test_predictions_take_steps_with_the_runs_own_weighting(toy, monkeypatch):
+    seen = []
+    advance = Trainer.advance
+    monkeypatch.setattr(
+        Trainer, "advance", lambda self, b: seen.append(type(self.weighting).__name__) or advance(self, b)
+    )
+    found = specs("equal", "dwa", "mgda", "cagrad", "rlw")
+    assert all(estimate(spec, Hardware("cpu", "fp32", 1, workers=7)).seconds > 0 for spec in found)
+    assert set(seen) == {"Equal", "MGDA"}  # those that look at the same things share a timing
+    assert len({_cell(spec, CPU) for spec in found}) == 2
+
+
+def test_work_counts_the_backward_passes(toy):
+    equal, mgda = work(specs("equal", "mgda")).values()
+    # 12 pictures trained and 10 evaluated in each of 2 epochs; K = 3.
+    assert mgda / equal == pytest.approx((12 * 7 + 10) / (12 * 3 + 10))
