@@ -47,12 +47,12 @@ class Marks:
     weightings: Mapping[str, Marker]
 
     @classmethod
-    def of(cls, pairs: Iterable[tuple[str, str]]) -> "Marks":
-        """Marks for every (architecture, weighting) of a report."""
+    def of(cls, pairs: Iterable[tuple[str, str]], weightings: Iterable[str] | None = None) -> "Marks":
+        """Marks for every (architecture, weighting) of a report, and for further ``weightings``."""
         pairs = list(pairs)
         return cls(
             assign({a for a, _ in pairs}, SETTLED_COLOURS, len(COLOURS)),
-            markers({w for _, w in pairs}),
+            markers({w for _, w in pairs} if weightings is None else weightings),
         )
 
     def colour(self, architecture: str | None) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from benchmark import analysis
+from benchmark import analysis, toyproblem
 from benchmark.analysis import METHODS, Board
+from benchmark.errors import UserError
 from benchmark.report import cards
 from benchmark.report.board import BoardPage, Fill, board_files
 from benchmark.report.columns import COSTS, DELTA, FLAT, LEGACY_DELTA, anchor, metrics_of
@@ -25,8 +26,10 @@ from benchmark.report.rows import Variant, commit, machine, read
 from benchmark.report.runs import run_page
 from benchmark.report.table import DASH, written
 from benchmark.report.titles import stems, titles
+from benchmark.report.toy import toy_page
 from benchmark.store import Problem, Store
 from benchmark.tasks import KINDS
+from benchmark.toyproblem import ToyRecord
 
 ASSETS = ("style.css", "theme.js", "board.js", "pareto.js", "map.js")
 #: Kinds of pages about one thing, and what they are called.
@@ -40,11 +43,14 @@ class Site:
     boards: tuple[BoardPage, ...]
     problems: tuple[tuple[str, str], ...]
     rule: str
+    toy: ToyRecord | None = None
 
     @cached_property
     def marks(self) -> Marks:
         """One colour per architecture and one marker per weighting."""
-        return Marks.of(row.kind for page in self.boards for row in page.rows)
+        kinds = [row.kind for page in self.boards for row in page.rows]
+        methods = self.toy.methods if self.toy else ()
+        return Marks.of(kinds, {*(w for _, w in kinds), *(method.weighting.name for method in methods)})
 
     @cached_property
     def links(self) -> Links:
@@ -73,13 +79,16 @@ def variants(rule: str) -> list[Variant]:
 
 def render(boards: Sequence[Board], problems: Sequence[Problem], store: Store, rule: str) -> dict[str, bytes]:
     """All files of the report."""
-    site = Site(tuple(_boards(boards, store, rule)), tuple(_relative(problems, store)), rule)
+    toy, further = _toy(store)
+    site = Site(tuple(_boards(boards, store, rule)), tuple(_relative([*problems, *further], store)), rule, toy)
     fill = _filler(_environment(site))
     result = {name: fill(name) for name in ("index.html", "methods.html", "method.html")}
     found = tables([page.numbers for page in site.boards], site.marks)
     result["published.html"] = fill("published.html", published=found)
     sources = (entry.table.citation.bibtex for entry in found)
     result["published.bib"] = bibliography(sources, "published results", site.suite)
+    if toy:
+        result["toy.html"] = fill("toy.html", toy=toy_page(toy, site.marks))
     for page in site.boards:
         kinds = {("architectures", row.kind[0]) for row in page.rows}
         kinds |= {("weightings", row.kind[1]) for row in page.rows if row.kind[1] != "none"}
@@ -92,6 +101,15 @@ def render(boards: Sequence[Board], problems: Sequence[Problem], store: Store, r
         result[f"assets/{name}"] = (files("benchmark.report") / "assets" / name).read_bytes()
     result["assets/style.css"] = palette_css().encode() + result["assets/style.css"]
     return result
+
+
+def _toy(store: Store) -> tuple[ToyRecord | None, list[Problem]]:
+    """The toy problem's record; an unusable one is a problem of the store like any other."""
+    try:
+        record = toyproblem.load(store.root)
+    except UserError as error:
+        return None, [Problem(store.root / toyproblem.FILE, str(error))]
+    return (record if record and record.methods and record.methods[0].paths else None), []
 
 
 def _boards(boards: Sequence[Board], store: Store, rule: str) -> Iterator[BoardPage]:
