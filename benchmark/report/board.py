@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from benchmark import analysis
 from benchmark.analysis import Board
 from benchmark.analysis.intervals import FULL_ROW
 from benchmark.report import conflict, exports, figures
@@ -95,7 +96,7 @@ class BoardPage:
     @cached_property
     def sweeps(self) -> bool:
         """Whether an architecture ran with several constant weights."""
-        seen = [row.architecture for row in self.rows if row.kind[1] == figures.CONSTANT and row.finished]
+        seen = [row.architecture for row in self.rows if figures.fixed(row) and row.finished]
         return len(seen) > len(set(seen)) and len(self.board.tasks) > 1
 
     @cached_property
@@ -150,7 +151,10 @@ def board_files(page: BoardPage, marks: Marks, fill: Fill, abouts: Sequence[Abou
         "Trade-offs": lambda: ("pareto.html", _trade_offs(found, marks)),
         "Map": lambda: ("map.html", {"atlas": atlas(found)}),
         "Ranks": lambda: ("ranks.html", {"ranked": ranked(found, marks)}),
-        "Fronts": lambda: ("fronts.html", {"sections": figures.fronts(found, marks, row_link)}),
+        "Fronts": lambda: (
+            "fronts.html",
+            {"sections": figures.fronts(found, marks, row_link), "standings": _standings(found)},
+        ),
         "Curves": lambda: ("curves.html", {"panels": _curves(found, marks)}),
         "Weights": lambda: ("weights.html", {"panels": figures.trajectories(found, marks)}),
         "Gradients": lambda: (
@@ -199,6 +203,18 @@ def _trade_offs(numbers: Numbers, marks: Marks) -> dict[str, Any]:
         "plot": figures.pareto(numbers, first, y, marks, row_link) if y and first else None,
         "data": payload(numbers, marks, row_link),
     }
+
+
+def _standings(numbers: Numbers) -> dict[str, dict[str, str]]:
+    """By weighting and architecture, how each method stands to the front of fixed weights, in all tasks together."""
+    rows = analysis.fronts(numbers.board, rule=numbers.variant.rule).rows
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for architecture, weighting, standing, known in zip(
+        rows["architecture"], rows["weighting"], rows["standing"], rows["fixed"], strict=True
+    ):
+        if not known:
+            found[weighting][architecture] = standing
+    return dict(sorted(found.items()))
 
 
 def _curves(numbers: Numbers, marks: Marks) -> list[tuple[Any, Any, list[figures.Figure]]]:

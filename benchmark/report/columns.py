@@ -115,7 +115,7 @@ def task_columns(tasks: Iterable[TaskInfo], legacy: bool = False) -> list[Column
     return [
         Column(
             (task.name, metric.name), task.name, metric.title.removesuffix(" (legacy)"), metric.unit,
-            metric.higher_is_better, metric.definition, anchor(metric), first=i == 0,
+            metric.higher_is_better, metric.definition, anchor(task.kind, metric), first=i == 0,
         )
         for task in tasks
         for i, metric in enumerate(metrics_of(task, legacy))
@@ -131,6 +131,6 @@ def columns(tasks: Iterable[TaskInfo], machines: Sequence[str], legacy: bool = F
     return [*gains, *task_columns(tasks, legacy), *costs]
 
 
-def anchor(metric: Metric) -> str:
-    """The anchor of a metric's definition."""
-    return "metric-" + metric.name.replace(".", "-").replace("_", "-")
+def anchor(kind: str, metric: Metric) -> str:
+    """The anchor of the definition of a metric of a kind of task."""
+    return f"metric-{kind}-{metric.name}".replace(".", "-").replace("_", "-")

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from benchmark import analysis
 from benchmark.analysis import Estimate
+from benchmark.analysis.fronts import SCALARISATIONS
 from benchmark.report import series as curves_of
 from benchmark.report.columns import COSTS, DELTA, LEGACY_DELTA, Column, primary, task_columns
 from benchmark.report.marks import Marks
@@ -22,8 +23,6 @@ from benchmark.store import TaskInfo
 START = 0.1
 #: Farthest from the quartiles' middle that a mean is drawn, in interquartile ranges: Tukey's outer fences.
 FENCE = 3.5
-#: The weighting whose rows, one per point of the simplex, form a front.
-CONSTANT = "constant"
 
 #: Rows above which marks shrink and lose their letters.
 CROWD = 60
@@ -173,6 +172,11 @@ def _band(chart: Chart, line: Series, colour: str) -> None:
         chart.band(*line.ends, colour)
 
 
+def fixed(row: Row) -> bool:
+    """Whether the row's weights are set beforehand: a point of the simplex."""
+    return row.kind[1] in SCALARISATIONS
+
+
 def fronts(numbers: Numbers, marks: Marks, link: Link) -> list[tuple[str, list[Figure]]]:
     """Per pair of tasks, a panel per architecture that was run with several constant weights.
 
@@ -183,7 +187,7 @@ def fronts(numbers: Numbers, marks: Marks, link: Link) -> list[tuple[str, list[F
     for row in numbers.rows:
         if row.finished:
             by_architecture.setdefault(row.architecture, []).append(row)
-    swept = {name: rows for name, rows in by_architecture.items() if sum(row.kind[1] == CONSTANT for row in rows) > 1}
+    swept = {name: rows for name, rows in by_architecture.items() if sum(fixed(row) for row in rows) > 1}
     firsts = {column.group: column for column in task_columns(numbers.board.tasks) if column.first}
     sections = []
     for one, two in combinations(firsts.values(), 2):
@@ -202,8 +206,8 @@ def _front(
         row.pair: (row.estimate(x.key), row.estimate(y.key)) for row in [*rows, *numbers.references]
     }
     rows = [row for row in rows if all(drawable(e.mean) for e in at[row.pair])]
-    fixed = [row for row in rows if row.kind[1] == CONSTANT]
-    if len(fixed) < 2:
+    points_of = [row for row in rows if fixed(row)]
+    if len(points_of) < 2:
         return None
     everything = [row for row in [*rows, *numbers.references] if all(drawable(e.mean) for e in at[row.pair])]
     means = pd.DataFrame([[e.mean for e in at[row.pair]] for row in everything], columns=["x", "y"], dtype=float)
@@ -211,24 +215,23 @@ def _front(
     for row in numbers.references:
         chart.level(at[row.pair][1].mean)
         chart.upright(at[row.pair][0].mean)
-    points = pd.DataFrame([[e.mean for e in at[row.pair]] for row in fixed], columns=["x", "y"], dtype=float)
+    points = pd.DataFrame([[e.mean for e in at[row.pair]] for row in points_of], columns=["x", "y"], dtype=float)
     front = analysis.non_dominated(points, {"x": x.higher_is_better, "y": y.higher_is_better}).to_numpy()
     colour = marks.colour(rows[0].kind[0])
     chart.stairs(_spots(points[front]), colour, maximise_x=x.higher_is_better)
-    for row in sorted(rows, key=lambda row: row.kind[1] != CONSTANT):
+    for row in sorted(rows, key=lambda row: not fixed(row)):
         ex, ey = at[row.pair]
         spot = (chart.across(ex.mean), chart.up(ey.mean))
         words = f"{row.name}\n{y.name}: {written(ey)}\n{x.name}: {written(ex)}"
-        constant = row.kind[1] == CONSTANT
+        hollow = fixed(row) and row.weighting != row.kind[1]  # one of several points under one name
         drawn = (
             Markup(f'<circle class="{colour} hollow" cx="{spot[0]:.1f}" cy="{spot[1]:.1f}" r="3.2"/>')
-            if constant
+            if hollow
             else marks.drawn(*row.kind, spot, 6)
         )
         chart.tip(drawn, words, link(row))
-    label = (
-        f"{y.title} against {x.title}, {name}: {len(fixed)} constant weights and {len(rows) - len(fixed)} other rows"
-    )
+    others = len(rows) - len(points_of)
+    label = f"{y.title} against {x.title}, {name}: {len(points_of)} fixed weights and {others} other rows"
     return Figure(name, chart.render(label), kind=(rows[0].kind[0], None))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from benchmark.spec import Component, Protocol, RunSpec
 from benchmark.store import Cost, EpochRecord, GradientRecord, Provenance, RunRecord, Store, TaskInfo
+from benchmark.toyproblem import MethodPaths, Path2D, Settings, ToyRecord
 
 CLASSES = (
     "wall",
@@ -236,3 +237,20 @@ def fashion(seeds=(0,)):
         seeds, dataset="multi-fashion", tasks=FASHION, data_options={"train": 500}, epochs=6,
         options={"width": 8, "backbone": "wrn"}, truth="truth-fa5410n00000.npz",
     )  # fmt: skip
+
+
+def toy():
+    """Two paths of one method through the toy problem: one reaches the front."""
+    return ToyRecord(
+        settings=Settings(),
+        front=((-7.0, -8.4, -0.4, -20.0), (0.0, -8.4, -15.1, -15.1), (7.0, -8.4, -20.0, -0.4)),
+        methods=(
+            MethodPaths(
+                weighting=Component(name="equal", version=1, options={}),
+                paths=(
+                    Path2D(start=(0, 0), points=((0, 0, 1, 1), (0, -8.4, -15.1, -15.1)), steps=9, gap=0, reached=True),
+                    Path2D(start=(9, 9), points=((9, 9, 5, 5), (5, 3, 1.2, 6.5)), steps=9, gap=16.0, reached=False),
+                ),
+            ),
+        ),
+    )

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from benchmark import report
+from benchmark import report, toyproblem
 from benchmark.grid import Grid, expand
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
 from benchmark.report.cards import about
@@ -267,6 +267,25 @@ def test_fixed_weights_form_a_front_per_architecture_and_pair_of_tasks(folder):
     text = next(folder.glob("scenes-*-fronts.html")).read_text()
     assert text.count('class="panel"') == 3
     assert text.count("hollow") == 3 * 5
+    standings = [row for row in pages.Page(text).rows if row and row[0] in ("dwa", "uncertainty")]
+    assert len(standings) == 2
+    assert all(row[1] in ("dominated", "on", "beyond") for row in standings)
+
+
+def test_the_toy_problem_has_a_page_where_it_has_a_record(tmp_path, folder):
+    assert not (folder / "toy.html").exists()
+    store = made.fill(tmp_path / "results", made.grid(epochs=1)[:4], pictures=False)
+    toyproblem.save(made.toy(), store.root)
+    report.build(store, tmp_path / "out")
+    text = (tmp_path / "out/toy.html").read_text()
+    html5lib.HTMLParser(strict=True).parse(text)
+    assert ["equal", "✓ 0.00", "16.00"] in pages.Page(text).rows
+    assert "1 of 2" in text
+    assert text.count('<circle class="end"') == text.count('<path class="stuck"') == 2  # one each, and the legend's
+    (store.root / "toy.json").write_text("{}")
+    report.build(store, tmp_path / "out")
+    assert not (tmp_path / "out/toy.html").exists()
+    assert "toy.json" in pages.Page((tmp_path / "out/index.html").read_text()).words
 
 
 def test_a_weighting_s_page_shows_its_card(folder):
