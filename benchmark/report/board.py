@@ -29,7 +29,10 @@ Fill = Callable[..., bytes]
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of a board's grid is there: its architectures under all its weightings, with all its seeds."""
+    """How much of a board's grid is there: its architectures under all its weightings, with all its seeds.
+
+    Points of a sweep of fixed weights count where they were begun.
+    """
 
     have: int
     wanted: int
@@ -111,9 +114,12 @@ class BoardPage:
         have: dict[tuple[str, str], set[int]] = defaultdict(set)
         for row in self.rows:
             have[row.pair] = {record.spec.seed for record in row.finished}
-        sharing = sorted({row.architecture for row in self.rows if row.weighting != "none"})
-        weightings = sorted({row.weighting for row in self.rows if row.weighting != "none"})
-        cells = [(row.architecture, row.weighting) for row in self.rows if row.weighting == "none"]
+        # Sweeps of fixed weights are made for the architectures of interest: what was begun of them counts, no more.
+        apart = [row for row in self.rows if row.weighting == "none" or figures.swept(row)]
+        crossed = [row for row in self.rows if row not in apart]
+        sharing = sorted({row.architecture for row in crossed})
+        weightings = sorted({row.weighting for row in crossed})
+        cells = [row.pair for row in apart]
         cells += [(a, w) for a in sharing for w in weightings]
         gaps = [
             (a if w == "none" else f"{a} · {w}", tuple(seed for seed in seeds if seed not in have[a, w]))

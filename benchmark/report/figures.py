@@ -177,6 +177,11 @@ def fixed(row: Row) -> bool:
     return row.kind[1] in SCALARISATIONS
 
 
+def swept(row: Row) -> bool:
+    """Whether the row is one of several points of the simplex under one name."""
+    return fixed(row) and row.weighting != row.kind[1]
+
+
 def fronts(numbers: Numbers, marks: Marks, link: Link) -> list[tuple[str, list[Figure]]]:
     """Per pair of tasks, a panel per architecture that was run with several constant weights.
 
@@ -223,7 +228,7 @@ def _front(
         ex, ey = at[row.pair]
         spot = (chart.across(ex.mean), chart.up(ey.mean))
         words = f"{row.name}\n{y.name}: {written(ey)}\n{x.name}: {written(ex)}"
-        hollow = fixed(row) and row.weighting != row.kind[1]  # one of several points under one name
+        hollow = swept(row)
         drawn = (
             Markup(f'<circle class="{colour} hollow" cx="{spot[0]:.1f}" cy="{spot[1]:.1f}" r="3.2"/>')
             if hollow
