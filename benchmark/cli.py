@@ -21,6 +21,7 @@ from benchmark.commands.data import data, prepare_shown
 from benchmark.commands.execution import Execution, execution_options
 from benchmark.commands.listing import cards
 from benchmark.commands.speed import speed
+from benchmark.commands.submit import submit
 from benchmark.commands.toy import toy
 from benchmark.data import Storage, build_dataset
 from benchmark.errors import UsageError, UserError
@@ -83,6 +84,7 @@ def main(debug: bool) -> None:
 
 
 main.add_command(data)
+main.add_command(submit)
 
 
 class Seeds(click.ParamType):
@@ -243,6 +245,11 @@ def interrupt(number: int, frame: object) -> None:
 @click.option("--workers", type=click.IntRange(1), help="Runs at once. Default: one per processor, or one on a GPU.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of each run.")
 @click.option("--dry-run", is_flag=True, help="Only list the runs and what they will cost.")
+@click.option(
+    "--keep-predictions",
+    is_flag=True,
+    help="Keep each run's predictions for the whole test split beside its record, as submissions need them.",
+)
 def run(
     selection: Selection,
     *,
@@ -253,6 +260,7 @@ def run(
     workers: int | None,
     threads: int,
     dry_run: bool,
+    keep_predictions: bool,
 ) -> None:
     """Do the runs of a grid that have no record yet, or whose record says that they failed.
 
@@ -265,7 +273,7 @@ def run(
       mtbench run --grid my-grid.toml --dry-run
       mtbench run --grid paper --executor ray --gpus 0.5
       mtbench run --grid paper --executor slurm --slurm slurm_partition=gpu --slurm gpus_per_node=1
-      mtbench run --grid nyuv2 --source nyuv2=~/nyuv2 --smoke --results /tmp/smoke
+      mtbench run --grid nyuv2 --source nyuv2=~/nyuv2 --smoke --results smoke
     """
     setup = Setup(
         Storage.default(parse_sources(sources)),
@@ -273,6 +281,7 @@ def run(
         selection.plugins,
         execution.policy(selection.store),
         execution.grace,
+        keep_predictions,
     )
     for ending in (signal.SIGTERM, signal.SIGHUP):
         if current_thread() is main_thread() and signal.getsignal(ending) is signal.SIG_DFL:

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from glob import escape
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +29,10 @@ PRIVATE = ".mtbench"
 #: What a file's name must not hold, and how long it may be in bytes with room for a temporary name's ends.
 UNSAFE = re.compile(r"[/\\\x00-\x1f\x7f\ud800-\udfff]")
 LONGEST_NAME = 220
+#: Arrays whose names begin so hold the whole test split and get a file of their own.
+WHOLE_TEST = "test-"
+#: What follows a record's name in the file that says who vouches for it (``benchmark.trust``).
+TRUST_SUFFIX = ".trust.json"
 
 #: Values by task.
 ByTask = dict[str, float | None]
@@ -163,7 +168,8 @@ class Store:
     ``<data set>/<architecture>_<weighting>_s<seed>_<id>.json`` is a record; the ``.npz`` beside it holds the last
     epoch's predictions for the pictured test samples, one array a task; ``<data set>/truth-<hash>.npz`` holds their
     inputs and targets. ``.mtbench`` holds what is derived from them or belongs to runs in progress, and may be deleted
-    whenever nothing runs.
+    whenever nothing runs. ``….test.npz`` holds the predictions for the whole test split, where a run was told to keep
+    them; ``….trust.json`` says who vouches for a record that came in a submission.
     """
 
     def __init__(self, root: Path) -> None:
@@ -243,10 +249,12 @@ class Store:
         record: RunRecord,
         predictions: Mapping[str, np.ndarray] | None = None,
         truth: Mapping[str, np.ndarray] | None = None,
+        note: bytes | None = None,
     ) -> None:
         """Write a record. The pictures come first: where there is a record, they are complete.
 
-        A run that went well stays: a later failure of the same run does not replace it.
+        A run that went well stays: a later failure of the same run does not replace it. ``note`` is the content of the
+        file about who vouches for it, which comes first too; a record without note is one that was run here.
 
         Raises:
             UserError: the folder cannot be written.
@@ -255,7 +263,12 @@ class Store:
         if record.status != "ok" and (known := self.peek(record.spec)) and known.status == "ok":
             return
         try:
+            if note is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(path.with_suffix(TRUST_SUFFIX), note)
             self._write(path, record, predictions, truth)
+            if note is None:
+                path.with_suffix(TRUST_SUFFIX).unlink(missing_ok=True)
         except OSError as error:
             raise UserError(
                 f"cannot write {path} ({error.strerror}); make room or name another folder with --results"
@@ -271,11 +284,14 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         if truth is not None and record.truth is not None and not (path.parent / record.truth).exists():
             write_atomically(path.parent / record.truth, pack(truth))
-        if predictions is not None:
-            write_atomically(path.with_suffix(".npz"), pack(predictions))
-        else:
-            path.with_suffix(".npz").unlink(missing_ok=True)
-        write_atomically(path, (record.model_dump_json(indent=1) + "\n").encode())
+        whole = {name: array for name, array in (predictions or {}).items() if name.startswith(WHOLE_TEST)}
+        pictured = {name: array for name, array in (predictions or {}).items() if name not in whole}
+        for suffix, arrays in ((".npz", pictured), (".test.npz", whole)):
+            if arrays:
+                write_atomically(path.with_suffix(suffix), pack(arrays))
+            else:
+                path.with_suffix(suffix).unlink(missing_ok=True)
+        write_atomically(path, record_bytes(record))
 
     def scan(self) -> tuple[list[RunRecord], list[Problem]]:
         """Every record, ordered by path, and every file that is none.
@@ -308,11 +324,16 @@ class Store:
 
     def _files(self) -> Iterator[Path]:
         found = (path for path in self.root.glob("*/*.json") if not path.parent.name.startswith("."))
-        return iter(sorted(found))
+        return iter(sorted(path for path in found if not path.name.endswith(TRUST_SUFFIX)))
 
     def predictions(self, record: RunRecord) -> dict[str, np.ndarray] | None:
         """The pictured test samples' predictions by task; None where none were kept."""
         return unpack(self.path(record.spec).with_suffix(".npz"))
+
+    def whole_test(self, record: RunRecord) -> Path | None:
+        """The file of the predictions for the whole test split; None where they were not kept."""
+        path = self.path(record.spec).with_suffix(".test.npz")
+        return path if path.is_file() else None
 
     def truth(self, record: RunRecord) -> dict[str, np.ndarray] | None:
         """The pictured test samples: ``image``, ``id`` and a target per task; None where none were kept."""
@@ -331,19 +352,28 @@ def read_record(path: Path) -> RunRecord:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error})") from error
+    return parse_record(content, str(path))
+
+
+def parse_record(content: str | bytes, name: str) -> RunRecord:
+    """The record in ``content``, which came from ``name``.
+
+    Raises:
+        UserError: see ``read_record``.
+    """
     try:
         record = RunRecord.model_validate_json(content)
     except ValidationError as error:
-        raise UserError(f"{path} {_flaw(content, error)}") from error
+        raise UserError(f"{name} {_flaw(content, error)}") from error
     if record.id != record.spec.id:
-        raise UserError(f"{path} says it is run {record.id}, but its spec is run {record.spec.id}: it was edited")
+        raise UserError(f"{name} says it is run {record.id}, but its spec is run {record.spec.id}: it was edited")
     return record
 
 
-def _flaw(content: bytes, error: ValidationError) -> str:
+def _flaw(content: str | bytes, error: ValidationError) -> str:
     """What is wrong with a file that is no valid record."""
     try:
-        raw: Any = json.loads(content.decode())
+        raw: Any = json.loads(content if isinstance(content, str) else content.decode())
     except UnicodeDecodeError as broken:
         return f"cannot be read ({broken})"
     except (ValueError, RecursionError) as broken:
@@ -352,6 +382,11 @@ def _flaw(content: bytes, error: ValidationError) -> str:
     if version != SCHEMA_VERSION:
         return f"has record schema {version!r:.80}; this suite reads {SCHEMA_VERSION}"
     return f"is no valid record: {first_error(error)}"
+
+
+def record_bytes(record: RunRecord) -> bytes:
+    """A record's file."""
+    return (record.model_dump_json(indent=1) + "\n").encode()
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
@@ -368,6 +403,13 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
     except BaseException:
         Path(scratch).unlink(missing_ok=True)
         raise
+
+
+def sweep(path: Path) -> None:
+    """Remove what writers of a file that were killed left beside it. Only for whoever alone may write it now."""
+    with suppress(OSError):
+        for scrap in path.parent.glob(f".{escape(path.name)}-*"):
+            scrap.unlink(missing_ok=True)
 
 
 def _make_durable(folder: Path) -> None:

@@ -133,6 +133,8 @@ class Ground:
         assert all(Store(self.root).predictions(record) for record in records)
         assert all(Store(self.root).truth(record) for record in records)
         left = [path for name in ("claims", "checkpoints") for path in (self.root / ".mtbench" / name).glob("[!.]*")]
+        # No scraps of writers that were killed; the pictures' truth is nobody's own to sweep.
+        assert [path.name for path in self.root.glob("toy/.*") if not path.name.startswith(".truth-")] == []
         # A run that was killed after its record was written had no time to clear up, which harms nobody.
         assert all(Store(self.root).peek(spec) for spec in self.runs if any(spec.id in path.name for path in left))
 

@@ -99,10 +99,18 @@ def _finite(value: float | None) -> float:
     return number if np.isfinite(number) else np.nan
 
 
+def _numbers(values: list[Any]) -> np.ndarray:
+    try:
+        found = np.array(values, dtype=float)  # None becomes NaN
+    except OverflowError:
+        found = np.array([_finite(value) for value in values], dtype=float)
+    return np.where(np.isfinite(found), found, np.nan)
+
+
 def _table(rows: list[tuple[Any, ...]], columns: list[str], *numbers: str) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=columns)
     for column in numbers:
-        table[column] = np.array([_finite(value) for value in table[column]], dtype=float)
+        table[column] = _numbers(table[column].tolist())
     for column in ("reference", "higher_is_better", "legacy"):
         if column in table:
             table[column] = table[column].astype(bool)

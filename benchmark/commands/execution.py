@@ -82,6 +82,7 @@ class Execution:
             sources={name: path.resolve() for name, path in setup.storage.sources.items()},
             checkpoints=setup.checkpoints,
             grace=self.grace,
+            keep_predictions=setup.keep_predictions,
         )
         if self.executor == "ray":
             return RayExecutor(parcel, address=self.ray_address, gpus=self.gpus, workers=workers)

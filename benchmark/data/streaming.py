@@ -193,7 +193,10 @@ def _alone(folder: Path, cache: Path) -> Iterator[None]:
     while True:
         with writing(cache):
             folder.mkdir(parents=True, exist_ok=True)
-            stream = (folder / LOCK).open("w")
+            try:
+                stream = (folder / LOCK).open("w")
+            except FileNotFoundError:
+                continue  # the one before has just removed the folder
         with stream:
             with writing(cache):
                 fcntl.flock(stream, fcntl.LOCK_EX)

@@ -26,6 +26,7 @@ class Setup:
         plugins: files, which are there for local workers.
         checkpoints: None keeps none.
         grace: seconds that a worker gets to write a checkpoint when it is to end.
+        keep_predictions: whether runs bring their decisions for the whole test split.
     """
 
     storage: Storage
@@ -33,6 +34,7 @@ class Setup:
     plugins: tuple[Path, ...] = ()
     checkpoints: Policy | None = None
     grace: float = GRACE
+    keep_predictions: bool = False
 
     def load_plugins(self) -> None:
         """Register what the plugins hold, in this process.
@@ -141,6 +143,7 @@ def work(spec: RunSpec, setup: Setup, tell: Callable[[Happening], None], stop: C
         note=lambda text: tell(Note(spec.id, text)),
         stop=stop,
         checkpoints=setup.checkpoints,
+        keep_predictions=setup.keep_predictions,
     )
     try:
         return Ended(spec.id, execute(spec, storage=setup.storage, hardware=setup.hardware, watcher=watcher))

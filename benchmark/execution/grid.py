@@ -9,7 +9,7 @@ from benchmark.execution.claims import Claim, Claims
 from benchmark.execution.executor import Began, Ended, EpochDone, Executor, Happening, Lost, Note, Refused, Stored
 from benchmark.execution.observer import Observer
 from benchmark.spec import RunSpec
-from benchmark.store import RunRecord, Store
+from benchmark.store import RunRecord, Store, sweep
 from benchmark.training.checkpoint import Policy, drop
 from benchmark.training.hardware import Hardware
 from benchmark.training.run import lost
@@ -142,7 +142,9 @@ class _Loop:
         self.executor.submit(spec)
 
     def _clear_the_way(self, spec: RunSpec) -> None:
-        """Set an unusable record aside. Only the owner may: another's could have just been written."""
+        """Set an unusable record aside, and remove scraps. Only the owner may: others could be writing."""
+        for path in (self.store.path(spec), self.store.path(spec).with_suffix(".npz")):
+            sweep(path)
         try:
             self.store.get(spec)
         except UserError as error:

@@ -40,6 +40,7 @@ class Parcel:
     sources: Mapping[str, Path] = field(default_factory=dict)
     checkpoints: Policy | None = None
     grace: float = GRACE
+    keep_predictions: bool = False
 
     def unpack(self) -> Setup:
         """The set-up in this process, with plugins loaded.
@@ -55,7 +56,9 @@ class Parcel:
                 "the worker's mtbench or an installed plugin is not that of the command: install the same version there"
             )
         hardware = Hardware.choose(self.device, self.precision, self.threads, workers=self.workers)
-        return Setup(Storage.default(self.sources), hardware, plugins, self.checkpoints, self.grace)
+        return Setup(
+            Storage.default(self.sources), hardware, plugins, self.checkpoints, self.grace, self.keep_predictions
+        )
 
 
 def packed_plugins(files: Sequence[Path]) -> tuple[tuple[str, bytes], ...]:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.errors import unknown
@@ -102,6 +103,16 @@ class TaskKind(ABC):
         """How a target of pictures of ``size`` (height, width) is stored; None where the kind does not say."""
         return None
 
+    def undecide(self, decided: Tensor, channels: int) -> Tensor:
+        """A prediction that ``decide`` turns into ``decided``, so that metrics can be recomputed from what was kept.
+
+        Right for kinds that only round; kinds whose decision is a class override it.
+
+        Raises:
+            ValueError: the values cannot be decisions of this kind.
+        """
+        return decided.float()
+
     @abstractmethod
     def draw(self, values: np.ndarray) -> np.ndarray | None:
         """One picture's stored target or decision as RGB (H, W, 3) uint8; None where there is nothing to draw."""
@@ -116,6 +127,19 @@ def register_kind(kind: type[TaskKind]) -> type[TaskKind]:
         raise ValueError(f"the kind of task '{kind.name}' is registered already")
     KINDS[kind.name] = kind()
     return kind
+
+
+def one_hot(classes: Tensor, channels: int) -> Tensor:
+    """(B, …) class ids -> (B, channels, …), 1 for the class.
+
+    Raises:
+        ValueError: an id is no class.
+    """
+    if classes.dtype.is_floating_point or (
+        classes.numel() and not 0 <= int(classes.min()) <= int(classes.max()) < channels
+    ):
+        raise ValueError(f"classes must be whole numbers from 0 to {channels - 1}")
+    return F.one_hot(classes.long(), channels).movedim(-1, 1).float()
 
 
 @dataclass(frozen=True)

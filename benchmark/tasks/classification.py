@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.tasks.base import Accumulator, Metric, Stored, TaskKind, masked_mean, register_kind
+from benchmark.tasks.base import Accumulator, Metric, Stored, TaskKind, masked_mean, one_hot, register_kind
 
 UNKNOWN = -1
 
@@ -57,6 +57,10 @@ class Classification(TaskKind):
     def decide(self, prediction: Tensor) -> Tensor:
         """(B, C) -> (B,) int16."""
         return prediction.argmax(1).to(torch.int16)
+
+    def undecide(self, decided: Tensor, channels: int) -> Tensor:
+        """Class ids -> one channel per class."""
+        return one_hot(decided, channels)
 
     def draw(self, values: np.ndarray) -> None:
         """A class is shown in words."""

@@ -7,7 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.tasks.base import Accumulator, Metric, Stored, TaskKind, legacy_twins, masked_mean, register_kind
+from benchmark.tasks.base import (
+    Accumulator,
+    Metric,
+    Stored,
+    TaskKind,
+    legacy_twins,
+    masked_mean,
+    one_hot,
+    register_kind,
+)
 
 UNKNOWN = -1
 
@@ -86,6 +95,10 @@ class Segmentation(TaskKind):
     def decide(self, prediction: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, H, W) int8."""
         return prediction.argmax(1).to(torch.int8)
+
+    def undecide(self, decided: Tensor, channels: int) -> Tensor:
+        """Class ids -> one channel per class."""
+        return one_hot(decided, channels)
 
     def draw(self, values: np.ndarray) -> np.ndarray:
         """(H, W) class ids -> colours; unknown is black."""

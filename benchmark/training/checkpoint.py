@@ -22,7 +22,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from benchmark.store import write_atomically
+from benchmark.store import sweep, write_atomically
 from benchmark.training.engine import Pass, Trainer
 
 MAGIC = b"mtbench checkpoint 1\n"
@@ -110,6 +110,8 @@ class Checkpoints:
 
         Each that is not used is set aside, with a note that says why.
         """
+        if self.path:
+            sweep(self.path)
         for path in (self.path, _previous(self.path)) if self.path else ():
             try:
                 state = unpacked(path.read_bytes())

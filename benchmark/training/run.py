@@ -23,6 +23,7 @@ from benchmark.training.checkpoint import Checkpoints, Policy, Stopped, restore,
 from benchmark.training.engine import Diverged, Trainer
 from benchmark.training.evaluation import decide, scaled
 from benchmark.training.hardware import Hardware
+from benchmark.training.predictions import whole_test
 from benchmark.weighting import Weighting, build_weighting
 
 #: Test samples whose pictures are kept, spread evenly over the split.
@@ -104,12 +105,14 @@ class Watcher:
         note: told in one line of what is unusual and stops nothing.
         stop: asked between two steps whether the run is to stop.
         checkpoints: None keeps none.
+        keep_predictions: whether the outcome also holds the last epoch's decisions for the whole test split.
     """
 
     epoch: Callable[[EpochRecord], None] = nothing
     note: Callable[[str], None] = nothing
     stop: Callable[[], bool] = lambda: False
     checkpoints: Policy | None = None
+    keep_predictions: bool = False
 
 
 def execute(
@@ -217,6 +220,8 @@ def _attempt(
         if trainer.weighting is not None and hasattr(trainer.weighting, "fallbacks"):
             progress.fallbacks = int(cast(Tensor, trainer.weighting.fallbacks))
         _keep_pictures(trainer.model, splits["test"], hardware=hardware, progress=progress)
+        if watcher.keep_predictions:
+            progress.predictions = (progress.predictions or {}) | whole_test(trainer.model, splits["test"], hardware)
     except (Stopped, Unready):
         raise
     except Diverged as error:

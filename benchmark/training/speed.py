@@ -134,6 +134,7 @@ def measure_weightings(
     baseline = _baseline(architecture, equal, load)
     for weighting in weightings:
         begun(weighting)
+        load.hardware.set_up()  # the last one's network is freed before this one's memory is measured
         try:
             yield _measure(baseline, architecture, weighting, pairs)
         except Exception as error:  # noqa: BLE001 - a method is foreign code: what it raises is told in its row

@@ -1,0 +1,147 @@
+"""`mtbench submit`: bundles of runs for other people's boards, and what came in such bundles."""
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from benchmark.data import Storage
+from benchmark.errors import UserError
+from benchmark.store import Store
+from benchmark.submission import Checked, add, check, confirm, pack
+
+console = Console(highlight=False)
+
+BUNDLE = click.Path(path_type=Path, dir_okay=False)
+MARKS = {"error": "[bold red]error[/]", "warning": "[yellow]warning[/]", "good": "[green]good[/]"}
+
+
+RESULTS = click.Path(path_type=Path, file_okay=False)
+DEFAULT = Path("results")
+
+
+@click.group()
+def submit() -> None:
+    """Send runs to somebody else's board, or take them from somebody else.
+
+    \b
+    Example:
+      mtbench run --grid quick --plugin mine.py --architecture mine --keep-predictions --results mine
+      mtbench submit pack mine.zip --results mine --plugin mine.py --submitter "A. Researcher, a@example.org"
+      mtbench submit check mine.zip
+      mtbench submit add mine.zip
+    """
+
+
+@submit.command("pack")
+@click.argument("bundle", type=BUNDLE)
+@click.option("--results", type=RESULTS, default=DEFAULT, show_default=True, help="Folder of the records to pack.")
+@click.option("--submitter", required=True, help="Who vouches for the numbers: name and address.")
+@click.option("--note", default="", help="What a reader should know.")
+@click.option("--dataset", "datasets", multiple=True, help="Only this data set. May be given again.")
+@click.option("--architecture", "architectures", multiple=True, help="Only this architecture. May be given again.")
+@click.option("--weighting", "weightings", multiple=True, help="Only this weighting. May be given again.")
+@click.option(
+    "--plugin", "plugins", multiple=True, type=BUNDLE, help="Plugin file that the runs used. May be given again."
+)
+def pack_command(
+    bundle: Path,
+    results: Path,
+    submitter: str,
+    note: str,
+    datasets: tuple[str, ...],
+    architectures: tuple[str, ...],
+    weightings: tuple[str, ...],
+    plugins: tuple[Path, ...],
+) -> None:
+    """Pack records, their predictions for the whole test split, and the source of their plugins.
+
+    Predictions are there for runs made with 'mtbench run --keep-predictions'; without them nobody can recompute a
+    metric.
+
+    \b
+    Example:
+      mtbench submit pack mine.zip --architecture mine --plugin mine.py --submitter "A. Researcher"
+    """
+    store = Store(results)
+    records = [
+        record
+        for record in store.scan()[0]
+        if (not datasets or record.spec.dataset.name in datasets)
+        and (not architectures or record.spec.architecture.name in architectures)
+        and (not weightings or record.spec.weighting_name in weightings)
+    ]
+    manifest = pack(store, records, bundle, submitter=submitter, note=note, plugins=plugins)
+    kept = sum(run.predictions for run in manifest.runs)
+    console.print(
+        f"{len(manifest.runs)} runs, {kept} with predictions, are in {escape(str(bundle))} "
+        f"({bundle.stat().st_size / 2**20:.1f} MiB).",
+        soft_wrap=True,
+    )
+
+
+@submit.command("check")
+@click.argument("bundle", type=BUNDLE)
+def check_command(bundle: Path) -> None:
+    """Say what is wrong with a bundle, and recompute its metrics where the data set is prepared here.
+
+    Nothing of the bundle is run, and nothing is written.
+
+    \b
+    Example:
+      mtbench submit check theirs.zip
+    """
+    checked = check(bundle, Storage.default())
+    show(checked)
+    if checked.errors:
+        raise UserError(f"{bundle} has {len(checked.errors)} errors, listed above")
+
+
+@submit.command("add")
+@click.argument("bundle", type=BUNDLE)
+@click.option("--results", type=RESULTS, default=DEFAULT, show_default=True, help="Folder that the records join.")
+def add_command(bundle: Path, results: Path) -> None:
+    """Check a bundle and add its runs to the records, marked as self-reported or recomputed.
+
+    \b
+    Example:
+      mtbench submit add theirs.zip
+    """
+    checked, new = add(bundle, Store(results), Storage.default())
+    show(checked)
+    there = len(checked.runs) - len(new)
+    console.print(f"{len(new)} runs added to {escape(str(results))}, {there} were there already.", soft_wrap=True)
+
+
+@submit.command("confirm")
+@click.option(
+    "--results", type=RESULTS, default=DEFAULT, show_default=True, help="Folder that holds submitted records."
+)
+@click.option(
+    "--reruns",
+    type=RESULTS,
+    required=True,
+    help="Folder of the same runs, made here after reading their plugins.",
+)
+def confirm_command(results: Path, reruns: Path) -> None:
+    """Compare submitted runs with the same runs made here; what comes back counts as run here.
+
+    \b
+    Example:
+      mtbench run --grid quick --plugin theirs.py --architecture theirs --results reruns
+      mtbench submit confirm --reruns reruns
+    """
+    for record, same in confirm(Store(results), Store(reruns)):
+        verdict = "[green]came back[/]" if same else "[red]gave other numbers[/]"
+        console.print(f"{escape(record.spec.label)}: {verdict}", soft_wrap=True)
+
+
+def show(checked: Checked) -> None:
+    """Print what a check found."""
+    for finding in checked.findings:
+        console.print(f"{MARKS[finding.level]}: {escape(finding.text)}", soft_wrap=True)
+    recomputed = sum(run.recomputed is not None for run in checked.runs)
+    console.print(
+        f"{len(checked.manifest.runs)} runs: {len(checked.runs)} without error, {recomputed} of them recomputed."
+    )

@@ -1,0 +1,130 @@
+"""Checked bundles become part of a results folder."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmark.analysis import boards
+from benchmark.data import Storage
+from benchmark.errors import UserError
+from benchmark.store import RunRecord, Store, record_bytes, write_atomically
+from benchmark.submission.checking import Checked, CheckedRun, check
+from benchmark.submission.text import shown
+from benchmark.trust import Trust, keep_trust, standing, trust_bytes
+
+#: Folder of a store with the sources of foreign plugins, as text.
+SOURCES = "submissions"
+
+
+def add(path: Path, store: Store, storage: Storage) -> tuple[Checked, list[RunRecord]]:
+    """Check a bundle and put its runs into ``store``, each with a note of who vouches for it.
+
+    All or nothing: a bundle with an error adds no run. A run that the store has already stays as it is.
+
+    Returns:
+        The check, and the records that are new.
+
+    Raises:
+        UserError: the bundle has an error, contradicts the store, or would replace its references.
+    """
+    checked = check(path, storage)
+    if checked.errors:
+        more = f" (and {len(checked.errors) - 1} more)" if len(checked.errors) > 1 else ""
+        raise UserError(f"{path} is not added: {checked.errors[0].text}{more}; 'mtbench submit check' lists all")
+    known = store.scan()[0] if store.root.is_dir() else []
+    new = [run for run in checked.runs if not _is_there(store, run.record)]
+    _check_boards(known, [run.record for run in new])
+    for digest, source in checked.sources.items():
+        _keep_source(store, digest, source)
+    for run in new:
+        store.put(run.record, note=trust_bytes(_trust(run, checked)))
+    return checked, [run.record for run in new]
+
+
+def confirm(store: Store, reruns: Store) -> list[tuple[RunRecord, bool]]:
+    """Compare submitted runs of ``store`` with runs of the same identity made here, in ``reruns``.
+
+    A submitted run whose validation and test metrics all come back, to the last digit, gets the level ``rerun``. (On
+    one kind of processor they do. What was run on another device is not confirmed by this.)
+
+    Returns:
+        Each submitted record that has a rerun, and whether it came back.
+    """
+    found = []
+    for record in store.scan()[0]:
+        state, own = standing(store, record), reruns.peek(record.spec)
+        if record.status != "ok" or state.trust is None or own is None or standing(reruns, own).trust is not None:
+            continue
+        same = own.status == record.status and [e.metrics for e in own.curves] == [e.metrics for e in record.curves]
+        if same:
+            keep_trust(store, record, state.trust.model_copy(update={"level": "rerun"}))
+        found.append((record, same))
+    return found
+
+
+def _trust(run: CheckedRun, checked: Checked) -> Trust:
+    recomputed = run.recomputed
+    return Trust(
+        run=run.record.id,
+        level="recomputed" if recomputed else "self-reported",
+        record_sha256=hashlib.sha256(record_bytes(run.record)).hexdigest(),
+        bundle_sha256=checked.digest,
+        submitter=checked.manifest.submitter,
+        note=checked.manifest.note,
+        epoch=run.record.curves[-1].epoch if recomputed else None,
+        deviation=recomputed.deviation if recomputed else None,
+        metrics=recomputed.metrics if recomputed else {},
+        plugins=run.record.provenance.plugins,
+    )
+
+
+def _is_there(store: Store, record: RunRecord) -> bool:
+    """Whether the store has the run already.
+
+    Raises:
+        UserError: it has it with other numbers.
+    """
+    known = store.get(record.spec)
+    if known is None:
+        return False
+    if known != record:
+        raise UserError(
+            f"{shown(record.spec.label)} ({record.id}) is there already, with other numbers; compare them, and remove "
+            "one of the two"
+        )
+    return True
+
+
+def _check_boards(known: Iterable[RunRecord], new: Iterable[RunRecord]) -> None:
+    """No submission may change what stands beside what, or take Δm from a board by a second reference of a seed."""
+    known, new = list(known), list(new)
+    ids = {record.id for record in new}
+    together = boards([*known, *new])
+    before = {frozenset(record.id for record in board.records) for board in boards(known)}
+    after = {frozenset(record.id for record in board.records) - ids for board in together} - {frozenset()}
+    if before != after:
+        raise UserError(
+            "its single-task runs would tear the present boards apart, since they share some of their options; leave "
+            "them out of the bundle"
+        )
+    for board in together:
+        seeds: dict[int, list[RunRecord]] = {}
+        for record in board.records:
+            if record.reference and record.status == "ok":
+                seeds.setdefault(record.spec.seed, []).append(record)
+        for seed, records in seeds.items():
+            foreign = [record for record in records if record.id in ids]
+            if foreign and len(records) > 1:
+                raise UserError(
+                    f"{shown(foreign[0].spec.label)} ({foreign[0].id}) would be a second single-task reference of seed "
+                    f"{seed}, and Δm of the whole board would be lost; leave it out of the bundle"
+                )
+
+
+def _keep_source(store: Store, digest: str, source: str) -> None:
+    folder = store.root / SOURCES
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / f"{digest}.txt", source.encode())
+    except OSError as error:
+        raise UserError(f"cannot write {folder} ({error.strerror})") from error
