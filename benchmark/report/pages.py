@@ -77,30 +77,30 @@ def variants(rule: str) -> list[Variant]:
     return [Variant("", rule), *others, Variant("legacy", rule, legacy=True)]
 
 
-def render(boards: Sequence[Board], problems: Sequence[Problem], store: Store, rule: str) -> dict[str, bytes]:
-    """All files of the report."""
+def render(
+    boards: Sequence[Board], problems: Sequence[Problem], store: Store, rule: str
+) -> Iterator[tuple[str, bytes]]:
+    """All files of the report by path, one after another: together they may be large."""
     toy, further = _toy(store)
     site = Site(tuple(_boards(boards, store, rule)), tuple(_relative([*problems, *further], store)), rule, toy)
     fill = _filler(_environment(site))
-    result = {name: fill(name) for name in ("index.html", "methods.html", "method.html")}
+    for name in ("index.html", "methods.html", "method.html"):
+        yield name, fill(name)
     found = tables([page.numbers for page in site.boards], site.marks)
-    result["published.html"] = fill("published.html", published=found)
-    sources = (entry.table.citation.bibtex for entry in found)
-    result["published.bib"] = bibliography(sources, "published results", site.suite)
+    yield "published.html", fill("published.html", published=found)
+    yield "published.bib", bibliography((e.table.citation.bibtex for e in found), "published results", site.suite)
     if toy:
-        result["toy.html"] = fill("toy.html", toy=toy_page(toy, site.marks))
+        yield "toy.html", fill("toy.html", toy=toy_page(toy, site.marks))
     for page in site.boards:
         kinds = {("architectures", row.kind[0]) for row in page.rows}
         kinds |= {("weightings", row.kind[1]) for row in page.rows if row.kind[1] != "none"}
         kinds.add(("datasets", page.board.dataset.name))
-        abouts = [about(*kind) for kind in sorted(kinds)]
-        result |= board_files(page, site.marks, fill, abouts, site.suite)
-        result.update(_runs(page, site.marks, fill))
-    result.update(_things(site, fill))
+        yield from board_files(page, site.marks, fill, [about(*kind) for kind in sorted(kinds)], site.suite).items()
+        yield from _runs(page, site.marks, fill)
+    yield from _things(site, fill)
     for name in ASSETS:
-        result[f"assets/{name}"] = (files("benchmark.report") / "assets" / name).read_bytes()
-    result["assets/style.css"] = palette_css().encode() + result["assets/style.css"]
-    return result
+        content = (files("benchmark.report") / "assets" / name).read_bytes()
+        yield f"assets/{name}", palette_css().encode() + content if name == "style.css" else content
 
 
 def _toy(store: Store) -> tuple[ToyRecord | None, list[Problem]]:
