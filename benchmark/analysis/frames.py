@@ -68,8 +68,9 @@ def frame(records: Iterable[RunRecord], labels: Labels | None = None) -> pd.Data
 def weights(records: Iterable[RunRecord], labels: Labels | None = None) -> pd.DataFrame:
     """The weight of each task's loss by epoch: one row per run × epoch × task, column ``weight``."""
     rows = [
-        (*_run(record, labels), epoch.epoch, task, weight)
+        (*run, epoch.epoch, task, weight)
         for record in records
+        for run in (_run(record, labels),)
         for epoch in record.curves
         for task, weight in epoch.weights.items()
     ]

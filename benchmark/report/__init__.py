@@ -1,5 +1,8 @@
 """From data frames to pages."""
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmark.analysis import boards
@@ -32,13 +35,36 @@ def build(store: Store, out: Path, *, rule: str = "val-delta-m") -> Path:
         UsageError: the rule is unknown.
     """
     check_target(out)
-    records, problems = _sound(store)
+    with _quiet_collector():
+        records, problems = _sound(store)
+        gc.freeze()
+        gc.enable()
+        return _build(records, problems, store, out, rule)
+
+
+def _build(records: list[RunRecord], problems: list[Problem], store: Store, out: Path, rule: str) -> Path:
     if not any(record.status == "ok" and any(epoch.metrics for epoch in record.curves) for record in records):
         found = _count(len(records), "run that did not finish", "runs that did not finish") if records else "no record"
         unreadable = f" and {_count(len(problems), 'unreadable file', 'unreadable files')}" if problems else ""
         raise UserError(f"{store.root} holds {found}{unreadable}; make runs with 'mtbench run --grid quick'")
     replace(out, render(boards(records), problems, store, rule))
     return out / "index.html"
+
+
+@contextmanager
+def _quiet_collector() -> Iterator[None]:
+    """Records are many small objects without cycles: the collector must not go through all of them again and again.
+
+    It stays off while they are read, until ``gc.freeze`` sets them apart, and is as it was afterwards.
+    """
+    enabled, frozen = gc.isenabled(), gc.get_freeze_count()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if not frozen:
+            gc.unfreeze()
+        (gc.enable if enabled else gc.disable)()
 
 
 def _sound(store: Store) -> tuple[list[RunRecord], list[Problem]]:

@@ -1,43 +1,33 @@
 """The figures of a board. Words outside the axes are left to the page, so that they wrap, scale and can be searched."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import cycle, islice
-from operator import methodcaller
-from typing import Any
+from itertools import combinations
 
-import numpy as np
 import pandas as pd
 from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from benchmark import analysis
 from benchmark.analysis import Estimate
+from benchmark.analysis.fronts import SCALARISATIONS
+from benchmark.report import series as curves_of
+from benchmark.report.columns import COSTS, DELTA, LEGACY_DELTA, Column, primary, task_columns
 from benchmark.report.marks import Marks
-from benchmark.report.rows import Numbers, Row, primary
-from benchmark.report.svg import MUTED, PAPER, canvas, inline
-from benchmark.report.table import formatter
+from benchmark.report.plot import DASHES, Chart, Frame, drawable, limits
+from benchmark.report.rows import Numbers, Row
+from benchmark.report.series import Series, common_limits, series
+from benchmark.report.table import scaled, written
 from benchmark.store import TaskInfo
-
-#: Dash patterns that tell tasks apart where colour stands for the architecture; in units of the line's width.
-DASHES: tuple[Any, ...] = (
-    "-",
-    (0, (4, 1.5)),
-    (0, (1, 1.2)),
-    (0, (5, 1.3, 1, 1.3)),
-    (0, (8, 2)),
-    (0, (3, 1, 1, 1, 1, 1)),
-)
 
 #: Share of training whose values do not stretch the curves' axes: errors at the start would hide later differences.
 START = 0.1
 #: Farthest from the quartiles' middle that a mean is drawn, in interquartile ranges: Tukey's outer fences.
 FENCE = 3.5
 
-#: Numbers beyond this are not drawn: no metric, weight or cost comes near, and axes cannot hold them.
-LARGEST = 1e12
+#: Rows above which marks shrink and lose their letters.
+CROWD = 60
+
+Link = Callable[[Row], str]
 
 
 @dataclass(frozen=True)
@@ -47,238 +37,209 @@ class Figure:
     Attributes:
         title: what it shows.
         notes: what is missing from it, and what it says in words.
+        kind: registered names of architecture and weighting, where it shows one row.
     """
 
     title: str
     svg: Markup
     notes: tuple[str, ...] = ()
+    kind: tuple[str | None, str | None] = (None, None)
 
 
-@dataclass(frozen=True)
-class Axis:
-    """One side of a Pareto plot: what it shows, taken from a row, and which way is better."""
-
-    label: str
-    value: Callable[[Row], Estimate]
-    higher_is_better: bool
-    signed: bool = False
-
-
-def quality(numbers: Numbers) -> Axis | None:
+def quality(numbers: Numbers) -> Column | None:
     """The quality by which rows are drawn: Δm; without it the first task's first metric; None without any metric."""
     if numbers.has_delta:
-        return Axis("Δm (%)", lambda row: row.estimate("delta_m"), True, signed=True)
-    for task in numbers.board.tasks:
-        metric = primary(task)
-        if metric is not None:
-            unit = f" ({metric.unit})" if metric.unit else ""
-            key = methodcaller("estimate", (task.name, metric.name))
-            return Axis(f"{task.name}: {metric.title}{unit}", key, metric.higher_is_better)
-    return None
+        return LEGACY_DELTA if numbers.variant.legacy else DELTA
+    return next(iter(task_columns(numbers.board.tasks, numbers.variant.legacy)), None)
 
 
-#: Units of time: name, seconds, and the greatest number of seconds that is still written in it.
-TIMES = (("seconds", 1.0, 180.0), ("minutes", 60.0, 4 * 3600.0), ("hours", 3600.0, np.inf))
-
-
-def cost_axes(numbers: Numbers) -> tuple[Axis, ...]:
-    """What quality is drawn against."""
-    longest = max((row.estimate("train_seconds").mean for row in numbers.rows if row.finished), default=0.0)
-    unit, seconds, _ = next((found for found in TIMES if longest <= found[2]), TIMES[0])
-    return (
-        Axis("parameters (millions)", lambda row: times(row.estimate("parameters"), 1e-6), False),
-        Axis(f"training time ({unit})", lambda row: times(row.estimate("train_seconds"), 1 / seconds), False),
-    )
-
-
-def times(value: Estimate, factor: float) -> Estimate:
-    """The estimate in another unit."""
-    return Estimate(value.mean * factor, None if value.half is None else value.half * factor, value.n)
-
-
-def pareto(numbers: Numbers, x: Axis, y: Axis, marks: Marks, prefix: str) -> Figure:
-    """Quality against cost; rows that no other row beats in both are filled and joined by a staircase."""
-    rows = [row for row in numbers.rows if _drawable(x.value(row)) and _drawable(y.value(row))]
-    points = pd.DataFrame(
-        {"x": [x.value(row).mean for row in rows], "y": [y.value(row).mean for row in rows]}, dtype=float
-    )
+def pareto(numbers: Numbers, x: Column, y: Column, marks: Marks, link: Link) -> Figure:
+    """One column against another; rows that no other row beats in both are joined by a staircase."""
+    at = {
+        row.pair: (scaled(row.estimate(x.key), x.scale), scaled(row.estimate(y.key), y.scale)) for row in numbers.rows
+    }
+    rows = [row for row in numbers.rows if all(e.n and drawable(e.mean) for e in at[row.pair])]
+    points = pd.DataFrame([[e.mean for e in at[row.pair]] for row in rows], columns=["x", "y"], dtype=float)
     front = analysis.non_dominated(points, {"x": x.higher_is_better, "y": y.higher_is_better}).to_numpy()
-    figure, axes = canvas(420, 315, (54, 44, 12, 10))
-    axes.set_xlabel(x.label, labelpad=6)
-    axes.set_ylabel(y.label, labelpad=6)
-    stairs = points[front].sort_values("x")
-    axes.step(stairs["x"], stairs["y"], where="post", color=MUTED, linewidth=1.2, zorder=1)
-    if y.signed:
-        axes.axhline(0, color=MUTED, linewidth=0.8, linestyle=(0, (2, 3)), zorder=0)
-    tips = {}
-    for i, row in enumerate(rows):
-        _point(axes, row, (x.value(row), y.value(row)), marks, filled=bool(front[i]), gid=f"tip{i}")
-        tips[f"tip{i}"] = _words(row, x, y)
-    _scale(axes, points, y)
+    title = f"{y.title} against {x.title}"
+    if not rows:
+        return Figure(title, Markup(""), ("No row has both numbers.",))
+    chart = _scatter(points, x, y)
+    chart.stairs(_spots(points[front]), "cx", maximise_x=x.higher_is_better, kind="ln front")
+    order = sorted(range(len(rows)), key=lambda i: bool(front[i]))
+    for i in order:
+        row, (ex, ey) = rows[i], at[rows[i].pair]
+        chart.cross((ex.mean, ey.mean), (ex.half, ey.half), marks.colour(row.kind[0]))
+    for i in order:
+        row, (ex, ey) = rows[i], at[rows[i].pair]
+        spot = (chart.across(ex.mean), chart.up(ey.mean))
+        words = f"{row.name}\n{y.name}: {written(ey, y.signed)}\n{x.name}: {written(ex, x.signed)}"
+        small = len(rows) > CROWD and not front[i]
+        size = 7.5 if front[i] else 4 if small else 5.5
+        chart.tip(marks.drawn(*row.kind, spot, size, letter=not small), words, link(row))
     names = [row.name for row, best in zip(rows, front, strict=True) if best]
-    shown = {row.pair for row in rows}
-    missing = [row.name for row in numbers.rows if row.pair not in shown]
-    notes = [f"Not dominated: {', '.join(names)}." if names else "No row has both numbers."]
+    missing = [row.name for row in numbers.rows if row not in rows]
+    notes = [f"Not dominated: {', '.join(names)}."]
     if missing:
         notes.append(f"Not shown, for want of numbers: {', '.join(missing)}.")
-    title = f"{y.label.partition(' (')[0]} against {x.label.partition(' (')[0]}"
-    return Figure(title, inline(figure, prefix, title, tips), tuple(notes))
+    return Figure(title, chart.render(title), tuple(notes))
 
 
-def _point(axes: Axes, row: Row, at: tuple[Estimate, Estimate], marks: Marks, *, filled: bool, gid: str) -> None:
-    colour, marker = marks.colour(row.architecture), marks.marker(row.weighting)
-    x, y = at
-    size = {"o": 8, "s": 7.5, "D": 7}.get(marker, 9)
-    width, height = (e.half if e.half is not None and e.half < LARGEST else 0 for e in at)
-    if width or height:
-        axes.errorbar(
-            [x.mean], [y.mean], xerr=[width], yerr=[height], fmt="none", ecolor=colour, elinewidth=0.9, alpha=0.6,
-            zorder=2,
-        )  # fmt: skip
-    face = colour if filled else PAPER
-    axes.plot(
-        [x.mean], [y.mean], marker, markersize=size, mfc=face, mec=colour, mew=1.5, gid=gid, zorder=4 if filled else 3
-    )
+def _spots(points: pd.DataFrame) -> list[tuple[float, float]]:
+    return list(zip(points["x"].tolist(), points["y"].tolist(), strict=True))
 
 
-def _words(row: Row, x: Axis, y: Axis) -> str:
-    parts = [row.name]
-    for axis in (y, x):
-        value = axis.value(row)
-        write = formatter([value.mean], axis.signed)
-        spread = f" ± {write(value.half).lstrip('+')}" if value.half is not None else ""
-        parts.append(f"{axis.label}: {write(value.mean)}{spread}")
-    return "\n".join(parts)
-
-
-def _scale(axes: Axes, points: pd.DataFrame, y: Axis) -> None:
+def _scatter(points: pd.DataFrame, x: Column, y: Column, size: tuple[int, int] = (640, 400)) -> Chart:
     """Axes that show all means; an interval wider than all of them may be cut off."""
-    if len(points) and points["x"].min() > 0 and points["x"].max() > 12 * points["x"].min():
-        axes.set_xscale("log")
-    if len(points):
-        low, high = points["y"].min(), points["y"].max()
-        room = (high - low) * 0.3 or max(abs(high), 1.0) * 0.1
-        axes.set_ylim(low - room, high + room)
-    if not y.higher_is_better:
-        axes.invert_yaxis()
+    across, up = limits(points["x"], 0.05) or (0.0, 1.0), limits(points["y"], 0.12) or (0.0, 1.0)
+    log = float(points["x"].min()) > 0 and float(points["x"].max()) > 12 * float(points["x"].min())
+    if log:
+        across = (float(points["x"].min()) / 1.15, float(points["x"].max()) * 1.15)
+    chart = Chart(
+        Frame(across, up, f"{x.name} {x.arrow}", f"{y.name} {y.arrow}", *size, log_x=log, flip=not y.higher_is_better,
+              ticks=(7, 6))
+    )  # fmt: skip
+    if y.signed:
+        chart.level(0)
+    if x.signed:
+        chart.upright(0)
+    return chart
 
 
-def curves(numbers: Numbers, task: TaskInfo, marks: Marks, prefix: str) -> list[Figure]:
+def curves(numbers: Numbers, task: TaskInfo, marks: Marks) -> list[Figure]:
     """The task's primary validation metric by epoch: a panel per weighting, a line per architecture.
 
     Every panel also holds, thin, the rows without weighting, the single-task networks among them.
     """
     metric = primary(task)
-    data = numbers.metrics
     if metric is None:
         return []
-    data = data[(data["split"] == "val") & (data["task"] == task.name) & (data["metric"] == metric.name)]
-    lines = _by_epoch(data, "value")
-    weightings = sorted({weighting for _, weighting in lines}, key=lambda name: (name == "none", name))
-    limits = _limits(lines.values(), START, FENCE)
+    get = curves_of.metric("val", task.name, metric.name)
+    lines = {row.pair: found for row in numbers.rows if (found := series(row, get)) is not None}
+    rows = [row for row in numbers.rows if row.pair in lines]
+    window = common_limits(lines.values(), START, FENCE)
     figures = []
-    for i, weighting in enumerate(weightings):
-        figure, axes = _panel(limits)
-        names = []
-        for (architecture, other), line in sorted(lines.items()):
-            if other == weighting or other == "none":
-                main = other == weighting
-                _line(
-                    axes,
-                    line,
-                    marks.colour(architecture),
-                    width=1.7 if main else 0.9,
-                    dashes="-" if main else DASHES[1],
-                )
-                names += [architecture] if main else []
-        label = f"{task.name}: {metric.title} on validation by epoch, {weighting}: {', '.join(names)}"
-        figures.append(
-            Figure("no weighting" if weighting == "none" else weighting, inline(figure, f"{prefix}-{i}", label))
-        )
+    for weighting in sorted({row.weighting for row in rows}, key=lambda name: (name == "none", name)):
+        own = [row for row in rows if row.weighting == weighting]
+        alone = [row for row in rows if row.weighting == "none" and weighting != "none"]
+        chart = _panel(lines.values(), window)
+        for row in alone:
+            chart.line(lines[row.pair].middle, marks.colour(row.kind[0]), dashes="4 3", kind="ln thin")
+        for row in own:
+            _band(chart, lines[row.pair], marks.colour(row.kind[0]))
+        for row in own:
+            chart.line(lines[row.pair].middle, marks.colour(row.kind[0]))
+        names = ", ".join(sorted(row.architecture for row in own))
+        label = f"{task.name}: {metric.title} on validation by epoch, {weighting}: {names}"
+        title = "no weighting" if weighting == "none" else weighting
+        figures.append(Figure(title, chart.render(label), kind=(None, own[0].kind[1])))
     return figures
 
 
-def trajectories(numbers: Numbers, marks: Marks, prefix: str) -> list[Figure]:
+def trajectories(numbers: Numbers, marks: Marks) -> list[Figure]:
     """The weights of the tasks' losses by epoch: a panel per row whose weights are not all 1, a line per task."""
-    lines: dict[tuple[str, str], dict[str, pd.DataFrame]] = defaultdict(dict)
     tasks = [task.name for task in numbers.board.tasks]
-    for task in tasks:
-        for pair, line in _by_epoch(numbers.weights[numbers.weights["task"] == task], "weight").items():
-            lines[pair][task] = line
-    styles = dict(zip(tasks, cycle(DASHES)))
-    moving = [row for row in numbers.rows if any((line["mean"] != 1).any() for line in lines[row.pair].values())]
-    limits = _limits(line for row in moving for line in lines[row.pair].values())
+    lines = {
+        row.pair: {task: found for task in tasks if (found := series(row, curves_of.weight(task)))}
+        for row in numbers.rows
+    }
+    moving = [row for row in numbers.rows if any(m != 1 for line in lines[row.pair].values() for m in line.mean)]
     figures = []
-    for i, row in enumerate(sorted(moving, key=lambda row: (row.weighting, row.architecture))):
-        figure, axes = _panel(limits)
-        for task, line in lines[row.pair].items():
-            _line(axes, line, marks.colour(row.architecture), width=1.7, dashes=styles[task])
-        label = f"Weights by epoch, {row.name}: {', '.join(lines[row.pair])}"
-        figures.append(Figure(row.name, inline(figure, f"{prefix}-{i}", label)))
+    for row in sorted(moving, key=lambda row: (row.weighting, row.architecture)):
+        # Methods differ in the sum of their weights by orders of magnitude, so panels of one weighting share limits.
+        alike = [line for other in moving if other.kind[1] == row.kind[1] for line in lines[other.pair].values()]
+        chart = _panel(alike, common_limits(alike))
+        for i, task in enumerate(tasks):
+            if task in lines[row.pair]:
+                _band(chart, lines[row.pair][task], marks.colour(row.kind[0]))
+                line = lines[row.pair][task].middle
+                chart.line(line, marks.colour(row.kind[0]), dashes=DASHES[i % len(DASHES)])
+        figures.append(
+            Figure(row.name, chart.render(f"Weights by epoch, {row.name}: {', '.join(tasks)}"), kind=row.kind)
+        )
     return figures
 
 
-def dash_icon(place: int) -> Markup:
-    """The line of the task at ``place`` as a small inline picture."""
-    pattern = next(islice(cycle(DASHES), place, None))
-    dashes = "" if pattern == "-" else f' stroke-dasharray="{" ".join(str(2 * part) for part in pattern[1])}"'
-    return Markup(
-        '<svg class="dash" viewBox="0 0 40 6" aria-hidden="true"><path d="M0 3H40" fill="none" stroke="currentColor" '
-        f'stroke-width="2"{dashes}/></svg>'
-    )
+def _panel(lines: Iterable[Series], window: tuple[float, float] | None) -> Chart:
+    found = list(lines)
+    last = max((line.epochs[-1] for line in found), default=1)
+    first = min((line.epochs[0] for line in found), default=1)
+    return Chart(Frame((min(first, last - 1), last), window or (0, 1), "epoch", whole_x=True))
 
 
-def _by_epoch(data: pd.DataFrame, column: str) -> dict[tuple[str, str], pd.DataFrame]:
-    """By architecture and weighting: epoch, mean over seeds and half the interval's width (NaN for one seed)."""
-    data = data[data[column].abs() < LARGEST]
-    lines: dict[Any, pd.DataFrame] = {}
-    for pair, rows in data.groupby(["architecture", "weighting"], sort=True):
-        found = [(epoch, analysis.estimate(values)) for epoch, values in rows.groupby("epoch")[column]]
-        lines[pair] = pd.DataFrame(
-            [(epoch, e.mean, np.nan if e.half is None else e.half) for epoch, e in found],
-            columns=["epoch", "mean", "half"],
-        )
-    return lines
+def _band(chart: Chart, line: Series, colour: str) -> None:
+    if line.several:
+        chart.band(*line.ends, colour)
 
 
-def _limits(lines: Iterable[pd.DataFrame], start: float = 0.0, fence: float = np.inf) -> tuple[float, float] | None:
-    """Common limits of several panels: of the means, so that a wide band cannot flatten all lines.
+def fixed(row: Row) -> bool:
+    """Whether the row's weights are set beforehand: a point of the simplex."""
+    return row.kind[1] in SCALARISATIONS
 
-    Nor can a single epoch gone wrong: means beyond ``fence`` interquartile ranges leave the panel.
+
+def swept(row: Row) -> bool:
+    """Whether the row is one of several points of the simplex under one name."""
+    return fixed(row) and row.weighting != row.kind[1]
+
+
+def fronts(numbers: Numbers, marks: Marks, link: Link) -> list[tuple[str, list[Figure]]]:
+    """Per pair of tasks, a panel per architecture that was run with several constant weights.
+
+    The non-dominated ones among these join to the architecture's empirical front, against which all its other
+    weightings are drawn, and as a line the single-task networks.
     """
-    lines = list(lines)
-    end = max((line["epoch"].max() for line in lines), default=0)
-    later = [line.loc[line["epoch"] > start * end, "mean"].to_numpy() for line in lines]
-    values = np.concatenate([np.empty(0), *later])
-    if not len(values):
+    by_architecture: dict[str, list[Row]] = {}
+    for row in numbers.rows:
+        if row.finished:
+            by_architecture.setdefault(row.architecture, []).append(row)
+    swept = {name: rows for name, rows in by_architecture.items() if sum(fixed(row) for row in rows) > 1}
+    firsts = {column.group: column for column in task_columns(numbers.board.tasks) if column.first}
+    sections = []
+    for one, two in combinations(firsts.values(), 2):
+        panels = [_front(name, rows, (one, two), numbers, marks, link) for name, rows in sorted(swept.items())]
+        found = [panel for panel in panels if panel is not None]
+        if found:
+            sections.append((f"{one.group} and {two.group}", found))
+    return sections
+
+
+def _front(
+    name: str, rows: list[Row], axes: tuple[Column, Column], numbers: Numbers, marks: Marks, link: Link
+) -> Figure | None:
+    x, y = axes
+    at: Mapping[tuple[str, str], tuple[Estimate, Estimate]] = {
+        row.pair: (row.estimate(x.key), row.estimate(y.key)) for row in [*rows, *numbers.references]
+    }
+    rows = [row for row in rows if all(drawable(e.mean) for e in at[row.pair])]
+    points_of = [row for row in rows if fixed(row)]
+    if len(points_of) < 2:
         return None
-    first, third = np.quantile(values, [0.25, 0.75])
-    spread = third - first
-    near = values[np.abs(values - (first + third) / 2) <= fence * spread] if spread else values
-    low, high = float(near.min()), float(near.max())
-    room = 0.06 * (high - low) or max(abs(high), 1) * 0.06
-    return low - room, high + room
+    everything = [row for row in [*rows, *numbers.references] if all(drawable(e.mean) for e in at[row.pair])]
+    means = pd.DataFrame([[e.mean for e in at[row.pair]] for row in everything], columns=["x", "y"], dtype=float)
+    chart = _scatter(means, x, y, (360, 300))
+    for row in numbers.references:
+        chart.level(at[row.pair][1].mean)
+        chart.upright(at[row.pair][0].mean)
+    points = pd.DataFrame([[e.mean for e in at[row.pair]] for row in points_of], columns=["x", "y"], dtype=float)
+    front = analysis.non_dominated(points, {"x": x.higher_is_better, "y": y.higher_is_better}).to_numpy()
+    colour = marks.colour(rows[0].kind[0])
+    chart.stairs(_spots(points[front]), colour, maximise_x=x.higher_is_better)
+    for row in sorted(rows, key=lambda row: not fixed(row)):
+        ex, ey = at[row.pair]
+        spot = (chart.across(ex.mean), chart.up(ey.mean))
+        words = f"{row.name}\n{y.name}: {written(ey)}\n{x.name}: {written(ex)}"
+        hollow = swept(row)
+        drawn = (
+            Markup(f'<circle class="{colour} hollow" cx="{spot[0]:.1f}" cy="{spot[1]:.1f}" r="3.2"/>')
+            if hollow
+            else marks.drawn(*row.kind, spot, 6)
+        )
+        chart.tip(drawn, words, link(row))
+    others = len(rows) - len(points_of)
+    label = f"{y.title} against {x.title}, {name}: {len(points_of)} fixed weights and {others} other rows"
+    return Figure(name, chart.render(label), kind=(rows[0].kind[0], None))
 
 
-def _panel(limits: tuple[float, float] | None) -> tuple[Any, Axes]:
-    figure, axes = canvas(320, 210, (48, 34, 10, 8))
-    axes.set_xlabel("epoch", labelpad=3)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-    if limits:
-        axes.set_ylim(*limits)
-    return figure, axes
-
-
-def _line(axes: Axes, line: pd.DataFrame, colour: str, *, width: float, dashes: Any) -> None:
-    axes.plot(
-        line["epoch"], line["mean"], color=colour, linewidth=width, linestyle=dashes,
-        marker="o" if len(line) == 1 else "", markersize=4,
-    )  # fmt: skip
-    if line["half"].notna().any():
-        low, high = line["mean"] - line["half"], line["mean"] + line["half"]
-        axes.fill_between(line["epoch"], low, high, color=colour, alpha=0.12, linewidth=0)
-
-
-def _drawable(value: Estimate) -> bool:
-    return value.n > 0 and abs(value.mean) < LARGEST
+def cost_axes(numbers: Numbers) -> list[Column]:
+    """Costs that any row has."""
+    return [column for column in COSTS if any(row.estimate(column.key).n for row in numbers.rows)]

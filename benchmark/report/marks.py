@@ -1,11 +1,10 @@
-"""One colour per architecture and one marker per weighting, the same in every figure, table and legend."""
+"""One colour per architecture and one marker per weighting, the same in every figure, table and legend of a report."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from markupsafe import Markup
-from matplotlib.markers import MarkerStyle
+from markupsafe import Markup, escape
 
 #: (On white, on dark). Chosen by search: the first eight differ by ΔE(OKLab) ≥ 8 in pairs, also as people with
 #: protanopia, deuteranopia or tritanopia see them, and have a contrast of 3:1 with the page.
@@ -14,55 +13,101 @@ COLOURS = (
     ("#005400", "#007908"), ("#cf8075", "#ea8a16"), ("#904f7e", "#f9b4e4"), ("#7b7719", "#e5ff44"),
     ("#b3001b", "#ff6b6b"), ("#00807a", "#3fd6c8"), ("#7a4a1e", "#c98d54"), ("#c02fc0", "#ff7df5"),
 )  # fmt: skip
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h", "*", "d", "8", "H")
+#: Outlines about the origin, of about the same area, with room for a letter; y points down. With the letter's y.
+SHAPES = (
+    ("M-1 0A1 1 0 1 1 1 0A1 1 0 1 1-1 0Z", 0.0),  # circle
+    ("M-.9-.9H.9V.9H-.9Z", 0.0),  # square
+    ("M0-1.25L1.25 0 0 1.25-1.25 0Z", 0.0),  # diamond
+    ("M0-1.2L1.3 1H-1.3Z", 0.28),  # triangle
+    ("M0 1.2L1.3-1H-1.3Z", -0.28),  # triangle upside down
+    ("M-.6-1.03H.6L1.2 0 .6 1.03H-.6L-1.2 0Z", 0.0),  # hexagon
+    ("M0-1.15L1.1-.36.68.95H-.68L-1.1-.36Z", 0.05),  # pentagon
+)
 
 #: Names that came first keep their place, whatever else a report shows.
 SETTLED_COLOURS = {
     "single-task": 0, "stan": 1, "split-wide": 2, "split-deep": 3, "dense": 4, "cross-stitch": 5, "mtan": 6, "split": 7,
 }  # fmt: skip
-SETTLED_MARKERS = {"none": 0, "equal": 1, "uncertainty": 2, "dwa": 3}
+SETTLED_SHAPES = {"none": 0, "equal": 1, "uncertainty": 3, "dwa": 2}
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A weighting's marker: a shape and the letter in it, none for the absence of a weighting."""
+
+    shape: int
+    letter: str
 
 
 @dataclass(frozen=True)
 class Marks:
-    """Places in ``COLOURS`` by architecture and in ``MARKERS`` by weighting."""
+    """Places in ``COLOURS`` by architecture, and markers by weighting; both by registered names."""
 
     architectures: Mapping[str, int]
-    weightings: Mapping[str, int]
+    weightings: Mapping[str, Marker]
 
     @classmethod
-    def of(cls, pairs: Iterable[tuple[str, str]]) -> "Marks":
-        """Marks for every (architecture, weighting) of a report."""
+    def of(cls, pairs: Iterable[tuple[str, str]], weightings: Iterable[str] | None = None) -> "Marks":
+        """Marks for every (architecture, weighting) of a report, and for further ``weightings``."""
         pairs = list(pairs)
         return cls(
             assign({a for a, _ in pairs}, SETTLED_COLOURS, len(COLOURS)),
-            assign({w for _, w in pairs}, SETTLED_MARKERS, len(MARKERS)),
+            markers({w for _, w in pairs} if weightings is None else weightings),
         )
 
-    def colour(self, architecture: str) -> str:
-        """The colour for figures; pages replace it by ``variable`` so that it follows the reader's theme."""
-        return COLOURS[self.architectures[architecture]][0]
-
-    def variable(self, architecture: str) -> str:
-        """The colour as a CSS variable."""
-        return f"var(--c{self.architectures[architecture]})"
-
-    def marker(self, weighting: str) -> str:
-        """The matplotlib marker."""
-        return MARKERS[self.weightings[weighting]]
+    def colour(self, architecture: str | None) -> str:
+        """The CSS class that sets the colour; that of plain text without architecture."""
+        place = self.architectures.get(architecture) if architecture is not None else None
+        return f"c{place}" if place is not None else "cx"
 
     def icon(self, architecture: str | None, weighting: str | None) -> Markup:
-        """The mark as a small inline picture.
+        """The mark as a small inline picture, made by the style sheet.
 
-        Without weighting it is a bar in the architecture's colour, without architecture the marker's outline.
+        Without weighting it is a bar in the architecture's colour, without architecture the marker in that of text.
         """
-        fill = self.variable(architecture) if architecture is not None else "none"
-        shape = outline(self.marker(weighting)) if weighting is not None else "M-1.3-.5H1.3V.5H-1.3Z"
-        stroke = "" if architecture is not None else ' stroke="currentColor" stroke-width=".2"'
-        return Markup(  # all parts are constants of this module
-            f'<svg class="mark" viewBox="-1.5 -1.5 3 3" aria-hidden="true"><path d="{shape}" '
-            f'style="fill:{fill}"{stroke}/></svg>'
+        colour = self.colour(architecture)
+        if weighting is None:
+            return Markup(f'<i class="mk bar {colour}" aria-hidden="true"></i>')
+        marker = self.weightings[weighting]
+        letter = Markup(f' data-l="{escape(marker.letter)}"') if marker.letter else ""
+        return Markup(f'<i class="mk s{marker.shape} {colour}"{letter} aria-hidden="true"></i>')
+
+    def drawn(
+        self, architecture: str | None, weighting: str, at: tuple[float, float], size: float = 7, *, letter: bool = True
+    ) -> Markup:
+        """The mark as part of an SVG figure."""
+        marker = self.weightings[weighting]
+        outline, baseline = SHAPES[marker.shape]
+        x, y = at
+        text = ""
+        if marker.letter and letter:
+            text = f'<text class="ml" x="{x:.1f}" y="{y + size * (0.42 + baseline):.1f}">{escape(marker.letter)}</text>'
+        path = (
+            f'<path class="{self.colour(architecture)} mf" d="{outline}" '
+            f'transform="translate({x:.1f} {y:.1f}) scale({size:g})"/>'
         )
+        return Markup(path + text)
+
+
+def markers(names: Iterable[str]) -> dict[str, Marker]:
+    """A marker for each weighting: its first letter, in a shape that tells it from others of that letter.
+
+    A name keeps its shape from report to report unless another newcomer of the same letter claims it.
+    """
+    by_letter: dict[str, set[str]] = {}
+    for name in names:
+        by_letter.setdefault(_letter(name), set()).add(name)
+    return {
+        name: Marker(shape, letter)
+        for letter, group in by_letter.items()
+        for name, shape in assign(group, SETTLED_SHAPES, len(SHAPES)).items()
+    }
+
+
+def _letter(name: str) -> str:
+    if name == "none":
+        return ""
+    return next((sign.upper() for sign in name if sign.isalnum()), "?")[:1]
 
 
 def assign(names: Iterable[str], settled: Mapping[str, int], places: int) -> dict[str, int]:
@@ -83,26 +128,14 @@ def assign(names: Iterable[str], settled: Mapping[str, int], places: int) -> dic
     return result
 
 
-def outline(marker: str) -> str:
-    """A matplotlib marker as the data of an SVG path within a square of side 2 about the origin."""
-    style = MarkerStyle(marker)
-    path = style.get_path().transformed(style.get_transform())
-    size = abs(path.get_extents().get_points()).max()
-    commands = {1: "M", 2: "L", 3: "Q", 4: "C", 79: "Z"}
-    parts = []
-    for points, code in path.iter_segments(curves=True, simplify=False):
-        numbers = [] if code == path.CLOSEPOLY else _upright(points / size)
-        parts.append(commands[int(code)] + " ".join(f"{number:.3f}" for number in numbers))
-    return "".join(parts)
-
-
-def _upright(points: Sequence[float]) -> list[float]:
-    """SVG's y axis points down."""
-    return [-value if i % 2 else value for i, value in enumerate(points)]
-
-
 def palette_css() -> str:
-    """The colours as CSS variables for both themes."""
+    """The colours as CSS variables for both themes, and the classes that use them."""
     light = "".join(f"--c{i}:{colours[0]};" for i, colours in enumerate(COLOURS))
     dark = "".join(f"--c{i}:{colours[1]};" for i, colours in enumerate(COLOURS))
-    return f":root{{{light}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
+    classes = "".join(f".c{i}{{--c:var(--c{i})}}" for i in range(len(COLOURS)))
+    return (
+        f":root{{{light}}}\n"
+        f"@media screen{{:root[data-theme=dark]{{{dark}}}}}\n"
+        f"@media screen and (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{dark}}}}}\n"
+        f"{classes}.cx{{--c:var(--muted)}}\n"
+    )

@@ -1,112 +1,156 @@
-"""Templates and what they are filled with: every page of a report, as bytes by path."""
+"""Every page of a report, as bytes by path."""
 
-import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib import rc_context
+from markupsafe import Markup, escape
 
-from benchmark import analysis
-from benchmark.analysis import Board
-from benchmark.report import figures
+from benchmark import analysis, toyproblem
+from benchmark.analysis import METHODS, Board
+from benchmark.errors import UserError
+from benchmark.report import cards
+from benchmark.report.board import BoardPage, Fill, board_files
+from benchmark.report.columns import COSTS, DELTA, FLAT, LEGACY_DELTA, anchor, metrics_of, score_columns
+from benchmark.report.exports import bibliography
+from benchmark.report.links import Links, row_link, run_link
 from benchmark.report.marks import Marks, palette_css
-from benchmark.report.pictures import Gallery, gallery
-from benchmark.report.rows import Numbers, Row, different, machines, metrics_of, numbers, primary
-from benchmark.report.svg import settings as figure_settings
-from benchmark.report.table import DASH, formatter, table
-from benchmark.report.titles import settings, stems, titles
+from benchmark.report.pictures import gallery
+from benchmark.report.plot import dash_icon
+from benchmark.report.reported import tables
+from benchmark.report.rows import Variant, commit, machine, read
+from benchmark.report.runs import run_page
+from benchmark.report.table import DASH, written
+from benchmark.report.titles import stems, titles
+from benchmark.report.toy import toy_page
 from benchmark.store import Problem, Store
+from benchmark.tasks import KINDS
+from benchmark.toyproblem import ToyRecord
 
-ASSETS = ("style.css", "board.js")
+ASSETS = ("style.css", "theme.js", "board.js", "pareto.js", "map.js")
+#: Kinds of pages about one thing, and what they are called.
+KINDS_OF_PAGES = {"architectures": "Architecture", "weightings": "Weighting", "datasets": "Data set"}
 
 
 @dataclass(frozen=True)
-class BoardPage:
-    """A board with all that its pages need."""
+class Site:
+    """A report before it is written."""
 
-    numbers: Numbers
-    stem: str
-    title: str
-    gallery: Gallery | None
-
-    @property
-    def board(self) -> Board:
-        """The board."""
-        return self.numbers.board
+    boards: tuple[BoardPage, ...]
+    problems: tuple[tuple[str, str], ...]
+    rule: str
+    toy: ToyRecord | None = None
 
     @cached_property
-    def sections(self) -> list[tuple[str, str, str]]:
-        """Pages of the board: (name, template, file)."""
-        found = [("Table", "board.html", f"{self.stem}.html"), ("Curves", "curves.html", f"{self.stem}-curves.html")]
-        if not self.numbers.weights.empty:
-            found.append(("Weights", "weights.html", f"{self.stem}-weights.html"))
-        if self.gallery is not None:
-            found.append(("Pictures", "pictures.html", f"{self.stem}-pictures.html"))
-        return found
+    def marks(self) -> Marks:
+        """One colour per architecture and one marker per weighting."""
+        kinds = [row.kind for page in self.boards for row in page.rows]
+        methods = self.toy.methods if self.toy else ()
+        return Marks.of(kinds, {*(w for _, w in kinds), *(method.weighting.name for method in methods)})
+
+    @cached_property
+    def links(self) -> Links:
+        """Where the pages of methods and data sets lie."""
+        kinds = [row.kind for page in self.boards for row in page.rows]
+        return Links.of(
+            {
+                "architectures": [a for a, _ in kinds],
+                "weightings": [w for _, w in kinds if w != "none"],
+                "datasets": [page.board.dataset.name for page in self.boards],
+            }
+        )
 
     @property
-    def unfinished(self) -> list[tuple[Row, Any]]:
-        """Rows and their runs that are not ok."""
-        return [(row, record) for row in self.numbers.rows for record in row.unfinished]
+    def suite(self) -> str:
+        """The newest suite version of the records."""
+        versions = Counter(r.provenance.suite_version for page in self.boards for r in page.board.records)
+        return max(versions, default="unknown")
 
 
-def render(boards: Sequence[Board], problems: Sequence[Problem], store: Store, rule: str) -> dict[str, bytes]:
-    """All files of the report."""
-    with rc_context():
-        pages = [
-            BoardPage(found, stem, title, gallery(found, store))
-            for found, stem, title in zip(
-                [numbers(b, rule) for b in boards], stems(boards), titles(boards), strict=True
-            )
-        ]
-        marks = Marks.of(row.pair for page in pages for row in page.numbers.rows)
-        environment = _environment(marks, rule)
-        result = {"index.html": _fill(environment, "index.html", pages=pages, problems=_relative(problems, store))}
-        with figure_settings():
-            for page in pages:
-                result |= _board_files(environment, page, marks)
+def variants(rule: str) -> list[Variant]:
+    """How every board is read: by the given rule, by the others, and in the metrics of the papers' scripts."""
+    others = [Variant(name, name) for name in analysis.RULES if name != rule]
+    return [Variant("", rule), *others, Variant("legacy", rule, legacy=True)]
+
+
+def render(
+    boards: Sequence[Board], problems: Sequence[Problem], store: Store, rule: str
+) -> Iterator[tuple[str, bytes]]:
+    """All files of the report by path, one after another: together they may be large."""
+    toy, further = _toy(store)
+    site = Site(tuple(_boards(boards, store, rule)), tuple(_relative([*problems, *further], store)), rule, toy)
+    fill = _filler(_environment(site))
+    for name in ("index.html", "methods.html", "method.html"):
+        yield name, fill(name)
+    found = tables([page.numbers for page in site.boards], site.marks)
+    yield "published.html", fill("published.html", published=found)
+    yield "published.bib", bibliography((e.table.citation.bibtex for e in found), "published results", site.suite)
+    if toy:
+        yield "toy.html", fill("toy.html", toy=toy_page(toy, site.marks))
+    for page in site.boards:
+        kinds = {("architectures", row.kind[0]) for row in page.rows}
+        kinds |= {("weightings", row.kind[1]) for row in page.rows if row.kind[1] != "none"}
+        kinds.add(("datasets", page.board.dataset.name))
+        yield from board_files(page, site.marks, fill, [about(*kind) for kind in sorted(kinds)], site.suite).items()
+        yield from _runs(page, site.marks, fill)
+    yield from _things(site, fill)
     for name in ASSETS:
-        result[f"assets/{name}"] = (files("benchmark.report") / "assets" / name).read_bytes()
-    result["assets/style.css"] = palette_css().encode() + result["assets/style.css"]
-    return result
+        content = (files("benchmark.report") / "assets" / name).read_bytes()
+        yield f"assets/{name}", palette_css().encode() + content if name == "style.css" else content
 
 
-def _board_files(environment: Environment, page: BoardPage, marks: Marks) -> dict[str, bytes]:
-    found = page.numbers
-    quality = figures.quality(found)
-    context: dict[str, dict[str, Any]] = {
-        "board.html": {
-            "table": table(found),
-            "plots": [
-                figures.pareto(found, x, quality, marks, f"pareto{i}") for i, x in enumerate(figures.cost_axes(found))
+def _toy(store: Store) -> tuple[ToyRecord | None, list[Problem]]:
+    """The toy problem's record; an unusable one is a problem of the store like any other."""
+    try:
+        record = toyproblem.load(store.root)
+    except UserError as error:
+        return None, [Problem(store.root / toyproblem.FILE, str(error))]
+    return (record if record and record.methods and record.methods[0].paths else None), []
+
+
+def _boards(boards: Sequence[Board], store: Store, rule: str) -> Iterator[BoardPage]:
+    for board, stem, title in zip(boards, stems(boards), titles(boards), strict=True):
+        twins = any(metric.legacy for task in board.tasks for metric in metrics_of(task, legacy=True))
+        readings = tuple(read(board, [v for v in variants(rule) if twins or not v.legacy]))
+        yield BoardPage(readings, stem, title, gallery(readings[0], store))
+
+
+def _runs(page: BoardPage, marks: Marks, fill: Fill) -> Iterator[tuple[str, bytes]]:
+    for row in page.rows:
+        for record in row.records:
+            shown = run_page(page.numbers, row, record, marks.colour(row.kind[0]))
+            yield run_link(record), fill("run.html", root="../", page=page, run=shown)
+
+
+def _things(site: Site, fill: Fill) -> Iterator[tuple[str, bytes]]:
+    """A page per architecture, weighting and data set."""
+    for (kind, name), path in site.links.pages.items():
+        found = []
+        for page in site.boards:
+            rows = [
+                row
+                for row in page.rows
+                if (kind == "datasets" and page.board.dataset.name == name)
+                or (kind == "architectures" and row.kind[0] == name)
+                or (kind == "weightings" and row.kind[1] == name)
             ]
-            if quality
-            else [],
-            "notes": _notes(found),
-            "settings": settings(page.board),
-            "machines": machines(found.finished),
-        },
-        "curves.html": {
-            "panels": [
-                (task, primary(task), figures.curves(found, task, marks, f"curve{i}"))
-                for i, task in enumerate(page.board.tasks)
-            ]
-        },
-        "weights.html": {"panels": figures.trajectories(found, marks, "weight")},
-        "pictures.html": {"gallery": page.gallery},
-    }
-    result = {
-        file: _fill(environment, template, page=page, section=name, **context[template])
-        for name, template, file in page.sections
-    }
-    return result | dict(page.gallery.files if page.gallery else {})
+            if rows:
+                found.append((page, rows))
+        yield path, fill("thing.html", root="../", kind=kind, name=name, about=about(kind, name), found=found)
 
 
-def _environment(marks: Marks, rule: str) -> Environment:
+@cache
+def about(kind: str, name: str) -> cards.About:
+    """What is known of a method or data set."""
+    return cards.about(kind, name)
+
+
+def _environment(site: Site) -> Environment:
+    about.cache_clear()
     environment = Environment(
         loader=PackageLoader("benchmark.report"),
         autoescape=True,
@@ -114,49 +158,51 @@ def _environment(marks: Marks, rule: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"code": _code, "plain_address": cards.without_scheme}
     environment.globals |= {
-        "marks": marks,
-        "rule": rule,
+        "site": site,
+        "marks": site.marks,
+        "links": site.links,
+        "root": "",
+        "about_of": about,
+        "rule": site.rule,
         "rules": analysis.RULES,
+        "kinds": KINDS,
+        "kinds_of_pages": KINDS_OF_PAGES,
+        "gains": (DELTA, FLAT, LEGACY_DELTA),
+        "scores": [column for dataset in analysis.SCORES for column in score_columns(dataset)],
+        "methods_of_intervals": METHODS,
+        "costs": COSTS,
         "dash": DASH,
-        "dash_icon": figures.dash_icon,
+        "dash_icon": dash_icon,
         "metrics_of": metrics_of,
-        "percent": _percent,
+        "anchor": anchor,
+        "written": written,
+        "run_link": run_link,
+        "row_link": row_link,
+        "machine": machine,
+        "commit": commit,
     }
     return environment
 
 
-def _fill(environment: Environment, template: str, **context: Any) -> bytes:
-    return environment.get_template(template).render(**context).encode("utf-8", "replace")
+def _filler(environment: Environment) -> Fill:
+    def fill(template: str, **context: Any) -> bytes:
+        return environment.get_template(template).render(**context).encode("utf-8", "replace")
+
+    return fill
 
 
-def _percent(row: Row) -> str:
-    """A row's Δm in words."""
-    delta = row.estimate("delta_m")
-    write = formatter([delta.mean], signed=True)
-    spread = f" ± {write(delta.half).lstrip('+')}" if delta.half is not None else ""
-    return f"{write(delta.mean)}{spread} %" if math.isfinite(delta.mean) else DASH
+def _code(text: str) -> Markup:
+    """Text with what stands between double backticks as code."""
+    parts = text.split("``")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if i % 2 and i < len(parts) - 1 else escape(part)
+        for i, part in enumerate(parts)
+    )
 
 
 def _relative(problems: Sequence[Problem], store: Store) -> list[tuple[str, str]]:
     """Unreadable files by their place in the store: where the store lies is nobody's business."""
     root = f"{store.root}/"
     return [(str(p.path).removeprefix(root), p.reason.replace(root, "")) for p in problems]
-
-
-def _notes(found: Numbers) -> list[str]:
-    """What a reader must know before reading the table."""
-    notes = []
-    usable = [row for row in found.references if row.finished]
-    if not usable:
-        notes.append(
-            "No finished single-task run shares these settings, so Δm is not defined; every row shows its last epoch."
-        )
-    elif len(usable) > 1:
-        names = ", ".join(row.name for row in usable)
-        notes.append(f"Several references share these settings ({names}); where a seed has two, Δm is not defined.")
-    if len(timed := machines(found.finished)) > 1:
-        notes.append(f"Times were taken under different conditions and do not compare: {' / '.join(timed)}.")
-    for what, values in different(found.finished):
-        notes.append(f"The runs were made with different {what}: {', '.join(value or 'none' for value in values)}.")
-    return notes

@@ -1,8 +1,9 @@
-"""The numbers of one board: one row per architecture and weighting."""
+"""The numbers of one board: one row per architecture and weighting, under each way of choosing and measuring."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,41 @@ import pandas as pd
 
 from benchmark import analysis
 from benchmark.analysis import Board, Estimate
-from benchmark.store import RunRecord, TaskInfo
-from benchmark.tasks import KINDS, Metric
+from benchmark.analysis.summary import CELL, VALUE_COLUMNS
+from benchmark.store import RunRecord
 
-COSTS = ("parameters", "seconds_per_step", "train_seconds")
 NOTHING = Estimate(np.nan, None, 0)
+#: Runs whose epochs are in one data frame at a time.
+CHUNK = 400
+#: Columns of words, which are looked at one by one: that is slow in pandas' own type of text.
+WORDS = ("run", "architecture", "weighting", "status", "split", "task", "metric")
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to read the records.
+
+    Attributes:
+        slug: what it adds to the names of files; empty for the default.
+        rule: how epochs are chosen, a name of ``analysis.RULES``.
+        legacy: whether metrics are those of the papers' scripts.
+    """
+
+    slug: str
+    rule: str
+    legacy: bool = False
+
+    @property
+    def definition(self) -> str:
+        """The name of the metrics' definition."""
+        return "legacy" if self.legacy else "pooled"
+
+    @property
+    def delta(self) -> str:
+        """The key of Δm."""
+        return "legacy_delta_m" if self.legacy else "delta_m"
 
 
 @dataclass(frozen=True)
@@ -22,36 +53,52 @@ class Row:
     """What became of one architecture with one weighting.
 
     Attributes:
+        architecture: the registered name, with version and options where namesakes differ in them.
+        weighting: likewise; ``none`` without one.
         records: all runs, ordered by seed.
-        values: estimates over the seeds of finished runs, by (task, metric), by the names of ``COSTS`` and ``delta_m``.
+        delta: the key of Δm.
+        samples: by (task, metric), by the names of costs and of Δm: the values by seed of finished runs.
+        estimates: the same over seeds.
+        tied: keys by which seeds cannot tell the row from the best.
+        epochs: the chosen epochs by seed and task.
         rules: selection rules that chose the epochs.
     """
 
     architecture: str
     weighting: str
     records: tuple[RunRecord, ...]
-    values: Mapping[Any, Estimate]
-    rules: frozenset[str]
+    delta: str = "delta_m"
+    samples: Mapping[Any, Mapping[int, float]] = field(default_factory=dict)
+    estimates: Mapping[Any, Estimate] = field(default_factory=dict)
+    tied: frozenset[Any] = frozenset()
+    epochs: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    rules: frozenset[str] = frozenset()
 
-    @property
+    @cached_property
     def reference(self) -> bool:
         """Whether Δm is taken against this row."""
         return any(record.reference for record in self.records)
 
-    @property
+    @cached_property
     def finished(self) -> tuple[RunRecord, ...]:
         """Runs of status ok."""
         return tuple(record for record in self.records if record.status == "ok")
 
-    @property
+    @cached_property
     def unfinished(self) -> tuple[RunRecord, ...]:
         """All other runs."""
         return tuple(record for record in self.records if record.status != "ok")
 
     @property
-    def pair(self) -> tuple[str, str]:
+    def pair(self) -> Pair:
         """Architecture and weighting."""
         return self.architecture, self.weighting
+
+    @property
+    def kind(self) -> Pair:
+        """The registered names of architecture and weighting, which decide colour and marker."""
+        spec = self.records[0].spec
+        return spec.architecture.name, spec.weighting_name
 
     @property
     def name(self) -> str:
@@ -60,25 +107,27 @@ class Row:
 
     def estimate(self, key: Any) -> Estimate:
         """The estimate under ``key``; of no value where there is none."""
-        return self.values.get(key, NOTHING)
+        return self.estimates.get(key, NOTHING)
+
+    @property
+    def gain(self) -> Estimate:
+        """Δm."""
+        return self.estimate(self.delta)
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """A board and all that is shown of it.
+    """A board read in one way.
 
     Attributes:
-        metrics: every metric of every epoch, tidy (``analysis.frame``).
-        weights: every weight of every epoch, tidy (``analysis.weights``).
         rows: the best Δm first, rows without one by name, rows without a finished run last.
     """
 
     board: Board
-    metrics: pd.DataFrame
-    weights: pd.DataFrame
+    variant: Variant
     rows: tuple[Row, ...]
 
-    @property
+    @cached_property
     def finished(self) -> list[RunRecord]:
         """Runs of status ok."""
         return [record for record in self.board.records if record.status == "ok"]
@@ -88,64 +137,140 @@ class Numbers:
         """Rows of single-task networks."""
         return [row for row in self.rows if row.reference]
 
-    @property
+    @cached_property
     def has_delta(self) -> bool:
         """Whether Δm is known for any row."""
-        return any(row.estimate("delta_m").n for row in self.rows)
+        return any(row.gain.n for row in self.rows)
 
     @property
-    def best(self) -> Row | None:
-        """The row with the best Δm among those that are no reference."""
-        return next((row for row in self.rows if not row.reference and row.estimate("delta_m").n), None)
+    def leaders(self) -> list[Row]:
+        """The rows that lead by Δm, no reference among them, the best mean first.
+
+        Where no seeds repeat, so that nothing can tell rows apart, the best mean alone.
+        """
+        rows = [row for row in self.rows if not row.reference and row.gain.n]
+        return [row for row in rows if row.delta in row.tied] or rows[:1]
+
+    def named(self, which: int) -> list[str]:
+        """Architectures (0) or weightings (1) by registered name, in order."""
+        return sorted({row.kind[which] for row in self.rows}, key=lambda name: (name == "none", name))
 
 
-def numbers(board: Board, rule: str) -> Numbers:
-    """Select epochs and summarise over seeds."""
-    finished = [record for record in board.records if record.status == "ok"]
-    metrics = analysis.frame(finished, board.labels)
-    chosen = analysis.select(metrics, rule)
-    test = chosen[(chosen["split"] == "test") & ~chosen["legacy"]]
-    delta = analysis.delta_m(test, analysis.references(test))
-    costs = analysis.costs(finished, board.labels)
-    values: dict[Any, dict[Any, list[Any]]] = defaultdict(lambda: defaultdict(list))
-    for architecture, weighting, task, metric, value in _tuples(test, "task", "metric", "value"):
-        values[architecture, weighting][task, metric].append(value)
-    for architecture, weighting, value in _tuples(delta, "delta_m"):
-        values[architecture, weighting]["delta_m"].append(value)
-    for score, scored in analysis.scores(board.dataset.name, test).items():
-        for architecture, weighting, value in _tuples(scored, "score"):
-            values[architecture, weighting][score].append(value)
-    for name in COSTS:
-        for architecture, weighting, value in _tuples(costs, name):
-            values[architecture, weighting][name].append(value)
-    rules = chosen.groupby(["architecture", "weighting"])["rule"].agg(frozenset).to_dict()
-    cells: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
+def read(board: Board, variants: Sequence[Variant]) -> list[Numbers]:
+    """Select epochs and gather what every row has, once per variant.
+
+    Epochs of few runs at a time are in memory: choosing needs a run and the references of its seed, so seeds are read
+    in turn.
+    """
+    cells: dict[Pair, list[RunRecord]] = defaultdict(list)
     for record in board.records:
         cells[board.labels[record.id]].append(record)
-    rows = [
-        Row(
-            *cell,
-            tuple(sorted(records, key=lambda r: r.spec.seed)),
-            {key: analysis.estimate(found) for key, found in values[cell].items()},
-            rules.get(cell, frozenset()),
-        )
-        for cell, records in cells.items()
-    ]
-    return Numbers(board, metrics, analysis.weights(finished, board.labels), tuple(sorted(rows, key=_order)))
+    found = [_Reading(board.dataset.name, variant) for variant in variants]
+    finished = [record for record in board.records if record.status == "ok"]
+    for records in _by_seed(finished):
+        metrics = analysis.frame(records, board.labels).astype(dict.fromkeys(WORDS, object))
+        selected = {rule: analysis.select(metrics, rule) for rule in {v.rule for v in variants}}
+        for reading in found:
+            reading.add(selected[reading.variant.rule])
+    costs = _costs(finished, board.labels)
+    return [Numbers(board, reading.variant, reading.rows(cells, costs)) for reading in found]
 
 
-def _tuples(data: pd.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:
-    return iter(data[["architecture", "weighting", *columns]].itertuples(index=False, name=None))
+class _Reading:
+    """The numbers of a variant as they come."""
+
+    def __init__(self, dataset: str, variant: Variant) -> None:
+        self.dataset = dataset
+        self.variant = variant
+        self.parts: list[pd.DataFrame] = []
+        self.epochs: dict[Pair, dict[int, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
+        self.rules: dict[Pair, set[str]] = defaultdict(set)
+
+    def add(self, chosen: pd.DataFrame) -> None:
+        """Take the chosen epochs of some runs."""
+        definition = self.variant.definition
+        test = analysis.of_definition(chosen[chosen["split"] == "test"], definition)
+        single = analysis.references(test)
+        self.parts.append(test[VALUE_COLUMNS])
+        runs = test.groupby(CELL)[["reference", "rule"]].first().reset_index()
+        for make, higher in ((analysis.delta_m, True), (analysis.delta_flat, False)):
+            delta = make(test, single, definition=definition)
+            name = delta.columns[-1]
+            delta = delta.rename(columns={name: "value"}).merge(runs, on=CELL)
+            self.parts.append(delta.assign(task="", metric=name, higher_is_better=higher)[VALUE_COLUMNS])
+        for name, scored in analysis.scores(self.dataset, test).items() if definition == "pooled" else ():
+            scored = scored.rename(columns={"score": "value"}).merge(runs, on=CELL)
+            self.parts.append(scored.assign(task="", metric=name, higher_is_better=True)[VALUE_COLUMNS])
+        firsts = chosen.drop_duplicates(["run", "task"])
+        for a, w, seed, task, epoch, rule in _tuples(firsts, "seed", "task", "epoch", "rule"):
+            self.epochs[a, w][seed][task] = epoch
+            self.rules[a, w].add(rule)
+
+    def rows(self, cells: Mapping[Pair, list[RunRecord]], costs: pd.DataFrame) -> tuple[Row, ...]:
+        """All rows, in order."""
+        parts = [part for part in [*self.parts, costs] if not part.empty]
+        values = pd.concat(parts, ignore_index=True) if parts else costs
+        samples: dict[Pair, dict[Any, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+        for a, w, task, metric, seed, value in _tuples(values, "task", "metric", "seed", "value"):
+            samples[a, w][(task, metric) if task else metric][seed] = value
+        estimates: dict[Pair, dict[Any, Estimate]] = defaultdict(dict)
+        tied: dict[Pair, set[Any]] = defaultdict(set)
+        table = analysis.tabulate(values) if parts else values
+        names = ("task", "metric", "mean", "half", "n", "method", "tied", "tested")
+        for a, w, task, metric, mean, half, n, method, ties, tested in _tuples(table, *names) if parts else ():
+            key = (task, metric) if task else metric
+            estimates[a, w][key] = Estimate(mean, half if method else None, n, method)
+            if ties is True and tested is True:
+                tied[a, w].add(key)
+        rows = [
+            Row(
+                *pair,
+                tuple(sorted(records, key=lambda r: r.spec.seed)),
+                self.variant.delta,
+                samples.get(pair, {}),
+                estimates.get(pair, {}),
+                frozenset(tied.get(pair, ())),
+                self.epochs.get(pair, {}),
+                frozenset(self.rules.get(pair, ())),
+            )
+            for pair, records in cells.items()
+        ]
+        return tuple(sorted(rows, key=_order))
 
 
-def metrics_of(task: TaskInfo) -> Sequence[Metric]:
-    """The task's metrics without legacy twins; none for a kind that this version does not know."""
-    return [metric for metric in KINDS[task.kind].metrics if not metric.legacy] if task.kind in KINDS else []
+def _by_seed(records: Sequence[RunRecord]) -> Iterator[list[RunRecord]]:
+    """Records of whole seeds, about ``CHUNK`` at a time."""
+    seeds: dict[int, list[RunRecord]] = defaultdict(list)
+    for record in records:
+        seeds[record.spec.seed].append(record)
+    part: list[RunRecord] = []
+    for seed in sorted(seeds):
+        part += seeds[seed]
+        if len(part) >= CHUNK:
+            yield part
+            part = []
+    if part:
+        yield part
 
 
-def primary(task: TaskInfo) -> Metric | None:
-    """The metric that stands for the task in curves: its kind's first."""
-    return next(iter(metrics_of(task)), None)
+def _costs(records: Sequence[RunRecord], labels: Mapping[str, Pair]) -> pd.DataFrame:
+    table = analysis.costs(records, labels).melt([*CELL, "reference"], list(analysis.COSTS), "metric", "value")
+    table = table[np.isfinite(table["value"].to_numpy(dtype=float))]
+    return table.assign(task="", higher_is_better=False, rule="")[VALUE_COLUMNS]
+
+
+def number(value: float | None) -> float:
+    """A stored number; NaN where it is missing or beyond all floats."""
+    try:
+        return float(value) if value is not None else np.nan
+    except OverflowError:
+        return np.nan
+
+
+def _tuples(data: pd.DataFrame, *names: str) -> Iterator[tuple[Any, ...]]:
+    """Rows as tuples of plain Python values."""
+    columns = [data[name].to_numpy(dtype=object).tolist() for name in ("architecture", "weighting", *names)]
+    return zip(*columns, strict=True)
 
 
 def different(records: Iterable[RunRecord]) -> list[tuple[str, list[str]]]:
@@ -154,7 +279,7 @@ def different(records: Iterable[RunRecord]) -> list[tuple[str, list[str]]]:
     aspects = {
         "data": [str(r.provenance.data_hash or "unknown")[:12] for r in records],
         "suite versions": [r.provenance.suite_version for r in records],
-        "suite commits": [_commit(r) for r in records],
+        "suite commits": [commit(r) for r in records],
         "precisions": [r.provenance.precision for r in records],
         "torch versions": [r.provenance.packages.get("torch", "unknown") for r in records],
         "plugins": [", ".join(f"{k} {v[:12]}" for k, v in sorted(r.provenance.plugins.items())) for r in records],
@@ -162,20 +287,26 @@ def different(records: Iterable[RunRecord]) -> list[tuple[str, list[str]]]:
     return [(what, sorted(set(found))) for what, found in aspects.items() if len(set(found)) > 1]
 
 
-def _commit(record: RunRecord) -> str:
-    commit = (record.provenance.git_commit or "unknown")[:12]
-    return f"{commit} with changes" if record.provenance.git_dirty else commit
+def commit(record: RunRecord) -> str:
+    """The suite's commit in short, and whether it had changes."""
+    name = (record.provenance.git_commit or "unknown")[:12]
+    return f"{name} with changes" if record.provenance.git_dirty else name
 
 
-def machines(records: Iterable[RunRecord]) -> list[str]:
-    """Devices, precisions, numbers of threads and of runs at once under which the runs were timed."""
-    found = {(p.device, p.precision, p.threads, p.workers) for p in (r.provenance for r in records)}
-    return sorted(
-        f"{device}, {precision}, {threads} thread{'s' * (threads != 1)}, {workers} run{'s' * (workers != 1)} at once"
-        for device, precision, threads, workers in found
+def machine(record: RunRecord) -> str:
+    """Device, precision, number of threads and of runs at once under which a run was timed."""
+    p = record.provenance
+    return (
+        f"{p.device}, {p.precision}, {p.threads} thread{'s' * (p.threads != 1)}, "
+        f"{p.workers} run{'s' * (p.workers != 1)} at once"
     )
 
 
+def machines(records: Iterable[RunRecord]) -> list[str]:
+    """The conditions under which the runs were timed."""
+    return sorted({machine(record) for record in records})
+
+
 def _order(row: Row) -> tuple[Any, ...]:
-    delta = row.estimate("delta_m")
+    delta = row.gain
     return not row.finished, not delta.n, -delta.mean if delta.n else 0.0, row.architecture, row.weighting

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from benchmark.errors import UserError
@@ -34,8 +34,8 @@ def check_target(out: Path) -> None:
         raise UserError(f"{out / foreign[0]} is no part of the report there; move it away or name another with --out")
 
 
-def replace(out: Path, files: Mapping[str, bytes]) -> None:
-    """Make ``out`` hold exactly ``files``, by path.
+def replace(out: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    """Make ``out`` hold exactly ``files``, by path; of several of one path the last. They are written as they come.
 
     They are written into a temporary folder beside ``out`` that takes its place at the end: whatever stops this earlier
     leaves the old report as it was.
@@ -58,12 +58,16 @@ def replace(out: Path, files: Mapping[str, bytes]) -> None:
         raise UserError(f"cannot write the report folder {out} ({reason}); name another with --out") from error
 
 
-def _write(folder: Path, files: Mapping[str, bytes]) -> None:
-    listing = "\n".join([_FIRST_LINE, *sorted(files)]) + "\n"
-    for path, content in {**files, MARKER: listing.encode()}.items():
+def _write(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    names, folders = set(), set()
+    for path, content in files:
         target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.parent not in folders:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            folders.add(target.parent)
         target.write_bytes(content)
+        names.add(path)
+    (folder / MARKER).write_text("\n".join([_FIRST_LINE, *sorted(names)]) + "\n", encoding="utf-8")
 
 
 def _swap(new: Path, out: Path, old: Path) -> None:

@@ -5,7 +5,8 @@ import hashlib
 import numpy as np
 
 from benchmark.spec import Component, Protocol, RunSpec
-from benchmark.store import Cost, EpochRecord, Provenance, RunRecord, Store, TaskInfo
+from benchmark.store import Cost, EpochRecord, GradientRecord, Provenance, RunRecord, Store, TaskInfo
+from benchmark.toyproblem import MethodPaths, Path2D, Settings, ToyRecord
 
 CLASSES = (
     "wall",
@@ -141,6 +142,21 @@ def grid(seeds=(0,), **changes):
     return [record(a, w, seed=seed, **changes) for a, w in cells for seed in seeds]
 
 
+def conflicting(found):
+    """The same run with gradients that conflict in part: cosines about -0.2, 0 and 0.2, norms 1, 2 and 3."""
+    rng = noise(found.id, "gradients")
+    names = [task.name for task in found.tasks]
+    pairs = [f"{a}|{b}" for i, a in enumerate(names) for b in names[i + 1 :]]
+    curves = []
+    for epoch in found.curves:
+        cosines = {pair: float(0.2 * (k - 1) + rng.normal(0, 0.02)) for k, pair in enumerate(pairs)}
+        norms = {name: float(1 + k + rng.normal(0, 0.05)) for k, name in enumerate(names)}
+        share = float(np.mean([value < 0 for value in cosines.values()]))
+        gradients = GradientRecord(steps=4, norms=norms, cosines=cosines, conflicts=share)
+        curves.append(epoch.model_copy(update={"gradients": gradients}))
+    return found.model_copy(update={"curves": tuple(curves)})
+
+
 def failed(found, status="failed", error="RuntimeError: out of luck", epochs=0):
     """The same run, ended early."""
     return found.model_copy(update={"status": status, "error": error, "curves": found.curves[:epochs]})
@@ -221,3 +237,20 @@ def fashion(seeds=(0,)):
         seeds, dataset="multi-fashion", tasks=FASHION, data_options={"train": 500}, epochs=6,
         options={"width": 8, "backbone": "wrn"}, truth="truth-fa5410n00000.npz",
     )  # fmt: skip
+
+
+def toy():
+    """Two paths of one method through the toy problem: one reaches the front."""
+    return ToyRecord(
+        settings=Settings(),
+        front=((-7.0, -8.4, -0.4, -20.0), (0.0, -8.4, -15.1, -15.1), (7.0, -8.4, -20.0, -0.4)),
+        methods=(
+            MethodPaths(
+                weighting=Component(name="equal", version=1, options={}),
+                paths=(
+                    Path2D(start=(0, 0), points=((0, 0, 1, 1), (0, -8.4, -15.1, -15.1)), steps=9, gap=0, reached=True),
+                    Path2D(start=(9, 9), points=((9, 9, 5, 5), (5, 3, 1.2, 6.5)), steps=9, gap=16.0, reached=False),
+                ),
+            ),
+        ),
+    )

@@ -12,14 +12,15 @@ import pytest
 
 from benchmark import report
 from benchmark.errors import UserError
+from benchmark.registry import WEIGHTINGS
 from benchmark.report import site
-from benchmark.report.marks import COLOURS, Marks, assign
+from benchmark.report.marks import COLOURS, Marks, assign, markers
 from benchmark.store import Problem, Store
 
 made = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("records.py"))))
 
 SCRIPT = "<script>alert(1)</script>"
-NASTY = f"{SCRIPT}</script>\"'><img src=x onerror=alert(1)>{{{{ 7 * 7 }}}}$\\frac"
+NASTY = f"{SCRIPT}</script>\"'><img src=x onerror=alert(1)>{{{{ 7919 * 7919 }}}}$\\frac"
 
 
 class Held(Store):
@@ -31,6 +32,9 @@ class Held(Store):
 
     def scan(self):
         return self.records, self.problems
+
+    def path(self, spec):
+        return self.root / f"{spec.id}.json"
 
 
 class Page(HTMLParser):
@@ -102,7 +106,8 @@ def test_failures_are_shown_with_their_reason(full):
     assert "the loss of task 'depth' is nan in epoch 3" in page.words
     assert "1 not ok" in page.words  # of three seeds
     index = Page((full / "reports/index.html").read_text())
-    assert "47 runs ok · 4 not ok" in index.words
+    assert "47 of 51 runs" in index.words
+    assert "4 not ok" in index.words
     assert "scenes/broken.json" in index.words
 
 
@@ -139,7 +144,8 @@ def test_missing_reference_is_said(tmp_path):
     (mtan,) = [row for row in page.rows if row and row[0].startswith("mtan") and row[1] == "equal"]
     assert mtan[2] == "–"
     assert "last epoch" in mtan[0]
-    assert "mIoU against parameters" in page.words
+    (plot,) = (tmp_path / "out").glob("scenes-*-pareto.html")
+    assert ("aria-label", "mIoU against parameters") in Page(plot.read_text()).attributes
 
 
 def test_different_devices_are_said(tmp_path):
@@ -228,14 +234,17 @@ class HostilePictures(Held):
 def test_markup_in_records_is_text(tmp_path):
     problems = [Problem(Path(tmp_path / NASTY), NASTY)]
     report.build(HostilePictures(tmp_path, hostile(), problems), tmp_path / "out")
-    pages = {path.name: path.read_text() for path in (tmp_path / "out").glob("*.html")}
-    assert len(pages) == 5
+    pages = {path.name: path.read_text() for path in (tmp_path / "out").rglob("*.html")}
+    assert len([name for name in pages if name.startswith("script-alert")]) > 5
     for name, text in pages.items():
         page = Page(text)
         scripts = [value for key, value in page.attributes if key == "src" and value.endswith(".js")]
-        assert page.tags.count("script") == len(scripts) <= 1, name
+        data = page.attributes.count(("type", "application/json"))
+        assert page.tags.count("script") == len(scripts) + data, name
+        assert len(scripts) <= 2, name
+        assert data <= 1, name
         assert not [key for key, _ in page.attributes if key.startswith("on")], name
-        assert "49" not in page.words or "{{ 7 * 7 }}" in page.words
+        assert "62710561" not in page.words
         assert SCRIPT not in text
     assert NASTY in Page(pages["index.html"]).words
 
@@ -286,14 +295,16 @@ def test_no_address_leads_outside(full):
         assert b"<!DOCTYPE svg" not in content
         assert str(full).encode() not in content
         if name.endswith(".html"):
-            targets = [
-                v for k, v in Page(content.decode()).attributes if k in ("href", "src") and not v.startswith("#")
-            ]
-            assert all(value == "data:," or (full / "reports" / value).is_file() for value in targets)
+            targets = {v for k, v in Page(content.decode()).attributes if k in ("href", "src")} - {"data:,"}
+            for target in targets:
+                path, _, place = target.partition("#")
+                found = full / "reports" / name if not path else (full / "reports" / name).parent / path
+                assert found.is_file(), (name, target)
+                assert not place or f'id="{place}"' in found.read_text(), (name, target)
 
 
 def test_ids_on_a_page_are_unique(full):
-    for path in (full / "reports").glob("*.html"):
+    for path in (full / "reports").rglob("*.html"):
         ids = [value for key, value in Page(path.read_text()).attributes if key == "id"]
         assert len(ids) == len(set(ids))
 
@@ -394,3 +405,9 @@ def test_marks_are_stable_and_distinct():
     assert sorted(places.values()) == list(range(len(COLOURS)))
     assert assign(reversed(names), {"plugin-3": 0}, len(COLOURS)) == places
     assert set(assign([*names, "one more"], {}, len(COLOURS))) == {*names, "one more"}
+
+
+def test_every_registered_weighting_has_a_marker_of_its_own():
+    found = markers([*WEIGHTINGS, "none"])
+    assert len(set(found.values())) == len(found)
+    assert found["none"].letter == ""

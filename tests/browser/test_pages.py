@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmark import report
+from benchmark import report, toyproblem
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [
@@ -22,15 +22,28 @@ pytestmark = [
 
 made = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "benchmark" / "records.py")))
 
+#: One page of every kind.
+BOARD = "scenes-??????.html"
+KINDS = [
+    "index.html", "methods.html", "method.html", "published.html", "toy.html", "scenes-*-ranks.html",
+    BOARD, "scenes-*-last.html", "scenes-*-pareto.html",
+    "scenes-*-map.html", "scenes-*-fronts.html", "scenes-*-curves.html", "scenes-*-weights.html",
+    "scenes-*-gradients.html", "scenes-*-pictures.html", "multi-fashion-*-pictures.html", "architectures/mtan.html",
+    "weightings/uncertainty.html", "datasets/scenes.html", "run of mtan",
+]  # fmt: skip
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A report of two boards; one row failed, one has a name made of markup."""
     base = tmp_path_factory.mktemp("pages")
-    records = made.grid()
-    records[3] = made.failed(records[3], "diverged", "<script>alert(1)</script>")
-    records += [made.record("<img src=x onerror=alert(1)>", "a&b"), *made.fashion()]
-    report.build(made.fill(base / "results", records), base / "reports")
+    records = [made.conflicting(r) if r.spec.weighting else r for r in made.grid((0, 1))]
+    records[6:8] = [made.failed(r, "diverged", "<script>alert(1)</script>") for r in records[6:8]]
+    records += [made.record("<img src=x onerror=alert(1)>", "a&b", seed=s) for s in (0, 1)]
+    records += [made.record("mtan", "constant", weighting_options={"weights": [i, 1 - i, 0]}) for i in (0.25, 0.75)]
+    store = made.fill(base / "results", [*records, *made.fashion()])
+    toyproblem.save(made.toy(), store.root)
+    report.build(store, base / "reports")
     return base / "reports"
 
 
@@ -52,7 +65,7 @@ def visit(browser, folder):
         if not request.url.startswith((folder.as_uri(), "data:")):
             complaints.append(f"request {request.url}")
 
-    def go(name, **options):
+    def go(name, place="", **options):
         contexts.append(browser.new_context(**options))
         page = contexts[-1].new_page()
         page.on("request", asked)
@@ -60,7 +73,7 @@ def visit(browser, folder):
         page.on("console", lambda message: complaints.append(f"console {message.text}"))
         page.on("pageerror", lambda error: complaints.append(f"error {error}"))
         page.on("dialog", lambda dialog: (complaints.append("dialog"), dialog.dismiss()))
-        page.goto(find(folder, name).as_uri())
+        page.goto(find(folder, name).as_uri() + place)
         return page
 
     yield go
@@ -70,95 +83,201 @@ def visit(browser, folder):
 
 
 def find(folder, name):
+    if name == "run of mtan":
+        return folder / "runs" / f"{made.conflicting(made.record('mtan', 'dwa')).id}.html"
     (path,) = folder.glob(name)
     return path
 
 
-BOARD = "scenes-??????.html"
-ALL = ["index.html", *(f"{name}-??????{part}.html" for name in ("scenes", "multi-fashion") for part in (
-    "", "-curves", "-weights", "-pictures"))]  # fmt: skip
+def column(page, name):
+    """The place of a column."""
+    heads = page.locator("#board thead tr").last.locator("th")
+    return heads.evaluate_all("(heads, name) => heads.findIndex((head) => head.dataset.id === name)", name)
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_pages_open_from_the_disk_and_fit_a_phone(visit, name):
-    page = visit(name, viewport={"width": 390, "height": 844})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    for image in page.locator("img").all():
-        image.scroll_into_view_if_needed()
-    page.wait_for_function("[...document.images].every(image => image.complete)")
-    assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
-
-
-def shown(page, column):
-    """The words of a column's visible cells, from top to bottom, of rows that have numbers."""
-    return page.evaluate(
-        "column => [...document.querySelectorAll('#board tbody tr:not([hidden]):not(.unfinished)')]"
-        ".map(row => row.cells[column].dataset.value)",
-        column,
+def shown(page, name):
+    """Sort keys of a column's visible cells, in the order on the page; unfinished rows are left out."""
+    return page.locator("#board tbody tr:not(.unfinished, .group)").evaluate_all(
+        "(rows, column) => rows.filter((row) => !row.hidden).map((row) => row.cells[column].dataset.value)",
+        column(page, name),
     )
+
+
+def head(page, name):
+    return page.locator(f'#board thead th[data-id="{name}"]')
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_page_opens_without_complaint_on_a_phone(visit, name):
+    page = visit(name, viewport={"width": 390, "height": 844})
+    assert page.locator("h1").is_visible()
+    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.evaluate(wide) == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", KINDS)
+def test_accessibility(browser, folder, name, scheme):
+    """axe-core's rules of WCAG 2.1 A and AA, and its best practices; in the dark those of contrast."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page = browser.new_page(color_scheme=scheme, bypass_csp=True)  # the checker is a script put into the page
+    page.goto(find(folder, name).as_uri())
+    options = {"resultTypes": ["violations"]} | ({"runOnly": ["color-contrast"]} if scheme == "dark" else {})
+    found = axe.run(page, options=options).response["violations"]
+    page.close()
+    assert [(v["id"], v["nodes"][0]["html"][:200], v["nodes"][0].get("failureSummary")) for v in found] == []
 
 
 def test_links_lead_to_every_page(visit, folder):
     page = visit("index.html")
     page.get_by_role("link", name="scenes", exact=True).click()
-    for section in ("Curves", "Weights", "Pictures", "Table"):
-        page.get_by_role("navigation").get_by_role("link", name=section).click()
-        assert page.locator("nav a[aria-current]").inner_text() == section
+    sections = page.get_by_role("navigation", name="Pages of this board")
+    for section in ("Trade-offs", "Map", "Ranks", "Fronts", "Curves", "Weights", "Gradients", "Pictures", "Table"):
+        sections.get_by_role("link", name=section).click()
+        assert sections.locator("a[aria-current]").inner_text() == section
+    page.get_by_role("link", name="2 runs of mtan").first.click()
+    assert "/runs/" in page.url
+    page.get_by_role("link", name="seed 1").click()
+    assert "seed 1" in page.locator("h1").inner_text()
+    page.get_by_role("link", name="mtan", exact=True).click()
+    assert page.url == (folder / "architectures/mtan.html").as_uri()
     page.get_by_role("link", name="mtbench").click()
     assert page.url == (folder / "index.html").as_uri()
 
 
 def test_sorting_by_keyboard(visit):
     page = visit(BOARD)
-    head = page.locator("#board thead tr").last.locator("th").nth(3)  # mIoU
-    head.locator("button").focus()
+    miou = head(page, "semantic.miou")
+    miou.locator("button").focus()
     page.keyboard.press("Enter")
-    assert head.get_attribute("aria-sort") == "descending"
+    assert miou.get_attribute("aria-sort") == "descending"
     assert page.locator("[aria-sort]").count() == 1
-    values = [float(value) for value in shown(page, 3)]
-    assert len(values) == 17
+    values = [float(value) for value in shown(page, "semantic.miou")]
+    assert len(values) == 19
     assert values == sorted(values, reverse=True)
     page.keyboard.press("Enter")
-    assert head.get_attribute("aria-sort") == "ascending"
-    assert [float(value) for value in shown(page, 3)] == values[::-1]
+    assert miou.get_attribute("aria-sort") == "ascending"
+    assert [float(value) for value in shown(page, "semantic.miou")] == values[::-1]
     assert "unfinished" in page.locator("#board tbody tr").last.get_attribute("class")
 
 
 def test_errors_are_sorted_smallest_first_and_names_by_letter(visit):
     page = visit(BOARD)
-    heads = page.locator("#board thead tr").last.locator("th")
-    heads.nth(5).locator("button").click()  # absolute error
-    values = [float(value) for value in shown(page, 5)]
+    head(page, "depth.abs_error").locator("button").click()
+    values = [float(value) for value in shown(page, "depth.abs_error")]
     assert values == sorted(values)
-    heads.nth(0).locator("button").click()
-    names = shown(page, 0)
+    head(page, "architecture").locator("button").click()
+    names = shown(page, "architecture")
     assert names[-1] == "stan"
     assert [name for name in names if name[0].isalpha()] == sorted(name for name in names if name[0].isalpha())
 
 
-def test_filtering_and_the_address_that_keeps_it(visit):
+def test_a_shared_address_shows_the_same_table(visit):
     page = visit(BOARD)
-    assert page.locator("#count").inner_text() == "18 of 18 rows"
+    assert page.locator("#count").inner_text() == "20 of 20 rows"
     page.locator("#filter").fill("mtan dwa")
-    assert page.locator("#count").inner_text() == "1 of 18 rows"
+    assert page.locator("#count").inner_text() == "1 of 20 rows"
     page.locator("#filter").fill("")
     page.get_by_role("checkbox", name="mtan").uncheck()
     page.get_by_role("checkbox", name="equal", exact=True).uncheck()
-    assert not {"mtan"} & set(shown(page, 0))
-    assert not {"equal"} & set(shown(page, 1))
-    page.locator("#board thead button").first.click()
-    before = shown(page, 0), shown(page, 1)
-    page.reload()
-    assert (shown(page, 0), shown(page, 1)) == before
-    page.get_by_role("button", name="Show all").click()
-    page.wait_for_function("document.querySelector('#count').textContent === '18 of 18 rows'")
+    page.locator("summary", has_text="Columns").click()
+    page.get_by_role("checkbox", name="semantic: mIoU").uncheck()
+    page.locator("#group").select_option("weighting")
+    head(page, "architecture").locator("button").click()
+    assert "mtan" not in shown(page, "architecture")
+    assert "equal" not in shown(page, "weighting")
+    before = page.locator("#board tbody").inner_text()
+    other = visit(BOARD, place=page.evaluate("location.hash"))
+    assert other.locator("#board tbody").inner_text() == before
+    assert not head(other, "semantic.miou").is_visible()
+    assert head(other, "semantic.pixel_accuracy").is_visible()
+    other.get_by_role("button", name="Show all").click()
+    other.wait_for_function("document.querySelector('#count').textContent === '20 of 20 rows'")
+    assert head(other, "semantic.miou").is_visible()
+
+
+def test_grouping_keeps_the_order_within_groups(visit):
+    page = visit(BOARD)
+    page.locator("#group").select_option("architecture")
+    names = page.locator("#board tbody tr.group").all_inner_texts()
+    assert len(names) == len(set(names)) == 8
+    rows = page.locator("#board tbody tr").evaluate_all(
+        "rows => rows.map(row => row.className === 'group' ? row.textContent : row.dataset.a)"
+    )
+    assert rows == sorted(rows, key=names.index)
+    page.locator("#group").select_option("")
+    assert page.locator("#board tbody tr.group").count() == 0
+
+
+def test_a_wrong_address_shows_the_whole_table(visit):
+    page = visit(BOARD, place="#sort=nothing:up&hide=column:&group=x&%%%")
+    assert page.locator("#count").inner_text() == "20 of 20 rows"
+    assert head(page, "delta_m").get_attribute("aria-sort") == "descending"
 
 
 def test_the_page_is_complete_without_scripts(visit):
     page = visit(BOARD, java_script_enabled=False)
-    assert page.locator("#board tbody tr").count() == 18
+    assert page.locator("#board tbody tr").count() == 20
     assert not page.locator("#filters").is_visible()
     assert page.locator("#board button").count() == 0
+    trade_offs = visit("scenes-*-pareto.html", java_script_enabled=False)
+    assert trade_offs.locator("#plot svg a").count() == 19
+    assert visit("scenes-*-map.html", java_script_enabled=False).locator(".heat").nth(3).is_visible()
+
+
+def test_axes_can_be_picked_and_shared(visit):
+    page = visit("scenes-*-pareto.html")
+    assert page.locator("#plot svg a").count() == 19
+    page.locator("#x").select_option("seconds_per_step")
+    page.locator("#y").select_option("depth.abs_error")
+    assert "depth: absolute error (m) ↓, better on top" in page.locator("#plot svg").text_content()
+    other = visit("scenes-*-pareto.html", place=page.evaluate("location.hash"))
+    assert other.locator("#plot").inner_html() == page.locator("#plot").inner_html()
+
+
+def test_the_front_is_that_of_the_rows_shown(visit):
+    page = visit("scenes-*-pareto.html")
+    page.locator("#x").select_option("parameters")
+    data = page.evaluate(
+        """() => {
+          const data = JSON.parse(document.getElementById("data").textContent);
+          const place = (id) => data.axes.findIndex((axis) => axis.id === id);
+          const [x, y] = [place("parameters"), place("delta_m")];
+          return data.rows.filter((row) => row.v[x] && row.v[y]).map((row) => [row.n, row.a, row.v[x][0], row.v[y][0]]);
+        }"""
+    )
+
+    def front(rows):
+        beaten = [a for a in rows for b in rows if b[2] <= a[2] and b[3] >= a[3] and (b[2], b[3]) != (a[2], a[3])]
+        return [row[0] for row in rows if row not in beaten]
+
+    assert page.locator("#front").inner_text() == f"Not dominated: {', '.join(front(data))}."
+    page.get_by_role("checkbox", name="mtan").uncheck()
+    page.get_by_role("checkbox", name="split-deep").uncheck()
+    rest = [row for row in data if row[1] not in ("mtan", "split-deep")]
+    assert page.locator("#plot svg a").count() == len(rest) < len(data)
+    assert page.locator("#front").inner_text() == f"Not dominated: {', '.join(front(rest))}."
+
+
+def test_a_mark_says_its_run_under_the_pointer_and_to_the_keyboard(visit):
+    page = visit("scenes-*-pareto.html")
+    page.locator("#plot svg a").last.hover()
+    assert "Δm (%): " in page.locator("#tip").inner_text()
+    page.mouse.move(2, 2)
+    assert not page.locator("#tip").is_visible()
+    page.locator("#plot svg a").first.focus()
+    assert page.locator("#tip").is_visible()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/runs/*.html")
+
+
+def test_the_map_shows_one_measure_at_a_time(visit):
+    page = visit("scenes-*-map.html")
+    assert page.locator(".heat:visible").count() == 1
+    page.locator("#measure").select_option("normals.mean_angle")
+    assert page.locator(".heat:visible h2").inner_text().startswith("normals: mean angle")
+    other = visit("scenes-*-map.html", place=page.evaluate("location.hash"))
+    assert other.locator(".heat:visible h2").inner_text() == page.locator(".heat:visible h2").inner_text()
 
 
 def test_markup_in_names_is_text(visit):
@@ -166,6 +285,9 @@ def test_markup_in_names_is_text(visit):
     assert page.get_by_text("<img src=x onerror=alert(1)>").first.is_visible()
     assert page.get_by_text("<script>alert(1)</script>").first.is_visible()
     assert page.locator("img").count() == 0
+    page = visit("scenes-*-pareto.html")
+    page.locator('#plot svg a[aria-label^="<img"]').focus()
+    assert "<img src=x onerror=alert(1)>" in page.locator("#tip").inner_text()
 
 
 def contrast(first, second):
@@ -180,21 +302,38 @@ def contrast(first, second):
     return (bright + 0.05) / (dark + 0.05)
 
 
+STYLE = "(element, name) => getComputedStyle(element)[name]"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_and_figures_are_legible_in_both_themes(visit, scheme):
     page = visit(BOARD, color_scheme=scheme)
-    style = "(element, name) => getComputedStyle(element)[name]"
-    paper = page.locator("body").evaluate(style, "backgroundColor")
+    paper = page.locator("body").evaluate(STYLE, "backgroundColor")
     assert (contrast(paper, "rgb(0,0,0)") > 10) == (scheme == "light")
-    for selector, name, least in (
-        ("body", "color", 7), (".muted >> nth=0", "color", 4.5), ("svg.figure text >> nth=0", "fill", 4.5),
-        (".best .number >> nth=0", "color", 4.5), (".status >> nth=0", "color", 4.5), ("main a >> nth=0", "color", 4.5),
-    ):  # fmt: skip
-        assert contrast(page.locator(selector).evaluate(style, name), paper) >= least, selector
-    marks = page.locator("#board .mark path")
-    fills = {mark.evaluate(style, "fill") for mark in marks.all()}
+    marks = page.locator("#board .mk")
+    fills = {mark.evaluate(STYLE, "backgroundColor") for mark in marks.all()}
     assert len(fills) == 8
     assert all(contrast(fill, paper) >= 2.9 for fill in fills)
+    curves = visit("scenes-*-curves.html", color_scheme=scheme)
+    assert contrast(curves.locator("svg.figure text").first.evaluate(STYLE, "fill"), paper) >= 4.5
+    strokes = {line.evaluate(STYLE, "stroke") for line in curves.locator("svg.figure .ln").all()}
+    assert all(contrast(stroke, paper) >= 2.9 for stroke in strokes)
+
+
+def test_the_theme_can_be_chosen_and_is_kept(visit):
+    page = visit(BOARD, color_scheme="light")
+    button = page.get_by_role("button", name="Theme")
+    white = page.locator("body").evaluate(STYLE, "backgroundColor")
+    assert button.inner_text() == "Theme: auto"
+    button.click()
+    assert button.inner_text() == "Theme: light"
+    button.click()
+    assert button.inner_text() == "Theme: dark"
+    assert contrast(page.locator("body").evaluate(STYLE, "backgroundColor"), white) > 10
+    page.reload()
+    assert page.get_by_role("button", name="Theme").inner_text() == "Theme: dark"
+    page.get_by_role("link", name="Boards").click()
+    assert contrast(page.locator("body").evaluate(STYLE, "backgroundColor"), white) > 10
 
 
 def test_the_first_column_stays_in_sight(visit):
@@ -213,3 +352,11 @@ def test_print_is_black_on_white_and_holds_the_whole_table(visit):
     assert page.locator("body").evaluate("body => getComputedStyle(body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.locator("#board").evaluate("table => table.getBoundingClientRect().right") <= 1030
     assert not page.locator("#filters").is_visible()
+
+
+def test_downloads_are_files_of_the_folder(visit, folder):
+    page = visit(BOARD)
+    for name, suffix in (("CSV of all runs", "csv"), ("LaTeX table", "tex"), ("BibTeX", "bib")):
+        target = page.get_by_role("link", name=name).get_attribute("href")
+        assert target.endswith(suffix)
+        assert (folder / target).stat().st_size > 100

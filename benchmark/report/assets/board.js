@@ -1,4 +1,5 @@
-/* Sorting and filtering of a board's table. The page is complete without it. State is kept in the address's hash. */
+/* Sorting, filtering and grouping of a board's table, and choosing its columns. The state lives in the address's hash.
+   The table is complete without scripts; rows are moved and hidden, never made. */
 (function () {
   "use strict";
   const table = document.getElementById("board");
@@ -6,60 +7,110 @@
   const body = table.tBodies[0];
   const rows = Array.from(body.rows);
   const heads = Array.from(table.tHead.rows[1].cells);
+  const ids = heads.map((head) => head.dataset.id);
   const form = document.getElementById("filters");
   const box = document.getElementById("filter");
+  const grouping = document.getElementById("group");
   const checks = Array.from(form.querySelectorAll("input[type=checkbox]"));
   const count = document.getElementById("count");
+  const style = document.head.appendChild(document.createElement("style"));
   const first = heads.findIndex((head) => head.hasAttribute("aria-sort"));
   const initial = { column: first, order: first < 0 ? "" : heads[first].getAttribute("aria-sort") };
   let state = Object.assign({}, initial);
 
-  /* Rows of unfinished runs have one wide cell: their other columns are empty. */
-  function value(row, column) {
-    const cells = row.cells;
-    if (cells.length !== heads.length && column > 1) return column === heads.length - 1 ? "0" : "";
-    return cells[column].dataset.value || "";
-  }
+  const whole = rows.map((row) => row.cells.length === heads.length);
+  const values = rows.map((row, r) =>
+    /* Rows of unfinished runs have one wide cell: their other columns are empty. */
+    heads.map((head, i) => (whole[r] || i < 2 ? row.cells[i].dataset.value || "" : i === heads.length - 1 ? "0" : ""))
+  );
 
-  function sort() {
-    heads.forEach((head, i) => {
-      if (i === state.column) head.setAttribute("aria-sort", state.order);
-      else head.removeAttribute("aria-sort");
-    });
-    if (state.column < 0) {
-      body.append(...rows);
-      return;
-    }
+  function order() {
+    const places = rows.map((row, i) => i);
+    if (state.column < 0) return places;
     const text = heads[state.column].dataset.sort === "text";
     const sign = state.order === "ascending" ? 1 : -1;
-    const keyed = rows.map((row, i) => ({ row: row, i: i, key: value(row, state.column) }));
-    keyed.sort(function (a, b) {
-      if (!text && (a.key === "" || b.key === "")) return (a.key === "") - (b.key === "") || a.i - b.i;
-      const order = text ? a.key.localeCompare(b.key, "en") : Number(a.key) - Number(b.key);
-      return sign * order || a.i - b.i;
+    const keys = values.map((line) => (text ? line[state.column] : Number(line[state.column])));
+    const empty = values.map((line) => !text && line[state.column] === "");
+    return places.sort(function (a, b) {
+      if (empty[a] || empty[b]) return empty[a] - empty[b] || a - b;
+      const gap = text ? keys[a].localeCompare(keys[b], "en") : keys[a] - keys[b];
+      return sign * gap || a - b;
     });
-    body.append(...keyed.map((entry) => entry.row));
+  }
+
+  function arrange() {
+    heads.forEach((head, i) => (i === state.column ? head.setAttribute("aria-sort", state.order) : head.removeAttribute("aria-sort")));
+    body.querySelectorAll("tr.group").forEach((row) => row.remove());
+    const places = order();
+    const field = grouping.value === "architecture" ? "a" : grouping.value === "weighting" ? "w" : "";
+    if (!field) return body.append(...places.map((i) => rows[i]));
+    const groups = new Map();
+    places.forEach(function (i) {
+      const name = rows[i].dataset[field];
+      if (!groups.has(name)) groups.set(name, []);
+      groups.get(name).push(rows[i]);
+    });
+    groups.forEach(function (members, name) {
+      const row = document.createElement("tr");
+      row.className = "group";
+      const cell = row.appendChild(document.createElement("th"));
+      cell.colSpan = heads.length;
+      cell.scope = "rowgroup";
+      cell.textContent = name === "none" ? "no weighting" : name;
+      row.hidden = members.every((member) => member.hidden);
+      body.append(row, ...members);
+    });
+  }
+
+  function off(field) {
+    return new Set(checks.filter((c) => !c.checked && c.dataset.field === field).map((c) => c.value));
   }
 
   function filter() {
     const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const off = new Set(checks.filter((c) => !c.checked).map((c) => c.dataset.field + "\n" + c.value));
+    const a = off("architecture");
+    const w = off("weighting");
     let shown = 0;
-    rows.forEach(function (row) {
-      const names = (row.dataset.architecture + " " + row.dataset.weighting).toLowerCase();
-      const hidden =
-        off.has("architecture\n" + row.dataset.architecture) ||
-        off.has("weighting\n" + row.dataset.weighting) ||
-        !words.every((word) => names.includes(word));
-      row.hidden = hidden;
-      if (!hidden) shown += 1;
+    rows.forEach(function (row, i) {
+      const names = (values[i][0] + " " + values[i][1]).toLowerCase();
+      row.hidden = a.has(row.dataset.a) || w.has(row.dataset.w) || !words.every((word) => names.includes(word));
+      if (!row.hidden) shown += 1;
     });
     count.textContent = shown + " of " + rows.length + " rows";
+    const hidden = off("column");
+    style.textContent = ids
+      .map((id, i) =>
+        hidden.has(id)
+          ? "#board thead tr:last-child > :nth-child(" + (i + 1) + "),#board tbody tr:not(.unfinished):not(.group) > :nth-child(" + (i + 1) + ")"
+          : ""
+      )
+      .filter(Boolean)
+      .join(",");
+    if (style.textContent) style.textContent += "{display:none}";
+    spans(hidden);
+    form.querySelectorAll("[data-chosen]").forEach(function (label) {
+      const all = checks.filter((c) => c.dataset.field === label.dataset.chosen);
+      const chosen = all.filter((c) => c.checked).length;
+      label.textContent = chosen === all.length ? "all " + all.length : chosen + " of " + all.length;
+    });
+  }
+
+  /* The upper row of the head spans what is shown of the lower one. */
+  function spans(hidden) {
+    let place = 0;
+    Array.from(table.tHead.rows[0].cells).forEach(function (cell) {
+      const width = Number(cell.dataset.width || (cell.dataset.width = cell.colSpan));
+      const shown = ids.slice(place, place + width).filter((id) => !hidden.has(id)).length;
+      place += width;
+      cell.hidden = shown === 0;
+      if (shown) cell.colSpan = shown;
+    });
   }
 
   function save() {
     const parts = new URLSearchParams();
-    if (state.column !== initial.column || state.order !== initial.order) parts.set("sort", state.column + "-" + state.order);
+    if (state.column !== initial.column || state.order !== initial.order) parts.set("sort", ids[state.column] + ":" + state.order);
+    if (grouping.value) parts.set("group", grouping.value);
     if (box.value) parts.set("filter", box.value);
     checks.filter((c) => !c.checked).forEach((c) => parts.append("hide", c.dataset.field + ":" + c.value));
     const hash = parts.toString();
@@ -72,40 +123,53 @@
 
   function load() {
     const parts = new URLSearchParams(location.hash.slice(1));
-    const wanted = /^(\d+)-(ascending|descending)$/.exec(parts.get("sort") || "");
-    if (wanted && Number(wanted[1]) < heads.length) state = { column: Number(wanted[1]), order: wanted[2] };
+    const wanted = /^(.*):(ascending|descending)$/.exec(parts.get("sort") || "");
+    state = Object.assign({}, initial);
+    if (wanted && ids.includes(wanted[1])) state = { column: ids.indexOf(wanted[1]), order: wanted[2] };
     box.value = parts.get("filter") || "";
+    grouping.value = ["architecture", "weighting"].includes(parts.get("group")) ? parts.get("group") : "";
     const hidden = new Set(parts.getAll("hide"));
     checks.forEach((c) => (c.checked = !hidden.has(c.dataset.field + ":" + c.value)));
   }
 
+  function refresh() {
+    filter();
+    arrange();
+    save();
+  }
+
   heads.forEach(function (head, column) {
+    const words = head.querySelector(".head");
     const button = document.createElement("button");
     button.type = "button";
-    button.append(...head.childNodes);
-    head.append(button);
+    button.append(...words.childNodes);
+    words.append(button);
     button.addEventListener("click", function () {
       const start = head.dataset.sort === "text" ? "ascending" : head.dataset.sort;
       const other = start === "ascending" ? "descending" : "ascending";
       state = { column: column, order: state.column === column && state.order === start ? other : start };
-      sort();
+      arrange();
       save();
     });
   });
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("input", function () {
-    filter();
-    save();
+  form.addEventListener("input", refresh);
+  form.addEventListener("click", function (event) {
+    const field = event.target.dataset.all || event.target.dataset.none;
+    if (!field) return;
+    checks.filter((c) => c.dataset.field === field).forEach((c) => (c.checked = Boolean(event.target.dataset.all)));
+    refresh();
   });
-  form.addEventListener("reset", function () {
-    /* The fields are reset after this event. */
-    setTimeout(function () {
-      filter();
-      save();
-    });
+  /* The fields are reset after this event. */
+  form.addEventListener("reset", () => setTimeout(refresh));
+  window.addEventListener("hashchange", function () {
+    if (!/=/.test(location.hash)) return;
+    load();
+    filter();
+    arrange();
   });
   form.hidden = false;
   load();
-  sort();
   filter();
+  arrange();
 })();

@@ -1,0 +1,245 @@
+"""The pages of one board."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from benchmark import analysis
+from benchmark.analysis import Board
+from benchmark.analysis.intervals import FULL_ROW
+from benchmark.report import conflict, exports, figures
+from benchmark.report.cards import About
+from benchmark.report.columns import COSTS, primary, task_columns
+from benchmark.report.explore import axes, payload
+from benchmark.report.heat import atlas
+from benchmark.report.links import row_link
+from benchmark.report.marks import Marks
+from benchmark.report.pictures import Gallery
+from benchmark.report.ranking import ranked
+from benchmark.report.rows import Numbers, Row, different, machines
+from benchmark.report.table import table
+from benchmark.report.titles import settings
+from benchmark.store import RunRecord
+
+#: Fills a template: (template, context) -> the page.
+Fill = Callable[..., bytes]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of a board's grid is there: its architectures under all its weightings, with all its seeds.
+
+    Points of a sweep of fixed weights count where they were begun.
+    """
+
+    have: int
+    wanted: int
+    missing: tuple[tuple[str, tuple[int, ...]], ...]
+
+
+@dataclass(frozen=True)
+class BoardPage:
+    """A board with all that its pages need.
+
+    Attributes:
+        readings: the board's numbers, the default reading first.
+        stem: its file names without suffix.
+    """
+
+    readings: tuple[Numbers, ...]
+    stem: str
+    title: str
+    gallery: Gallery | None
+
+    @property
+    def numbers(self) -> Numbers:
+        """The default reading."""
+        return self.readings[0]
+
+    @property
+    def board(self) -> Board:
+        """The board."""
+        return self.numbers.board
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Rows in the default reading."""
+        return self.numbers.rows
+
+    def file(self, section: str = "", suffix: str = "html") -> str:
+        """A file of the board."""
+        return f"{self.stem}{f'-{section}' if section else ''}.{suffix}"
+
+    @cached_property
+    def sections(self) -> list[tuple[str, str]]:
+        """Pages of the board: (name, file)."""
+        found = [("Table", self.file()), ("Trade-offs", self.file("pareto")), ("Map", self.file("map"))]
+        if sum(bool(row.finished) for row in self.rows) > 1 and self.has_metrics:
+            found.append(("Ranks", self.file("ranks")))
+        if self.sweeps:
+            found.append(("Fronts", self.file("fronts")))
+        found.append(("Curves", self.file("curves")))
+        if any(epoch.weights for record in self.numbers.finished for epoch in record.curves[:1]):
+            found.append(("Weights", self.file("weights")))
+        if conflict.has_gradients(self.numbers):
+            found.append(("Gradients", self.file("gradients")))
+        if self.gallery is not None:
+            found.append(("Pictures", self.file("pictures")))
+        return found
+
+    @cached_property
+    def has_metrics(self) -> bool:
+        """Whether any two rows can be ranked."""
+        whole = {column.key for column in task_columns(self.board.tasks)}
+        complete = [row for row in self.rows if whole and all(row.estimate(key).n for key in whole)]
+        return len(complete) > 1
+
+    @cached_property
+    def sweeps(self) -> bool:
+        """Whether an architecture ran with several constant weights."""
+        seen = [row.architecture for row in self.rows if figures.fixed(row) and row.finished]
+        return len(seen) > len(set(seen)) and len(self.board.tasks) > 1
+
+    @cached_property
+    def unfinished(self) -> list[tuple[Row, RunRecord]]:
+        """Rows and their runs that are not ok."""
+        return [(row, record) for row in self.rows for record in row.unfinished]
+
+    @cached_property
+    def coverage(self) -> Coverage:
+        """What of the grid is there."""
+        seeds = sorted({record.spec.seed for record in self.board.records})
+        have: dict[tuple[str, str], set[int]] = defaultdict(set)
+        for row in self.rows:
+            have[row.pair] = {record.spec.seed for record in row.finished}
+        # Sweeps of fixed weights are made for the architectures of interest: what was begun of them counts, no more.
+        apart = [row for row in self.rows if row.weighting == "none" or figures.swept(row)]
+        crossed = [row for row in self.rows if row not in apart]
+        sharing = sorted({row.architecture for row in crossed})
+        weightings = sorted({row.weighting for row in crossed})
+        cells = [row.pair for row in apart]
+        cells += [(a, w) for a in sharing for w in weightings]
+        gaps = [
+            (a if w == "none" else f"{a} · {w}", tuple(seed for seed in seeds if seed not in have[a, w]))
+            for a, w in cells
+        ]
+        missing = tuple((name, found) for name, found in gaps if found)
+        wanted = len(cells) * len(seeds)
+        return Coverage(wanted - sum(len(found) for _, found in missing), wanted, missing)
+
+    @cached_property
+    def unranked(self) -> list[tuple[str, int]]:
+        """Why rows do not count in a ranking, and how many."""
+        reasons: dict[str, int] = defaultdict(int)
+        for row in self.rows:
+            if not row.finished:
+                reasons["no run finished"] += 1
+            elif len(row.finished) < FULL_ROW:
+                reasons[f"fewer than {FULL_ROW} seeds"] += 1
+            elif not row.reference and not row.gain.n:
+                reasons["no single-task reference of the same seeds"] += 1
+        return sorted(reasons.items())
+
+    @cached_property
+    def newest(self) -> tuple[str, list[Row]]:
+        """The day of the board's latest run, and the rows that were run on it."""
+        days = {row.pair: max(r.provenance.started[:10] for r in row.records) for row in self.rows}
+        day = max(days.values(), default="")
+        return day, [row for row in self.rows if days[row.pair] == day]
+
+
+def board_files(page: BoardPage, marks: Marks, fill: Fill, abouts: Sequence[About], suite: str) -> dict[str, bytes]:
+    """Every file of a board."""
+    found = page.numbers
+    makers: Mapping[str, Callable[[], tuple[str, dict[str, Any]]]] = {
+        "Trade-offs": lambda: ("pareto.html", _trade_offs(found, marks)),
+        "Map": lambda: ("map.html", {"atlas": atlas(found)}),
+        "Ranks": lambda: ("ranks.html", {"ranked": ranked(found, marks)}),
+        "Fronts": lambda: (
+            "fronts.html",
+            {"sections": figures.fronts(found, marks, row_link), "standings": _standings(found)},
+        ),
+        "Curves": lambda: ("curves.html", {"panels": _curves(found, marks)}),
+        "Weights": lambda: ("weights.html", {"panels": figures.trajectories(found, marks)}),
+        "Gradients": lambda: (
+            "gradients.html",
+            {"overview": conflict.overview(found, marks, row_link), "panels": conflict.by_epoch(found, marks)},
+        ),
+        "Pictures": lambda: ("pictures.html", {"gallery": page.gallery}),
+    }
+    result = _tables(page, fill)
+    for name, file in page.sections[1:]:
+        template, context = makers[name]()
+        result[file] = fill(template, page=page, section=name, **context)
+    result[page.file(suffix="bib")] = exports.bibliography((a.bibtex for a in abouts), page.board.key, suite)
+    return result | dict(page.gallery.files if page.gallery else {})
+
+
+def _tables(page: BoardPage, fill: Fill) -> dict[str, bytes]:
+    result = {}
+    for reading in page.readings:
+        slug = reading.variant.slug
+        laid = table(reading)
+        result[page.file(slug)] = fill(
+            "board.html",
+            page=page,
+            section="Table",
+            numbers=reading,
+            table=laid,
+            notes=notes(reading),
+            settings=settings(page.board),
+            machines=machines(reading.finished),
+        )
+        caption = f"{page.board.dataset.name}, {page.title}, board {page.board.key}"
+        result[page.file(slug, "csv")] = exports.run_table(reading)
+        result[page.file(slug, "tex")] = exports.latex(laid, caption, page.file(slug, "")[:-1])
+    return result
+
+
+def _trade_offs(numbers: Numbers, marks: Marks) -> dict[str, Any]:
+    y = figures.quality(numbers)
+    costs = figures.cost_axes(numbers)
+    first = next((c for c in costs if c.key == COSTS[0].key), next(iter(costs), None))
+    return {
+        "axes": axes(numbers),
+        "x": first,
+        "y": y,
+        "plot": figures.pareto(numbers, first, y, marks, row_link) if y and first else None,
+        "data": payload(numbers, marks, row_link),
+    }
+
+
+def _standings(numbers: Numbers) -> dict[str, dict[str, str]]:
+    """By weighting and architecture, how each method stands to the front of fixed weights, in all tasks together."""
+    rows = analysis.fronts(numbers.board, rule=numbers.variant.rule).rows
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for architecture, weighting, standing, known in zip(
+        rows["architecture"], rows["weighting"], rows["standing"], rows["fixed"], strict=True
+    ):
+        if not known:
+            found[weighting][architecture] = standing
+    return dict(sorted(found.items()))
+
+
+def _curves(numbers: Numbers, marks: Marks) -> list[tuple[Any, Any, list[figures.Figure]]]:
+    return [(task, primary(task), figures.curves(numbers, task, marks)) for task in numbers.board.tasks]
+
+
+def notes(found: Numbers) -> list[str]:
+    """What a reader must know before reading the table."""
+    said = []
+    usable = [row for row in found.references if row.finished]
+    if not usable:
+        said.append(
+            "No finished single-task run shares these settings, so Δm is not defined; every row shows its last epoch."
+        )
+    elif len(usable) > 1:
+        names = ", ".join(row.name for row in usable)
+        said.append(f"Several references share these settings ({names}); where a seed has two, Δm is not defined.")
+    if len(timed := machines(found.finished)) > 1:
+        said.append(f"Times were taken under different conditions and do not compare: {' / '.join(timed)}.")
+    for what, values in different(found.finished):
+        said.append(f"The runs were made with different {what}: {', '.join(value or 'none' for value in values)}.")
+    return said

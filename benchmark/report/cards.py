@@ -1,0 +1,112 @@
+"""What is said of methods and data sets: their cards, and what their classes say of themselves."""
+
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+from benchmark.errors import UserError
+from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS, Registry
+
+REGISTRIES: Mapping[str, Registry[Any]] = {
+    "architectures": ARCHITECTURES,
+    "weightings": WEIGHTINGS,
+    "datasets": DATASETS,
+}
+#: Words for the fields of cards that a reader would not guess.
+TITLES = {
+    "sum_of_weights": "sum of the weights",
+    "url": "where",
+    "homepage": "official page",
+    "obtain": "how to get it",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One part of a card: text, a list, or pairs of a name and a text."""
+
+    title: str
+    text: str = ""
+    items: tuple[str, ...] = ()
+    pairs: tuple[tuple[str, str], ...] = ()
+    verbatim: bool = False
+
+
+@dataclass(frozen=True)
+class About:
+    """What a page says of a registered thing before its results.
+
+    Attributes:
+        summary: one line.
+        paragraphs: the rest of what its class says.
+        entries: its card's parts.
+        bibtex: entries to cite.
+        known: whether it is registered here; a plugin that is not loaded is known by its records alone.
+    """
+
+    summary: str = ""
+    paragraphs: tuple[str, ...] = ()
+    entries: tuple[Entry, ...] = ()
+    bibtex: str = ""
+    known: bool = False
+
+
+def about(kind: str, name: str) -> About:
+    """What is known of the ``kind`` (a key of ``REGISTRIES``) called ``name``."""
+    try:
+        if name not in REGISTRIES[kind]:
+            return About()
+        entry = REGISTRIES[kind][name]
+    except UserError:  # an installed plugin cannot be imported: its methods are known by their records alone
+        return About()
+    paragraphs = _paragraphs(inspect.getdoc(entry.factory) or "")
+    card = getattr(entry.factory, "card", None)
+    card = card if is_dataclass(card) else None
+    parts = list(_entries(card)) if card else []
+    needs = getattr(entry.factory, "needs", None) if kind == "weightings" else None
+    if callable(needs):
+        parts.insert(2 if card else 0, Entry("needs in a step", str(needs(entry.defaults | dict(entry.preset)))))
+    parts += _options(entry.defaults, getattr(card, "hyperparameters", None))
+    bibtex = str(getattr(card, "bibtex", "") or "")
+    return About(entry.summary, tuple(paragraphs[1:]), tuple(parts), bibtex, True)
+
+
+def _options(defaults: Mapping[str, Any], origins: Any) -> list[Entry]:
+    origins = origins if isinstance(origins, Mapping) else {}
+    pairs = [
+        (f"{name} = {'required' if value is inspect.Parameter.empty else value}", str(origins.get(name, "")))
+        for name, value in defaults.items()
+    ]
+    return [Entry("options and the origin of their defaults", pairs=tuple(pairs))] if pairs else []
+
+
+def _entries(card: Any) -> list[Entry]:
+    """The card's fields in their order; whatever fields a kind of card has."""
+    found = []
+    for part in fields(card):
+        value = getattr(card, part.name)
+        title = TITLES.get(part.name, part.name.replace("_", " "))
+        if part.name in ("bibtex", "hyperparameters") or not value:
+            continue
+        if isinstance(value, Mapping):
+            found.append(Entry(title, pairs=tuple((str(k), without_scheme(str(v))) for k, v in value.items())))
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            found.append(Entry(title, items=tuple(without_scheme(str(item)) for item in value)))
+        else:
+            text = without_scheme(str(value))
+            found.append(Entry(title, text=text, verbatim=part.name == "formula"))
+    return found
+
+
+def without_scheme(text: str) -> str:
+    """Addresses as text that is no link: pages lead nowhere outside the report."""
+    return re.sub(r"https?://", "", text)
+
+
+def _paragraphs(doc: str) -> list[str]:
+    """The paragraphs of a docstring before its sections, each on one line; lists keep their lines."""
+    body = re.split(r"^(?:Args|Attributes|Returns|Raises|Example)s?:\s*$", doc, maxsplit=1, flags=re.MULTILINE)[0]
+    blocks = [block.strip("\n") for block in re.split(r"\n\s*\n", body) if block.strip()]
+    return [" ".join(block.split()) for block in blocks]

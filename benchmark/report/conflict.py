@@ -1,0 +1,176 @@
+"""How the tasks' gradients met: one figure per board, and curves by epoch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
+
+from markupsafe import Markup, escape
+
+from benchmark.report import series as curves_of
+from benchmark.report.figures import CROWD, Figure, Link
+from benchmark.report.marks import Marks
+from benchmark.report.plot import Chart, Frame, Scale
+from benchmark.report.rows import Numbers, Row
+from benchmark.report.series import mean_over_training, series
+
+LINE = 20
+LEFT, GAP, PANEL = 236, 40, 190
+TOP = 46
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row's gradients: by run, means over training.
+
+    Attributes:
+        conflicts: share of conflicting pairs, in per cent.
+        cosines: by pair of tasks.
+        shares: by task, its part of the sum of the tasks' norms, in per cent.
+    """
+
+    row: Row
+    conflicts: tuple[float, ...]
+    cosines: tuple[tuple[float, ...], ...]
+    shares: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the figure: a row, or all rows of a weighting."""
+
+    name: str
+    members: tuple[Measured, ...]
+
+    @cached_property
+    def conflict(self) -> float:
+        """The mean share of conflicting pairs."""
+        return fmean(v for found in self.members for v in found.conflicts)
+
+    def spread(self, part: str, place: int) -> list[float]:
+        """All members' values of one pair or task."""
+        return [v for found in self.members for v in getattr(found, part)[place]]
+
+
+def has_gradients(numbers: Numbers) -> bool:
+    """Whether any run recorded its tasks' gradients."""
+    return any(epoch.gradients for record in numbers.finished for epoch in record.curves[:3])
+
+
+def overview(numbers: Numbers, marks: Marks, link: Link) -> Figure | None:
+    """A line per row: share of conflicting pairs, mean cosine of every pair, and each task's share of the norms.
+
+    Means over training, then over seeds; the bar reaches from the least seed to the greatest. Where there are more than
+    ``CROWD`` rows, a line per weighting with a dot per architecture. Most conflict comes first.
+    """
+    tasks = [task.name for task in numbers.board.tasks]
+    pairs = curves_of.pairs(numbers.rows)
+    found = [_measured(row, tasks, pairs) for row in numbers.rows]
+    entries = _entries([m for m in found if m.conflicts])
+    if not entries:
+        return None
+    reach = max((abs(v) for e in entries for i in range(len(pairs)) for v in e.spread("cosines", i)), default=1.0)
+    reach = min(1.0, max(1.08 * reach, 0.05))
+    scales = [_scale(0, 0.0, 100.0), _scale(1, -reach, reach), _scale(2, 0.0, 100.0)]
+    bottom = TOP + LINE * len(entries)
+    titles = ("conflicting pairs (%)", "mean cosine", "share of gradient norms (%)")
+    parts = [_head(title, scale, bottom) for title, scale in zip(titles, scales, strict=True)]
+    for i, entry in enumerate(entries):
+        parts.append(_line(entry, TOP + LINE * (i + 0.5), scales, marks, link))
+    width = LEFT + 3 * PANEL + 2 * GAP + 12
+    label = f"How the tasks' gradients met, {len(entries)} lines: conflicting pairs, cosines and norms"
+    svg = (
+        f'<svg class="figure wide" viewBox="0 0 {width} {bottom + 24}" role="group" aria-label="{escape(label)}">'
+        f"{''.join(parts)}</svg>"
+    )
+    keys = [f"{_letter(i)} = {name.replace('|', ' with ')}" for i, name in enumerate(pairs)]
+    keys += [f"{i + 1} = {task}" for i, task in enumerate(tasks)]
+    return Figure("How the tasks’ gradients met", Markup(svg), tuple(keys))
+
+
+def _measured(row: Row, tasks: Sequence[str], pairs: Sequence[str]) -> Measured:
+    norms = [mean_over_training(row, curves_of.norm(task)) for task in tasks]
+    whole = all(norms) and len({len(found) for found in norms}) == 1
+    sums = [sum(found) for found in zip(*norms, strict=True)] if whole else []
+    shares = [tuple(100 * v / s for v, s in zip(found, sums, strict=bool(sums)) if s > 0) for found in norms]
+    return Measured(
+        row,
+        tuple(mean_over_training(row, curves_of.conflicts)),
+        tuple(tuple(mean_over_training(row, curves_of.cosine(pair))) for pair in pairs),
+        tuple(shares if whole else [() for _ in tasks]),
+    )
+
+
+def _entries(found: Sequence[Measured]) -> list[Entry]:
+    if len(found) <= CROWD:
+        entries = [Entry(m.row.name, (m,)) for m in found]
+    else:
+        names = sorted({m.row.kind[1] for m in found})
+        entries = [Entry(name, tuple(m for m in found if m.row.kind[1] == name)) for name in names]
+    return sorted(entries, key=lambda entry: (-entry.conflict, entry.name))
+
+
+def _line(entry: Entry, y: float, scales: Sequence[Scale], marks: Marks, link: Link) -> str:
+    first = entry.members[0].row
+    alone = len(entry.members) == 1
+    architecture = first.kind[0] if alone else None
+    colour = marks.colour(architecture)
+    mark = marks.drawn(architecture, first.kind[1], (10, y), 6)
+    head = f'{mark}<text x="24" y="{y + 4:.1f}" class="rn">{escape(entry.name)}</text>'
+    parts = [f'<a href="{escape(link(first))}">{head}</a>' if alone else head]
+    for member in sorted(entry.members, key=lambda m: m.row.pair):
+        own = marks.colour(member.row.kind[0])
+        dot = _dot(member.conflicts, scales[0], y, own, "", bar=alone)
+        parts.append(f"<g><title>{escape(member.row.name)}: {fmean(member.conflicts):.0f} %</title>{dot}</g>")
+    for scale, part, sign in ((scales[1], "cosines", _letter), (scales[2], "shares", lambda i: str(i + 1))):
+        for i in range(len(getattr(entry.members[0], part))):
+            if values := entry.spread(part, i):
+                parts.append(_dot(values, scale, y, colour, sign(i), bar=True))
+    return "".join(parts)
+
+
+def _letter(place: int) -> str:
+    return chr(ord("a") + place % 26)
+
+
+def _scale(place: int, low: float, high: float) -> Scale:
+    start = LEFT + place * (PANEL + GAP)
+    return Scale(low, high, start, start + PANEL)
+
+
+def _head(title: str, scale: Scale, bottom: float) -> str:
+    ticks = scale.ticks(4)
+    grid = "".join(f"M{scale(v):.1f} {TOP}V{bottom}" for v, _ in ticks)
+    words = "".join(f'<text class="tm" x="{scale(v):.1f}" y="{TOP - 6}">{t}</text>' for v, t in ticks)
+    words += "".join(f'<text class="tm" x="{scale(v):.1f}" y="{bottom + 14}">{t}</text>' for v, t in ticks)
+    return f'<path class="gr" d="{grid}"/>{words}<text class="al" x="{scale.start}" y="{TOP - 26}">{title}</text>'
+
+
+def _dot(values: Sequence[float], scale: Scale, y: float, colour: str, letter: str, *, bar: bool) -> str:
+    low, middle, high = scale(min(values)), scale(fmean(values)), scale(max(values))
+    line = f'<path class="er {colour}" d="M{low:.1f} {y:.1f}H{high:.1f}"/>' if bar and high - low > 1 else ""
+    if letter:
+        return f'{line}<text class="lt {colour}" x="{middle:.1f}" y="{y + 4:.1f}">{letter}</text>'
+    return f'{line}<circle class="mf {colour}" cx="{middle:.1f}" cy="{y:.1f}" r="4"/>'
+
+
+def by_epoch(numbers: Numbers, marks: Marks) -> list[Figure]:
+    """Share of conflicting pairs by epoch: a panel per weighting, a line per architecture."""
+    lines = {row.pair: found for row in numbers.rows if (found := series(row, curves_of.conflicts)) is not None}
+    rows = [row for row in numbers.rows if row.pair in lines]
+    ends = [line.epochs[-1] for line in lines.values()]
+    starts = [line.epochs[0] for line in lines.values()]
+    figures = []
+    for weighting in sorted({row.weighting for row in rows}):
+        own = [row for row in rows if row.weighting == weighting]
+        across = (min(min(starts), max(ends) - 1), max(ends))
+        chart = Chart(Frame(across, (0, 100), "epoch", "% of pairs", whole_x=True))
+        for row in own:
+            colour = marks.colour(row.kind[0])
+            if lines[row.pair].several:
+                chart.band(*lines[row.pair].ends, colour)
+            chart.line(lines[row.pair].middle, colour)
+        names = ", ".join(row.architecture for row in own)
+        label = f"Share of conflicting pairs of gradients by epoch, {weighting}: {names}"
+        figures.append(Figure(weighting, chart.render(label), kind=(None, own[0].kind[1])))
+    return figures

@@ -1,0 +1,65 @@
+"""The numbers of a board for the page on which readers choose both axes."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from benchmark.analysis import Estimate
+from benchmark.report.columns import Column, columns
+from benchmark.report.marks import SHAPES, Marks
+from benchmark.report.rows import Numbers, Row, machines
+from benchmark.report.table import scaled
+
+
+def axes(numbers: Numbers) -> list[Column]:
+    """Columns that any row has."""
+    found = columns(numbers.board, machines(numbers.finished))
+    return [column for column in found if any(row.estimate(column.key).n for row in numbers.rows)]
+
+
+def payload(numbers: Numbers, marks: Marks, link: Callable[[Row], str]) -> Markup:
+    """JSON to stand in a ``<script type="application/json">``."""
+    shown = axes(numbers)
+    rows = [
+        {
+            "a": row.kind[0], "w": row.kind[1], "n": row.name.replace("\u00a0", " "), "u": link(row),
+            "s": len(row.finished), "c": marks.architectures[row.kind[0]], "m": marks.weightings[row.kind[1]].shape,
+            "l": marks.weightings[row.kind[1]].letter,
+            "v": [_values(scaled(row.estimate(column.key), column.scale), column, row) for column in shown],
+        }
+        for row in numbers.rows
+        if row.finished
+    ]  # fmt: skip
+    described = [
+        {"id": c.id, "name": c.name, "up": c.higher_is_better, "signed": c.signed, "group": c.group or "overall"}
+        for c in shown
+    ]
+    return embedded({"axes": described, "rows": rows, "shapes": [list(shape) for shape in SHAPES]})
+
+
+def _values(found: Estimate, column: Column, row: Row) -> list[float] | None:
+    if not np.isfinite(found.mean):
+        return None
+    fixed = not column.measured or (row.reference and column.key == row.delta)
+    return [_short(found.mean)] if fixed or found.half is None else [_short(found.mean), _short(found.half)]
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def embedded(value: Any) -> Markup:
+    """JSON that no text in it can end early."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    for sign, code in (
+        ("<", "\\u003c"),
+        (">", "\\u003e"),
+        ("&", "\\u0026"),
+        ("\u2028", "\\u2028"),
+        ("\u2029", "\\u2029"),
+    ):
+        text = text.replace(sign, code)
+    return Markup(text)

@@ -1,0 +1,176 @@
+"""Published tables beside what the suite measures, never in one column."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmark import analysis
+from benchmark.analysis import published
+from benchmark.analysis.published import Claim, Reported, ReportedTable
+from benchmark.report.figures import Figure
+from benchmark.report.marks import Marks
+from benchmark.report.plot import Chart, Frame, limits
+from benchmark.report.rows import Numbers
+from benchmark.report.table import DASH, formatter
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A printed number, and whether it is the column's best."""
+
+    text: str
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a published table in print."""
+
+    record: Reported
+    delta: str
+    flat: str
+    rank: str
+    factor: str
+    cells: tuple[Entry, ...]
+    best: Mapping[str, bool]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published table with what the suite's functions make of it.
+
+    Attributes:
+        factors: whether the source prints parameters.
+        here: by architecture of both, the paper's mean Δm, and that of every board, in words.
+    """
+
+    table: ReportedTable
+    claims: tuple[Claim, ...]
+    lines: tuple[Line, ...]
+    factors: bool
+    plot: Figure | None
+    here: tuple[tuple[str, str, tuple[str, ...]], ...]
+
+
+def tables(boards: Sequence[Numbers], marks: Marks) -> list[Published]:
+    """Every published table that the suite knows."""
+    return [_published(table, boards, marks) for table in published.tables()]
+
+
+def _published(table: ReportedTable, boards: Sequence[Numbers], marks: Marks) -> Published:
+    claims = published.claims(table)
+    factors = any(record.parameters_factor for record in table.records)
+    plot = _plot(table, marks) if factors and table.no_delta is None else None
+    return Published(table, claims, tuple(_lines(table)), factors, plot, tuple(_here(table, boards)) if claims else ())
+
+
+def _lines(table: ReportedTable) -> list[Line]:
+    deltas = table.delta_m().set_index(["architecture", "weighting"])
+    ranks: dict[Any, float] = table.ranks().table.set_index(["architecture", "weighting"])["rank"].to_dict()
+    rivals = [r for r in table.records if not r.reference]
+    best = max((deltas["delta_m"].get((r.architecture, r.weighting), np.nan) for r in rivals), default=np.nan)
+    columns = [
+        _column([r.values.get(m.task, {}).get(m.metric, math.nan) for r in table.records], m.higher_is_better)
+        for m in table.metrics
+    ]
+    found = []
+    for i, record in enumerate(table.records):
+        pair = (record.architecture, record.weighting)
+        delta = float(deltas["delta_m"].get(pair, np.nan))
+        found.append(
+            Line(
+                record,
+                _signed(delta),
+                _signed(float(deltas["delta_flat"].get(pair, np.nan))),
+                f"{ranks[pair]:.1f}" if pair in ranks else DASH,
+                f"{'≈ ' if record.approximate else ''}{record.parameters_factor:g}"
+                if record.parameters_factor
+                else DASH,
+                tuple(column[i] for column in columns),
+                {"delta": delta == best},
+            )
+        )
+    return found
+
+
+def _column(values: Sequence[float], higher_is_better: bool) -> list[Entry]:
+    """Numbers with the digits of the source: no more than it printed, no fewer."""
+    known = [value for value in values if math.isfinite(value)]
+    best = (max(known) if higher_is_better else min(known)) if known else None
+    digits = max((len(f"{value:.10g}".partition(".")[2]) for value in known), default=0)
+    return [Entry(f"{v:.{digits}f}", v == best) if math.isfinite(v) else Entry(DASH) for v in values]
+
+
+def _signed(value: float) -> str:
+    return formatter([value], signed=True)(value) if math.isfinite(value) else DASH
+
+
+def _plot(table: ReportedTable, marks: Marks) -> Figure | None:
+    """Δm against parameters."""
+    data = table.delta_m().merge(table.costs(), on=["architecture", "weighting"])
+    data = data[np.isfinite(data[["delta_m", "parameters_factor"]].to_numpy(dtype=float)).all(axis=1)]
+    if data.empty:
+        return None
+    maximise = {"delta_m": True, "parameters_factor": False}
+    front = data[analysis.non_dominated(data, maximise)]
+    by_name = {(r.architecture, r.weighting): r for r in table.records}
+    x, y = data["parameters_factor"].tolist(), data["delta_m"].tolist()
+    chart = Chart(
+        Frame(
+            limits(x) or (0, 1), limits(y, 0.12) or (0, 1), "parameters (× single-task network) ↓", "Δm (%) ↑", 640, 340
+        )
+    )
+    chart.level(0)
+    chart.stairs(_points(front), kind="ln front")
+    for a, w, factor, delta in zip(data["architecture"], data["weighting"], x, y, strict=True):
+        record = by_name[a, w]
+        spot = (chart.across(factor), chart.up(delta))
+        architecture = record.same_architecture if record.same_architecture in marks.architectures else None
+        weighting = record.same_weighting or "none"
+        known = weighting if weighting in marks.weightings else None
+        drawn = (
+            marks.drawn(architecture, known, spot, 6.5)
+            if known
+            else f'<circle class="{marks.colour(architecture)} hollow" cx="{spot[0]:.1f}" cy="{spot[1]:.1f}" r="5"/>'
+        )
+        name = a if w == "none" else f"{a} · {w}"
+        chart.tip(drawn, f"{name}\nΔm: {delta:+.2f} %\nparameters: × {factor:g}")
+    names = ", ".join(
+        a if w == "none" else f"{a} · {w}" for a, w in zip(front["architecture"], front["weighting"], strict=True)
+    )
+    title = f"Δm against parameters, {table.title}"
+    return Figure(title, chart.render(title), (f"Not dominated: {names}.",))
+
+
+def _points(front: pd.DataFrame) -> list[tuple[float, float]]:
+    return list(zip(front["parameters_factor"].tolist(), front["delta_m"].tolist(), strict=True))
+
+
+def _here(table: ReportedTable, boards: Sequence[Numbers]) -> list[tuple[str, str, tuple[str, ...]]]:
+    """The paper's architectures that boards have too, each with its mean Δm over weightings, there and here."""
+    standings: list[dict[Any, Any]] = published.standings(table).to_dict("records")
+    same = {r.architecture: r.same_architecture for r in table.records}
+    found = []
+    for row in standings:
+        name = same.get(str(row["architecture"]))
+        if name is None or row["reference"]:
+            continue
+        cells = tuple(_measured(numbers, name) for numbers in boards)
+        if any(cell != DASH for cell in cells):
+            found.append((name, _range(row["delta_m"], row["low"], row["high"]), cells))
+    return found
+
+
+def _measured(numbers: Numbers, architecture: str) -> str:
+    gains = [row.gain.mean for row in numbers.rows if row.kind[0] == architecture and row.gain.n]
+    return _range(float(np.mean(gains)), min(gains), max(gains)) if gains else DASH
+
+
+def _range(mean: float, low: float, high: float) -> str:
+    if not math.isfinite(mean):
+        return DASH
+    return _signed(mean) if low == high else f"{_signed(mean)} ({_signed(low)} to {_signed(high)})"

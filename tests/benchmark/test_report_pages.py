@@ -1,0 +1,366 @@
+"""The pages of a report one by one: what stands on them, that their HTML is valid, and what can be taken away."""
+
+import csv
+import json
+import runpy
+import tomllib
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+
+import html5lib
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from benchmark import report, toyproblem
+from benchmark.grid import Grid, expand
+from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
+from benchmark.report.cards import about
+from benchmark.report.exports import tex
+from benchmark.report.links import Links
+from benchmark.report.plot import Scale, limits
+from benchmark.report.reproduce import grid_file
+from benchmark.report.rows import Variant, read
+from benchmark.spec import Component, Protocol, RunSpec
+from benchmark.store import Store
+
+HERE = Path(__file__).parent
+made = SimpleNamespace(**runpy.run_path(str(HERE / "records.py")))
+pages = SimpleNamespace(**runpy.run_path(str(HERE / "test_report.py")))
+
+
+def flat(architecture, weighting, seed, miou, **changes):
+    """A run of one task whose mIoU is given."""
+    found = made.record(architecture, weighting, seed=seed, tasks=made.SCENES[:1], epochs=2, **changes)
+    return made.edited(found, lambda e, s, t, m, v: {"miou": miou, "pixel_accuracy": 50.0}.get(m, v))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A report with everything: gradients, fixed weights, a failure, two boards, hostile names, an unreadable file."""
+    base = tmp_path_factory.mktemp("pages")
+    records = [made.conflicting(r) if r.spec.weighting else r for r in made.grid((0, 1))]
+    records += [
+        made.record("mtan", "constant", seed=s, weighting_options={"weights": [i / 4, 1 - i / 4, 0]})
+        for i in range(5)
+        for s in (0, 1)
+    ]
+    records[9] = made.failed(records[9], "diverged", "<script>alert(1)</script>")
+    store = made.fill(base / "results", [*records, *made.fashion()])
+    (base / "results/scenes/broken.json").write_text("{")
+    report.build(store, base / "reports")
+    return base / "reports"
+
+
+def page(folder, pattern):
+    (path,) = folder.glob(pattern)
+    return pages.Page(path.read_text())
+
+
+def test_every_page_is_valid_html(folder, tmp_path):
+    report.build(pages.HostilePictures(tmp_path, pages.hostile()), tmp_path / "out")
+    found = [*folder.rglob("*.html"), *(tmp_path / "out").rglob("*.html")]
+    assert len(found) > 60
+    for path in found:
+        html5lib.HTMLParser(strict=True).parse(path.read_text())
+
+
+def test_what_has_no_page_of_its_own_is_left_out(tmp_path):
+    report.build(made.fill(tmp_path / "results", made.grid(epochs=2)[:4], pictures=False), tmp_path / "out")
+    names = {path.name.partition("-")[2].partition("-")[2] for path in (tmp_path / "out").glob("scenes-*.html")}
+    assert {"curves.html", "map.html", "pareto.html"} <= names
+    assert not {"gradients.html", "fronts.html", "pictures.html"} & names
+
+
+def test_every_column_links_to_its_definition(folder):
+    text = next(folder.glob("scenes-??????.html")).read_text()
+    heads = text[text.index("<thead>") : text.index("</thead>")].split("<tr>")[1].split("<th ")[3:]
+    method = (folder / "method.html").read_text()
+    assert len(heads) > 10
+    for head in heads:
+        place = head.split('href="method.html#')[1].split('"')[0]
+        assert f'id="{place}"' in method
+
+
+def test_a_run_page_shows_its_numbers(folder):
+    found = made.conflicting(made.record("mtan", "dwa", seed=1))
+    shown = pages.Page((folder / "runs" / f"{found.id}.html").read_text())
+    titles = ("Numbers", "Losses by epoch", "Weights", "Gradients over the shared parameters", "Run it again")
+    assert all(title in shown.words for title in titles)
+    (row,) = [row for row in shown.rows if row and row[0].startswith("semantic: mIoU")]
+    best = found.curves[int(row[3]) - 1].metrics
+    assert float(row[1]) == pytest.approx(best["test"]["semantic"]["miou"], abs=5e-3)
+    assert float(row[2]) == pytest.approx(best["val"]["semantic"]["miou"], abs=5e-3)
+    assert float(row[4]) == pytest.approx(found.curves[-1].metrics["test"]["semantic"]["miou"], abs=5e-3)
+
+
+def test_the_page_of_a_failed_run_says_why(folder):
+    (text,) = [t for path in (folder / "runs").glob("*.html") if "<b>diverged</b>" in (t := path.read_text())]
+    assert "<script>alert(1)</script>" in pages.Page(text).words
+
+
+SPECS = [
+    ("mtan", {"width": 8, "backbone": "segnet"}, ("dwa", {"temperature": 2.0}), "scenes", {"height": 36, "width": 48}),
+    ("single-task", {"width": 16, "backbone": "wrn"}, None, "multi-fashion", {"train": 500}),
+    ("split", {"width": 4, "backbone": "segnet"}, ("constant", {"weights": [0.2, 0.3, 0.5]}), "scenes", {}),
+]
+
+
+@pytest.mark.parametrize(("architecture", "options", "weighting", "dataset", "data"), SPECS)
+def test_the_grid_file_of_a_run_makes_that_run(architecture, options, weighting, dataset, data):
+    spec = RunSpec(
+        dataset=Component.of(DATASETS, dataset, data),
+        architecture=Component.of(ARCHITECTURES, architecture, options),
+        weighting=Component.of(WEIGHTINGS, *weighting) if weighting else None,
+        seed=7,
+        protocol=Protocol(epochs=3, batch_size=4, learning_rate=2e-3),
+    )
+    grid = Grid.model_validate(tomllib.loads(grid_file(spec)))
+    assert spec.id in {found.id for found in expand(grid)}
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+
+
+@settings(max_examples=40)
+@given(st.dictionaries(TEXT, st.one_of(TEXT, st.integers(-(2**60), 2**60), st.booleans()), max_size=4))
+def test_a_grid_file_is_toml_whatever_the_options_hold(options):
+    component = Component(name="x", version=1, options=options)
+    spec = RunSpec(
+        dataset=component,
+        architecture=component,
+        weighting=component,
+        seed=0,
+        protocol=Protocol(epochs=1, batch_size=1),
+    )
+    read_back = tomllib.loads(grid_file(spec))
+    assert read_back["architectures"][0]["options"] == options
+    assert read_back["datasets"]["x"]["options"] == options
+
+
+def test_the_numbers_of_the_trade_off_page_are_the_table_s(folder):
+    text = next(folder.glob("scenes-*-pareto.html")).read_text()
+    raw = text.split('<script type="application/json" id="data">')[1].split("</script>")[0]
+    data = json.loads(raw)
+    place = [axis["id"] for axis in data["axes"]].index("delta_m")
+    values = {row["n"]: row["v"][place] for row in data["rows"]}
+    table = {row[0].split(" ")[0]: row for row in page(folder, "scenes-??????.html").rows if len(row) > 8}
+    mean, half = table["stan"][2].replace("−", "-").split(" ± ")
+    assert values["stan"] == pytest.approx([float(mean), float(half)], abs=0.01)
+    assert values["single-task"] == [0.0]
+
+
+def test_data_in_a_page_cannot_end_it(tmp_path):
+    report.build(pages.Held(tmp_path, pages.hostile()), tmp_path / "out")
+    (path,) = (tmp_path / "out").glob("*-pareto.html")
+    raw = path.read_text().split('<script type="application/json" id="data">')[1].split("</script>")[0]
+    assert "<" not in raw
+    names = {row["a"] for row in json.loads(raw)["rows"]}
+    assert pages.NASTY in names
+
+
+def test_csv_holds_every_run(folder):
+    (path,) = folder.glob("scenes-??????.csv")
+    lines = list(csv.DictReader(StringIO(path.read_text())))
+    found = made.record("mtan", "dwa", seed=1)
+    (line,) = [line for line in lines if line["run"] == found.id]
+    assert float(line["parameters"]) == found.cost.parameters
+    assert float(line["semantic.miou"]) in [e.metrics["test"]["semantic"]["miou"] for e in found.curves]
+    (broken,) = [line for line in lines if line["status"] == "diverged"]
+    assert broken["semantic.miou"] == ""
+
+
+def test_no_cell_of_the_csv_is_a_formula(tmp_path):
+    records = [made.record("single-task", None, epochs=1), made.record("=cmd|' /C calc'!A0", "@x", epochs=1)]
+    report.build(pages.Held(tmp_path, records), tmp_path / "out")
+    (path,) = (tmp_path / "out").glob("scenes-??????.csv")
+    cells = [cell for line in csv.reader(StringIO(path.read_text())) for cell in line]
+    assert any("calc" in cell for cell in cells)
+    assert not [cell for cell in cells if cell[:1] in "=@+" and cell]
+
+
+def test_latex_is_balanced_and_escaped(folder):
+    (path,) = folder.glob("scenes-??????.tex")
+    text = path.read_text()
+    assert text.count("{") == text.count("}")
+    rows = [line for line in text.splitlines() if line.endswith("\\\\")]
+    assert {line.count("&") for line in rows} == {13}
+    assert tex("a_b & 50% #1 {x} \\y") == r"a\_b \& 50\% \#1 \{x\} \textbackslash{}y"
+
+
+def test_leaders_are_a_group_where_seeds_cannot_tell_them_apart(tmp_path):
+    records = [flat("single-task", None, s, 40.0) for s in (0, 1, 2)]
+    records += [flat("mtan", "equal", s, m) for s, m in ((0, 44.0), (1, 45.0), (2, 46.0))]
+    records += [flat("dense", "equal", s, m) for s, m in ((0, 45.0), (1, 43.0), (2, 46.5))]
+    records += [flat("split-deep", "equal", s, m) for s, m in ((0, 30.0), (1, 31.0), (2, 32.0))]
+    store = pages.Held(tmp_path, records)
+    (board,) = report.boards(store.scan()[0])
+    (numbers,) = read(board, [Variant("", "val-delta-m")])
+    assert [row.architecture for row in numbers.leaders] == ["mtan", "dense"]
+    report.build(store, tmp_path / "out")
+    assert "2 rows that the seeds cannot tell apart" in pages.Page((tmp_path / "out/index.html").read_text()).words
+
+
+def test_readings_do_not_mix(tmp_path):
+    records = []
+    for seed in (0, 1):
+        for architecture, weighting in (("single-task", None), ("mtan", "equal")):
+            found = made.record(architecture, weighting, seed=seed, tasks=made.SCENES[:1], epochs=3)
+            values = {"miou": (30.0, 50.0, 40.0), "legacy_miou": (31.0, 51.0, 41.0)}
+            records.append(made.edited(found, lambda e, s, t, m, v, values=values: values.get(m, (60.0,) * 3)[e - 1]))
+    (board,) = report.boards(records)
+    variants = [Variant("", "val-delta-m"), Variant("last", "last"), Variant("legacy", "val-delta-m", legacy=True)]
+    best, last, legacy = read(board, variants)
+    key = ("semantic", "miou")
+    assert {row.estimate(key).mean for row in best.rows} == {50.0}
+    assert {row.estimate(key).mean for row in last.rows} == {40.0}
+    assert {row.estimate(("semantic", "legacy_miou")).mean for row in legacy.rows} == {51.0}
+    assert not any(row.estimate(key).n for row in legacy.rows)
+
+
+def test_many_seeds_are_read_in_parts_without_a_difference(monkeypatch):
+    records = made.grid((0, 1, 2, 3), epochs=2)
+    (board,) = report.boards(records)
+    variants = [Variant("", "val-delta-m")]
+    (whole,) = read(board, variants)
+    monkeypatch.setattr("benchmark.report.rows.CHUNK", 1)
+    (parts,) = read(board, variants)
+    assert [row.samples for row in parts.rows] == [row.samples for row in whole.rows]
+    assert [row.epochs for row in parts.rows] == [row.epochs for row in whole.rows]
+
+
+def test_coverage_names_what_is_missing(tmp_path):
+    records = [r for r in made.grid((0, 1), epochs=1) if r.spec.label != "scenes mtan dwa seed 1"]
+    report.build(pages.Held(tmp_path, records), tmp_path / "out")
+    words = pages.board_page(tmp_path / "out").words
+    assert "33 of 34 runs of this board’s grid are there" in words
+    assert "Missing: mtan · dwa (seed 1)." in words
+
+
+def test_unranked_rows_are_counted_with_their_reason(folder):
+    words = pages.Page((folder / "index.html").read_text()).words
+    assert "22 rows not ranked: fewer than 3 seeds" in words
+
+
+def test_the_map_has_a_cell_per_row(folder):
+    shown = page(folder, "scenes-*-map.html")
+    first = shown.rows[1 : 1 + len(made.ARCHITECTURES)]
+    cells = {row[0]: [cell for cell in row[1:] if cell] for row in first}
+    assert len(cells["mtan"]) == 3 + 5
+    assert len(cells["single-task"]) == 1
+
+
+def test_the_gradients_of_a_board_are_one_figure(folder):
+    shown = page(folder, "scenes-*-gradients.html")
+    assert "a = semantic with depth" in shown.words
+    text = next(folder.glob("scenes-*-gradients.html")).read_text()
+    figure = text.split('<svg class="figure wide"')[1].split("</svg>")[0]
+    assert figure.count('class="rn"') == 15
+    runs = [made.conflicting(made.record("dense", "dwa", seed=s)) for s in (0, 1)]
+    share = np.mean([[epoch.gradients.conflicts for epoch in run.curves] for run in runs])
+    assert f"dense\u00a0·\u00a0dwa: {100 * share:.0f} %" in figure
+
+
+def test_fixed_weights_form_a_front_per_architecture_and_pair_of_tasks(folder):
+    text = next(folder.glob("scenes-*-fronts.html")).read_text()
+    assert text.count('class="panel"') == 3
+    assert text.count("hollow") == 3 * 5
+    standings = [row for row in pages.Page(text).rows if row and row[0] in ("dwa", "uncertainty")]
+    assert len(standings) == 2
+    assert all(row[1] in ("dominated", "on", "beyond") for row in standings)
+
+
+def test_the_toy_problem_has_a_page_where_it_has_a_record(tmp_path, folder):
+    assert not (folder / "toy.html").exists()
+    store = made.fill(tmp_path / "results", made.grid(epochs=1)[:4], pictures=False)
+    toyproblem.save(made.toy(), store.root)
+    report.build(store, tmp_path / "out")
+    text = (tmp_path / "out/toy.html").read_text()
+    html5lib.HTMLParser(strict=True).parse(text)
+    assert ["equal", "✓ 0.00", "16.00"] in pages.Page(text).rows
+    assert "1 of 2" in text
+    assert text.count('<circle class="end"') == text.count('<path class="stuck"') == 2  # one each, and the legend's
+    (store.root / "toy.json").write_text("{}")
+    report.build(store, tmp_path / "out")
+    assert not (tmp_path / "out/toy.html").exists()
+    assert "toy.json" in pages.Page((tmp_path / "out/index.html").read_text()).words
+
+
+def test_a_weighting_s_page_shows_its_card(folder):
+    text = (folder / "weightings" / "dwa.html").read_text()
+    shown = pages.Page(text)
+    assert "temperature = 2.0" in shown.words
+    assert "needs in a step" in shown.words
+    assert "not registered" not in shown.words
+    assert not about("weightings", "no-such").known
+
+
+def test_published_numbers_stand_apart_and_as_printed(folder):
+    shown = pages.Page((folder / "published.html").read_text())
+    mtan = [row for row in shown.rows if row and row[0] == "MTAN" and row[1] == "Equal"]
+    assert {"17.72", "53.04"} <= {cell for row in mtan for cell in row}
+    assert any("out-of-memory" in row for row in shown.rows)
+    assert "No Δm: the source prints no single-task row" in shown.words
+    boards = [page(folder, name) for name in ("scenes-??????.html", "multi-fashion-??????.html")]
+    assert not any("17.72" in cell for board in boards for row in board.rows for cell in row)
+
+
+def test_a_claim_stands_beside_what_boards_measure(folder):
+    shown = pages.Page((folder / "published.html").read_text())
+    assert "The greatest Δm of all architectures under every weighting" in shown.words
+    gains = [row.gain.mean for row in numbers_of(folder, "scenes").rows if row.kind[0] == "mtan" and row.gain.n]
+    words = f"{np.mean(gains):+.2f} ({min(gains):+.2f} to {max(gains):+.2f})"
+    measured = [row for row in shown.rows if row and row[0] == "mtan"]
+    assert measured
+    assert all(words in [cell.replace("−", "-") for cell in row] for row in measured)
+
+
+def numbers_of(folder, dataset):
+    records, _ = Store(folder.parent / "results").scan()
+    (board,) = [board for board in report.boards(records) if board.dataset.name == dataset]
+    return read(board, [Variant("", "val-delta-m")])[0]
+
+
+def test_ranks_are_those_of_the_analysis(folder):
+    text = next(folder.glob("scenes-*-ranks.html")).read_text()
+    assert text.count('class="rn te"') == len([row for row in numbers_of(folder, "scenes").rows if row.finished])
+
+
+def test_names_that_look_alike_have_pages_of_their_own():
+    links = Links.of({"weightings": ["a b", "a-b", "c"]})
+    assert len(set(links.pages.values())) == 3
+    assert links.to("weightings", "c") == "weightings/c.html"
+
+
+@settings(max_examples=50)
+@given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9), st.integers(2, 9))
+def test_ticks_are_few_in_order_and_told_apart(low, width, count):
+    assume(width > 1e-4 * abs(low))
+    scale = Scale(low, low + width, 0, 100)
+    ticks = scale.ticks(count)
+    values = [value for value, _ in ticks]
+    assert values == sorted(values)
+    assert len(values) <= 2 * count + 2
+    assert all(low - 1e-6 * width <= value <= low + 1.000001 * width for value in values)
+    assert len({text for _, text in ticks}) == len(ticks)
+
+
+@given(st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=6))
+def test_limits_hold_every_drawable_value(values):
+    known = [value for value in values if abs(value) < 1e12]
+    found = limits(values)
+    assert (found is None) == (not known)
+    if found:
+        assert found[0] < found[1]
+        assert found[0] <= min(known) <= max(known) <= found[1]
+
+
+def test_a_board_of_500_rows_stays_small(tmp_path):
+    records = [made.record("single-task", None, epochs=1, seed=s) for s in (0, 1)]
+    records += [made.record(f"net-{i}", f"w-{j}", epochs=1) for i in range(20) for j in range(25)]
+    report.build(pages.Held(tmp_path, records), tmp_path / "out")
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "out").rglob("*.html")}
+    assert max(sizes.values()) < 3e6
+    assert np.median([size for name, size in sizes.items() if len(name) == len("0123456789abcdef.html")]) < 20e3
