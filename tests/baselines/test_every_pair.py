@@ -10,7 +10,7 @@ import torch
 import benchmark
 from benchmark.data import SPLITS, Storage, build_dataset
 from benchmark.errors import UsageError
-from benchmark.grid import Choice, Grid, undefined
+from benchmark.grid import Grid, WeightingChoice, undefined
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
 from benchmark.spec import Component, Protocol, RunSpec
 from benchmark.training.batches import gathered
@@ -84,7 +84,7 @@ def train_two_steps(trainer):
 @pytest.fixture(scope="module")
 def declared(toy):
     """The pairs that a grid of everything leaves out."""
-    choices = [Choice(name=n, options=REQUIRED.get(n, {})) for n in NAMES]
+    choices = [WeightingChoice(name=n, options=REQUIRED.get(n, {})) for n in NAMES]
     grid = Grid(seeds=(0,), architectures=PATTERNS, weightings=choices, datasets={"toy": {}})
     return {(cell.architecture, cell.weighting) for cell in undefined(grid)}
 
