@@ -18,6 +18,7 @@ from rich.table import Table
 
 import benchmark.report as report_pages
 from benchmark.commands.data import data, prepare_shown
+from benchmark.commands.decathlon import decathlon
 from benchmark.commands.execution import Execution, execution_options
 from benchmark.commands.listing import cards
 from benchmark.commands.speed import speed
@@ -85,6 +86,7 @@ def main(debug: bool) -> None:
 
 main.add_command(data)
 main.add_command(submit)
+submit.add_command(decathlon)
 
 
 class Seeds(click.ParamType):

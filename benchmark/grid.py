@@ -22,7 +22,9 @@ NO_OPTIONS: Options = {}
 
 #: What makes any cell a matter of seconds.
 SMOKE_ARCHITECTURE: Options = {"width": 4}
-SMOKE_PROTOCOL: Options = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3, "lr_step": 1, "evaluate_every": 1}
+SMOKE_PROTOCOL: Options = {
+    "epochs": 2, "batch_size": 4, "learning_rate": 1e-3, "lr_step": 1, "evaluate_every": 1, "steps_per_epoch": None,
+}  # fmt: skip
 #: The option that a sweep over the simplex fills.
 SWEPT = "weights"
 
@@ -184,24 +186,30 @@ def undefined(grid: Grid, filters: Filters = NO_FILTERS) -> list[Undefined]:
     chosen = _choices(ARCHITECTURES, grid.architectures, filters.architectures, Choice)
     weightings = _choices(WEIGHTINGS, grid.weightings, filters.weightings, WeightingChoice)
     cells = {
-        (architecture.name, weighting.name): Undefined(architecture.name, weighting.name, reason)
+        (architecture.name, weighting.name, reason): Undefined(architecture.name, weighting.name, reason)
+        for dataset in _datasets(grid, filters)
         for architecture in chosen
         if ARCHITECTURES[architecture.name].factory.shares
         for weighting in weightings
-        if (reason := _why_undefined(architecture.name, weighting))
+        if (reason := _why_undefined(architecture.name, weighting, dataset))
     }
     return list(cells.values())
 
 
-def _why_undefined(architecture: str, weighting: Component | Choice) -> str | None:
-    """Why a weighting, with its options, cannot train an architecture; None where it can."""
+def _why_undefined(architecture: str, weighting: Component | Choice, dataset: str) -> str | None:
+    """Why a weighting, with its options, cannot train an architecture on a data set; None where it can."""
+    network = ARCHITECTURES[architecture].factory
+    apart = f"every task of '{dataset}' has its own pictures" if not DATASETS[dataset].factory.joint else ""
+    if apart and not network.separable:
+        return f"{apart}, and the architecture needs all tasks' features of the same picture"
     entry = WEIGHTINGS[weighting.name]
     asks = getattr(entry.factory, "needs_representation", None)  # a plain function tells nothing
     if asks is None or not asks({**entry.preset, **entry.defaults, **weighting.options}):
         return None
-    if ARCHITECTURES[architecture].factory.has_representation:
-        return None
-    return "the weighting takes gradients at one feature that feeds all heads, which this architecture does not have"
+    needs = "the weighting takes gradients at one feature that feeds all heads"
+    if apart:
+        return f"{needs}, and {apart}"
+    return None if network.has_representation else f"{needs}, which this architecture does not have"
 
 
 def _datasets(grid: Grid, filters: Filters) -> dict[str, DataSetChoice]:
@@ -257,7 +265,7 @@ def _cells(grid: Grid, filters: Filters, dataset: str, choice: DataSetChoice, se
     for architecture in _architectures(grid, filters, {**grid.architecture, **choice.architecture}):
         shares = ARCHITECTURES[architecture.name].factory.shares
         for weighting in weightings if shares else [None]:
-            if weighting and _why_undefined(architecture.name, weighting):
+            if weighting and _why_undefined(architecture.name, weighting, dataset):
                 continue
             yield RunSpec(dataset=data, architecture=architecture, weighting=weighting, seed=seed, protocol=protocol)
 

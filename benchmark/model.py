@@ -24,6 +24,9 @@ class MultiTaskModel(nn.Module, ABC):
     shares: ClassVar[bool] = True
     #: True for the architecture that Δm is taken against: it trains every task alone, on the plain backbone.
     reference: ClassVar[bool] = False
+    #: False where a task's prediction needs other tasks' features of the same picture, so that tasks with pictures of
+    #: their own cannot be trained: ``forward`` is then called once per task, with its pictures.
+    separable: ClassVar[bool] = True
     #: Whether ``representation`` and ``predict`` are defined.
     has_representation: ClassVar[bool] = False
 

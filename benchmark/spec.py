@@ -4,9 +4,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from benchmark.registry import WEIGHTINGS, Registry
 
@@ -16,10 +16,25 @@ ID_LENGTH = 16
 SUITE_VERSION = 1
 
 
+#: Marks a field that was added after runs had been recorded.
+LATER = "left out of identities while it has its default"
+
+
 class Frozen(BaseModel):
     """Immutable and strict: an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def identity(self) -> dict[str, Any]:
+        """What tells this object from others, in JSON's types: all fields but those of ``LATER`` at their default."""
+        whole = self.model_dump(mode="json")
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if LATER in field.metadata and value == field.get_default():
+                del whole[name]
+            elif isinstance(value, Frozen):
+                whole[name] = value.identity()
+        return whole
 
 
 class Component(Frozen):
@@ -52,20 +67,40 @@ class Protocol(Frozen):
     Attributes:
         epochs: passes over the training split.
         batch_size: samples per step; an incomplete last batch of an epoch is left out.
-        optimizer: Adam with torch's other defaults.
+        optimizer: ``adam`` with torch's other defaults, or ``sgd`` with Nesterov's momentum.
         learning_rate: at the start.
         lr_step: epochs between two decays of the learning rate.
         lr_decay: factor of each decay.
         evaluate_every: epochs between two evaluations on val and test; the last epoch is always evaluated.
+        momentum: of ``sgd``.
+        weight_decay: added to the gradients as this times the parameters (L2), with either optimiser.
+        steps_per_epoch: None for one pass over the training split; where every task has its own pictures, over the
+            largest one. With a number, passes follow each other without regard to where an epoch ends.
+        flip: mirror every training sample left to right with probability 1/2.
+        scale_crop: enlarge each training sample by 1.0, 1.2 or 1.5 at random and keep a random part of the size before;
+            ``literature`` and ``consistent`` differ in what becomes of surface normals, see ``training.augmentation``.
+        random_crop: of pictures stored larger than networks see them, train on a random part, not the middle.
     """
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
-    optimizer: Literal["adam"] = "adam"
+    optimizer: Literal["adam", "sgd"] = "adam"
     learning_rate: float = Field(default=1e-4, gt=0)
     lr_step: int = Field(default=100, ge=1)
     lr_decay: float = Field(default=0.5, gt=0, le=1)
     evaluate_every: int = Field(default=1, ge=1)
+    momentum: Annotated[float, Field(ge=0, lt=1), LATER] = 0.9
+    weight_decay: Annotated[float, Field(ge=0), LATER] = 0.0
+    steps_per_epoch: Annotated[Annotated[int, Field(ge=1)] | None, LATER] = None
+    flip: Annotated[bool, LATER] = False
+    scale_crop: Annotated[Literal["none", "literature", "consistent"], LATER] = "none"
+    random_crop: Annotated[bool, LATER] = False
+
+    @model_validator(mode="after")
+    def _momentum_is_of_sgd(self) -> "Protocol":
+        if self.optimizer == "adam" and self.momentum != type(self).model_fields["momentum"].default:
+            raise ValueError("momentum is an option of the optimizer sgd alone")
+        return self
 
 
 class RunSpec(Frozen):
@@ -87,9 +122,9 @@ class RunSpec(Frozen):
     def id(self) -> str:
         """The run's identity: a hash of everything above.
 
-        A field that is added one day is left out while it has its default, so that old identities hold.
+        A field that was added one day is left out while it has its default, so that old identities hold.
         """
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
 
     @property

@@ -167,9 +167,11 @@ class Store:
 
     ``<data set>/<architecture>_<weighting>_s<seed>_<id>.json`` is a record; the ``.npz`` beside it holds the last
     epoch's predictions for the pictured test samples, one array a task; ``<data set>/truth-<hash>.npz`` holds their
-    inputs and targets. ``.mtbench`` holds what is derived from them or belongs to runs in progress, and may be deleted
-    whenever nothing runs. ``….test.npz`` holds the predictions for the whole test split, where a run was told to keep
-    them; ``….trust.json`` says who vouches for a record that came in a submission.
+    inputs and targets. Of a data set that withholds the targets of a further split, say ``challenge``, the first also
+    holds what was predicted there: ``challenge-<task>`` and ``challenge-<task>-id``. ``.mtbench`` holds what is derived
+    from all this or belongs to runs in progress, and may be deleted whenever nothing runs. ``….test.npz`` holds the
+    predictions for the whole test split, where a run was told to keep them; ``….trust.json`` says who vouches for a
+    record that came in a submission.
     """
 
     def __init__(self, root: Path) -> None:

@@ -76,6 +76,23 @@ class Logged(Store):
             file.write(f"{record.id}\n")
 
 
+class LoggedExecutor(InlineExecutor):
+    """An executor that leaves a line for every run that it begins.
+
+    Args:
+        file: of the lines.
+    """
+
+    def __init__(self, setup, file):
+        super().__init__(setup)
+        self.file = file
+
+    def submit(self, spec):
+        with self.file.open("a") as file:
+            file.write(f"{os.getpid()} {spec.id}\n")
+        super().submit(spec)
+
+
 @dataclass
 class Ground:
     """A folder, the grid that is done in it, and what must hold of it."""
@@ -97,7 +114,7 @@ class Ground:
         run_all(
             todo,
             store=self.store,
-            executor=InlineExecutor(Setup(Storage.default(), CPU, checkpoints=policy)),
+            executor=LoggedExecutor(Setup(Storage.default(), CPU, checkpoints=policy), self.root / "begun"),
             observer=observer,
             hardware=CPU,
             checkpoints=policy,
@@ -115,6 +132,11 @@ class Ground:
             os._exit(0)
         except BaseException:  # noqa: BLE001 - a child of the test must never return into it
             os._exit(1)
+
+    def begun(self, without):
+        """How often each run was begun by the runners other than ``without``."""
+        lines = [line.split() for line in (self.root / "begun").read_text().splitlines()]
+        return Counter(run for runner, run in lines if int(runner) != without)
 
     def check_progress(self):
         """A record that was there is still there, byte for byte."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.data import DataSet, Progress, register_dataset
+from benchmark.data import DataSet, Progress, SeparateDataSet, build_dataset, register_dataset
 from benchmark.errors import UserError
 from benchmark.model import MultiTaskModel
 from benchmark.registry import ARCHITECTURES, WEIGHTINGS
@@ -99,6 +99,59 @@ class ToyWords(DataSet):
             "brightness": light.astype(np.int16),
             "contrast": rough.astype(np.int16),
         }
+
+
+@register_dataset
+class ToyPart(DataSet):
+    """Pictures that are dark or light, or flat or rough, and nothing else to be told of them."""
+
+    name = "toy-part"
+    version = 1
+
+    def __init__(self, *, what: str = "brightness", train: int = 24, val: int = 8) -> None:
+        self.what, self.train, self.val = what, train, val
+        self.tasks: tuple[Task, ...] = (Task(what, "classification", 2),)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return (3, 16, 16)
+
+    @property
+    def samples(self) -> Mapping[str, int]:
+        return {"train": self.train, "val": self.val, "test": self.val}
+
+    def build(self, split: str, source: Path | None, progress: Progress) -> dict[str, np.ndarray]:
+        count = self.samples[split]
+        draw = np.random.default_rng(derive_seed("toy-part", self.what, split))
+        label = draw.integers(0, 2, count)
+        level, spread = (80 + 90 * label, 20) if self.what == "brightness" else (60, 5 + 40 * label)
+        noise = draw.normal(size=(count, 3, 16, 16)) * np.reshape(spread, (-1, 1, 1, 1))
+        image = (np.reshape(level, (-1, 1, 1, 1)) + noise).clip(0, 255).astype(np.uint8)
+        progress(split, count, count)
+        return {"image": image, "id": np.arange(count), self.what: label.astype(np.int16)}
+
+
+@register_dataset
+class ToyPair(SeparateDataSet):
+    """Two tasks, each with its own pictures."""
+
+    name = "toy-pair"
+    version = 1
+
+    def __init__(self, *, alone: bool = False) -> None:
+        self.alone = alone
+
+    @property
+    def parts(self) -> Mapping[str, DataSet]:
+        first = build_dataset("toy-part", what="brightness")
+        return {
+            "brightness": first,
+            **({} if self.alone else {"contrast": build_dataset("toy-part", what="contrast", train=52)}),
+        }
+
+    @property
+    def colours(self) -> Mapping[str, Any]:
+        return {"contrast": ((0.2, 0.2, 0.2), (0.1, 0.1, 0.1))}
 
 
 class Tiny(MultiTaskModel):

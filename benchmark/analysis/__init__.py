@@ -19,6 +19,7 @@ or step by step, on frames that may come from anywhere::
 
 from benchmark.analysis.boards import Board, boards
 from benchmark.analysis.compare import best_group, compare, holm
+from benchmark.analysis.decathlon import decathlon_score, decathlon_scores
 from benchmark.analysis.definitions import DEFINITIONS, of_definition
 from benchmark.analysis.delta import delta_flat, delta_m, reference_noise
 from benchmark.analysis.frames import COSTS, costs, frame, weights
@@ -26,6 +27,7 @@ from benchmark.analysis.fronts import Fronts, fronts
 from benchmark.analysis.intervals import METHODS, Estimate, estimate, estimates
 from benchmark.analysis.pareto import corners, hypervolume, non_dominated
 from benchmark.analysis.ranks import Ranking, critical_difference, mean_ranks
+from benchmark.analysis.scores import SCORES, scores
 from benchmark.analysis.selection import RULES, references, select
 from benchmark.analysis.summary import Summary, summarise, tabulate
 
@@ -34,6 +36,7 @@ __all__ = [
     "DEFINITIONS",
     "METHODS",
     "RULES",
+    "SCORES",
     "Board",
     "Estimate",
     "Fronts",
@@ -45,6 +48,8 @@ __all__ = [
     "corners",
     "costs",
     "critical_difference",
+    "decathlon_score",
+    "decathlon_scores",
     "delta_flat",
     "delta_m",
     "estimate",
@@ -58,6 +63,7 @@ __all__ = [
     "of_definition",
     "reference_noise",
     "references",
+    "scores",
     "select",
     "summarise",
     "tabulate",

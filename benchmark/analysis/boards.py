@@ -84,7 +84,7 @@ def _setting(record: RunRecord) -> list[Any]:
     return [
         spec.dataset.model_dump(mode="json"),
         [task.model_dump(mode="json") for task in record.tasks],
-        spec.protocol.model_dump(mode="json"),
+        spec.protocol.identity(),
         spec.suite,
     ]
 
@@ -118,15 +118,21 @@ def _apart(namesakes: Mapping[str, Component]) -> dict[str, str]:
     names: dict[str, str] = {}
     for write in (plain, _dumps):
         details = {key: _details(component, write) for key, component in namesakes.items()}
-        names = {key: _name(namesakes[key].name, own, list(details.values())) for key, own in details.items()}
+        different = _different(list(details.values()))
+        names = {key: _name(namesakes[key].name, own, different) for key, own in details.items()}
         if len(set(names.values())) == len(names):
             break
     return names
 
 
-def _name(name: str, own: Mapping[str, str], namesakes: Sequence[Mapping[str, str]]) -> str:
-    different = [key for key in sorted(own) if any(other.get(key) != own[key] for other in namesakes)]
-    words = ", ".join(f"{key} {own[key]}" for key in different)
+def _different(namesakes: Sequence[Mapping[str, str]]) -> list[str]:
+    """The details in which namesakes differ, or that not all of them have."""
+    keys = sorted({key for details in namesakes for key in details})
+    return [key for key in keys if len({details.get(key) for details in namesakes}) > 1]
+
+
+def _name(name: str, own: Mapping[str, str], different: Sequence[str]) -> str:
+    words = ", ".join(f"{key} {own[key]}" for key in different if key in own)
     return f"{name} ({words})" if words else name
 
 

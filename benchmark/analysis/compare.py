@@ -1,6 +1,7 @@
 """Paired tests between rows over seeds: which leads are more than noise."""
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -99,8 +100,9 @@ def best_group(
 
     Returns:
         ``architecture``, ``weighting``, ``n`` (seeds), ``mean``, ``tied`` (whether the row is in the group),
-        ``tested`` (whether it could be tested at all), ``p`` (corrected, of the clearest loss) and ``better`` (how many
-        rows have a better mean), the best mean first. Rows without a value are left out.
+        ``tested`` (whether it could be tested at all), ``p`` (corrected, of the clearest loss; a single test's counts
+        as a half at most) and ``better`` (how many rows have a better mean), the best mean first. Rows without a value
+        are left out.
 
     Raises:
         ValueError: a row has two values of one seed.
@@ -125,23 +127,39 @@ def best_group(
 
 def _clearest_losses(values: np.ndarray) -> np.ndarray:
     """By row the corrected p of *no other row is better*; NaN where nothing can be tested. (R, S) -> (R,)"""
-    rows = len(values)
-    step = max(1, CHUNK // max(1, rows))
-    parts = [_chunk_losses(values, np.arange(i, min(i + step, rows))) for i in range(0, rows, step)]
-    return np.concatenate(parts) if parts else np.zeros(0)
+    finite = np.isfinite(values)
+    smallest, tests = np.full(len(values), np.nan), np.zeros(len(values), dtype=int)
+    # Rows that lack the same seeds share their common seeds with any other row.
+    patterns, member = np.unique(finite, axis=0, return_inverse=True)
+    groups = [np.flatnonzero(member.ravel() == k) for k in range(len(patterns))]
+    for (own, mine), (other, theirs) in product(zip(patterns, groups, strict=True), repeat=2):
+        common = own & other
+        n = int(common.sum())
+        if n < 2 or (mine is theirs and len(mine) < 2):
+            continue
+        step = max(1, CHUNK // len(theirs))
+        for start in range(0, len(mine), step):
+            rows = mine[start : start + step]
+            t = _greatest_t(values[np.ix_(theirs, common)], values[np.ix_(rows, common)])
+            smallest[rows] = np.fmin(smallest[rows], stats.t.sf(t, n - 1))
+        tests[mine] += len(theirs) - (mine is theirs)
+    return np.minimum(1.0, smallest * tests)
 
 
-def _chunk_losses(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """The same for the rows ``chosen`` (C,)."""
-    others, own = values.T[:, None, :], values[chosen].T[:, :, None]
-    n, _, _, t = _t(others - own)  # (C, R)
-    n[np.arange(len(chosen)), chosen] = 0
-    smallest = np.full(len(chosen), np.nan)
-    for k in np.unique(n[n > 1]):
-        clearest = np.where(n == k, t, -np.inf).max(axis=1)
-        p = np.where((n == k).any(axis=1), stats.t.sf(clearest, k - 1), np.nan)
-        smallest = np.fmin(smallest, p)
-    return np.minimum(1.0, smallest * (n > 1).sum(axis=1))
+def _greatest_t(others: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """By row of ``own`` the greatest paired t of any other row against it, 0 at least: a row is no better than itself.
+
+    (R, n), (C, n) -> (C,)
+    """
+    n = own.shape[1]
+    mean = others.mean(axis=1)[None, :] - own.mean(axis=1)[:, None]  # (C, R)
+    squares = np.zeros_like(mean)
+    away, here = (x - x.mean(axis=1, keepdims=True) for x in (others, own))
+    for seed in range(n):
+        squares += (away[:, seed][None, :] - here[:, seed][:, None]) ** 2
+    with np.errstate(all="ignore"):
+        t = mean / np.sqrt(squares / (n - 1) / n)
+    return np.where(mean > 0, t, 0.0).max(axis=1, initial=0.0)
 
 
 def _t(differences: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

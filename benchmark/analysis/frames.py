@@ -1,6 +1,6 @@
 """Records as tidy data frames: one row per number."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,13 +43,26 @@ def frame(records: Iterable[RunRecord], labels: Labels | None = None) -> pd.Data
         ``epoch``, ``split``, ``task``, ``metric``, ``value`` (NaN where it was not finite), ``higher_is_better``,
         ``legacy``.
     """
-    rows = [
-        (*run, *number, metric.higher_is_better, metric.legacy)
-        for record in records
-        for run in (_run(record, labels),)
-        for metric, number in _metrics(record)
-    ]
-    return _table(rows, METRIC_COLUMNS, "value")
+    runs: list[tuple[Any, ...]] = []
+    values: list[float | None] = []
+    counts, epochs = [], []
+    places: dict[tuple[str, str, str, bool, bool], int] = {}
+    codes: list[int] = []
+    for record in records:
+        before = len(values)
+        for metric, (epoch, split, task, name, value) in _metrics(record):
+            place = (split, task, name, metric.higher_is_better, metric.legacy)
+            codes.append(places.setdefault(place, len(places)))
+            epochs.append(epoch)
+            values.append(value)
+        runs.append(_run(record, labels))
+        counts.append(len(values) - before)
+    run = _repeated(runs, np.repeat(np.arange(len(runs)), counts), RUN_COLUMNS)
+    what = _repeated(
+        list(places), np.array(codes, dtype=int), ["split", "task", "metric", "higher_is_better", "legacy"]
+    )
+    columns = run | {"epoch": np.array(epochs, dtype=int), "value": _numbers(values)} | what
+    return pd.DataFrame({name: columns[name] for name in METRIC_COLUMNS})
 
 
 def weights(records: Iterable[RunRecord], labels: Labels | None = None) -> pd.DataFrame:
@@ -91,20 +104,30 @@ def _metrics(record: RunRecord) -> Iterator[tuple[Metric, tuple[int, str, str, s
                         yield metric, (epoch.epoch, split, task, name, value)
 
 
+def _repeated(rows: Sequence[tuple[Any, ...]], places: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    """Columns of the rows at ``places``. Texts are made once and then copied, which a long frame notices."""
+    table = pd.DataFrame(rows, columns=list(names))
+    kinds: dict[str, Any] = {name: "bool" for name in ("reference", "higher_is_better", "legacy") if name in names}
+    kinds |= {"seed": "int64"} if "seed" in names else {}
+    kinds |= {name: "str" for name in names if name not in kinds}
+    return {name: pd.array(table[name].tolist(), dtype=kinds[name]).take(places) for name in names}
+
+
+def _numbers(values: Sequence[float | None]) -> np.ndarray:
+    """The values, NaN where they are None, not finite or beyond all floats."""
+    try:
+        numbers = np.array(values, dtype=float)
+    except OverflowError:
+        numbers = np.array([_finite(value) for value in values], dtype=float)
+    return np.where(np.isfinite(numbers), numbers, np.nan)
+
+
 def _finite(value: float | None) -> float:
     try:
         number = float(value) if value is not None else np.nan
     except OverflowError:  # an integer beyond all floats
         return np.nan
     return number if np.isfinite(number) else np.nan
-
-
-def _numbers(values: list[Any]) -> np.ndarray:
-    try:
-        found = np.array(values, dtype=float)  # None becomes NaN
-    except OverflowError:
-        found = np.array([_finite(value) for value in values], dtype=float)
-    return np.where(np.isfinite(found), found, np.nan)
 
 
 def _table(rows: list[tuple[Any, ...]], columns: list[str], *numbers: str) -> pd.DataFrame:

@@ -58,10 +58,18 @@ def select(data: pd.DataFrame, rule: str = "val-delta-m") -> pd.DataFrame:
         return _last_mean(data).assign(rule=rule)
     chosen = _chosen(data[(data["split"] == "val") & ~data["legacy"]]) if rule == "val-delta-m" else {}
     last = data.groupby("run")["epoch"].max().to_dict()
-    keys = list(data[["run", "task"]].itertuples(index=False, name=None))
-    epochs = pd.Series([chosen.get(key, last[key[0]]) for key in keys], index=data.index, dtype=int)
-    rules = pd.Series([rule if key in chosen else "last" for key in keys], index=data.index, dtype=str)
-    return data.assign(rule=rules)[data["epoch"] == epochs].reset_index(drop=True)
+    keys, number = _run_tasks(data)
+    epochs = np.array([chosen.get(key, last[key[0]]) for key in keys], dtype=int)[number]
+    rules = pd.array([rule if key in chosen else "last" for key in keys], dtype="str")
+    kept = data["epoch"].to_numpy() == epochs
+    return data[kept].assign(rule=rules.take(number[kept])).reset_index(drop=True)
+
+
+def _run_tasks(data: pd.DataFrame) -> tuple[list[tuple[str, str]], np.ndarray]:
+    """The pairs of run and task, and each row's place among them."""
+    number = data.groupby(["run", "task"], sort=False).ngroup().to_numpy(dtype=int)
+    pairs = data[["run", "task"]].drop_duplicates()  # in the order of the numbers: by first appearance
+    return list(zip(pairs["run"], pairs["task"], strict=True)), number
 
 
 def _last_mean(data: pd.DataFrame) -> pd.DataFrame:
@@ -88,8 +96,8 @@ def _chosen(val: pd.DataFrame) -> dict[tuple[str, str], int]:
     """By run and task the chosen epoch; without an entry where the rule is undefined."""
     alone = val["reference"] | (val["weighting"] == "none")
     chosen = _own_best(val[alone])
-    keys = val[["run", "task"]].itertuples(index=False, name=None)
-    at_choice = pd.Series([chosen.get(key, -1) for key in keys], index=val.index, dtype=int) == val["epoch"]
+    keys, number = _run_tasks(val)
+    at_choice = np.array([chosen.get(key, -1) for key in keys], dtype=int)[number] == val["epoch"].to_numpy()
     others = val[~alone]
     if not others.empty:
         gains = relative_gains(others, ["run", "seed", "epoch"], references(val[at_choice]))

@@ -1,6 +1,6 @@
 """The numbers of one board in two tidy frames: per run, and per row with intervals and tie groups."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -15,6 +15,8 @@ from benchmark.store import RunRecord
 
 #: What singles out a number of a row; ``task`` is empty for Δm and costs.
 QUANTITY = ["task", "metric"]
+#: Records whose epochs are in memory at once.
+CHUNK = 500
 VALUE_COLUMNS = [*CELL, "reference", *QUANTITY, "value", "higher_is_better", "rule"]
 
 
@@ -72,11 +74,25 @@ def summarise(
         UsageError: the rule or the definition is unknown.
     """
     finished = [record for record in records if record.status == "ok"]
-    chosen = select(frame(finished, labels), rule)
-    shown = of_definition(chosen[chosen["split"] == split], definition)
+    shown = of_definition(_chosen(finished, labels, rule, split), definition)
     parts = [shown[VALUE_COLUMNS], _deltas(shown, definition), _costs(finished, labels)]
     values = pd.concat([part for part in parts if not part.empty] or parts[:1], ignore_index=True)
     return Summary(rule, definition, values, tabulate(values))
+
+
+def _chosen(records: Sequence[RunRecord], labels: Labels | None, rule: str, split: str) -> pd.DataFrame:
+    """What ``select`` keeps of a split, some records at a time: all epochs of a large board would fill the memory.
+
+    Only references have a say in which epoch of another run is chosen, so that they are there each time.
+    """
+    single = [record for record in records if record.reference]
+    others = [record for record in records if not record.reference]
+    parts = []
+    for start in range(0, max(len(others), 1), CHUNK):
+        found = select(frame([*single, *others[start : start + CHUNK]], labels), rule)
+        wanted = found["split"] == split
+        parts.append(found[wanted if start == 0 else wanted & ~found["reference"]])
+    return pd.concat(parts, ignore_index=True)
 
 
 def tabulate(values: pd.DataFrame) -> pd.DataFrame:

@@ -119,9 +119,10 @@ def prepare(name: str, source: Path | None, options: tuple[str, ...]) -> None:
     dataset = build_dataset(name, **parse_options(options))
     storage = Storage.default({dataset.name: source} if source else None)
     prepare_shown(dataset, storage)
-    data_card(dataset, storage)
+    for piece in dataset.pieces:
+        data_card(piece, storage)
     counts = ", ".join(f"{count} {split}" for split, count in dataset.manifest(storage)["samples"].items())
-    console.print(f"{dataset.name} is ready: {counts}; {megabytes(size_of(dataset.folder(storage)))}.")
+    console.print(f"{dataset.name} is ready: {counts}; {megabytes(total_size(dataset, storage))}.")
 
 
 @data.command("list")
@@ -161,8 +162,10 @@ def _row(dataset: DataSet, storage: Storage) -> tuple[str, ...]:
     if not dataset.is_ready(storage):
         state = "not prepared" if share is None else f"interrupted at {share:.0%}"
         return dataset.name, stated, state, "/".join(map(str, dataset.samples.values())), "", ""
-    folder, counts = dataset.folder(storage), dataset.manifest(storage)["samples"].values()
-    return dataset.name, stated, "ready", "/".join(map(str, counts)), megabytes(size_of(folder)), folder.name
+    counts = dataset.manifest(storage)["samples"].values()
+    folders = "" if dataset.pieces != (dataset,) else dataset.folder(storage).name
+    size = megabytes(total_size(dataset, storage))
+    return dataset.name, stated, "ready", "/".join(map(str, counts)), size, folders
 
 
 def how_to_get(dataset: DataSet) -> Iterator[str]:
@@ -172,7 +175,7 @@ def how_to_get(dataset: DataSet) -> Iterator[str]:
         yield f"{dataset.name}: mtbench data prepare {dataset.name}"
         return
     card = dataset.card
-    needs_files = isinstance(dataset, StreamedDataSet)
+    needs_files = any(isinstance(piece, StreamedDataSet) for piece in dataset.pieces)
     yield f"{dataset.name}: {card.title}"
     yield f"  terms: {card.licence}"
     if card.homepage:
@@ -193,6 +196,11 @@ def prepared_sets(storage: Storage) -> list[DataSet]:
         if dataset.folder(storage) == file.parent:
             found.append(dataset)
     return found
+
+
+def total_size(dataset: DataSet, storage: Storage) -> int:
+    """Bytes of all folders that make up a prepared set."""
+    return sum(size_of(piece.folder(storage)) for piece in dataset.pieces)
 
 
 def size_of(folder: Path) -> int:
@@ -219,7 +227,7 @@ def check(name: str | None, options: tuple[str, ...]) -> None:
     if not chosen:
         raise UserError(f"nothing is prepared in {storage.cache}; 'mtbench data list' says how")
     bad = 0
-    for dataset in chosen:
+    for dataset in (piece for whole in chosen for piece in whole.pieces):
         if not dataset.is_ready(storage):
             raise UserError(f"{dataset.name} is not prepared with these options; run 'mtbench data prepare {name}'")
         problems = problems_of(dataset, storage)
@@ -234,5 +242,5 @@ def check(name: str | None, options: tuple[str, ...]) -> None:
             console.print(f"  card: {escape(str(dataset.folder(storage) / 'card.json'))}", soft_wrap=True)
     if bad:
         raise UserError(
-            f"{bad} of {len(chosen)} prepared sets are not sound: delete their folders and prepare them again"
+            f"{bad} of the prepared sets looked at are not sound: delete their folders and prepare them again"
         )

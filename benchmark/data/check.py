@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.data.dataset import ID, IMAGE, SPLITS, DataSet, Storage
+from benchmark.data.dataset import ID, DataSet, Storage
 from benchmark.data.measured import known_mask, parts
 from benchmark.data.prepared import SOURCES, describe, describe_ids, load_array
 from benchmark.errors import UserError
@@ -36,7 +36,7 @@ def _heading(dataset: DataSet, manifest: Mapping[str, Any]) -> Iterator[str]:
         yield f"the manifest is of {said}, expected {expected}"
     if "fields" not in manifest:
         yield "units and ranges were not recorded when it was prepared; delete its folder and prepare it again"
-    names = {f"{split}-{field}" for split in SPLITS for field in (ID, IMAGE, *(task.name for task in dataset.tasks))}
+    names = {f"{split}-{field}" for split in dataset.splits for field in (ID, *dataset.fields)}
     if names != set(manifest["arrays"]):
         yield f"the arrays are {sorted(manifest['arrays'])}, expected {sorted(names)}"
 
@@ -57,7 +57,7 @@ def _sources(dataset: DataSet, storage: Storage, manifest: Mapping[str, Any]) ->
 def _arrays(dataset: DataSet, storage: Storage, manifest: Mapping[str, Any]) -> Iterator[str]:
     folder = dataset.folder(storage)
     fields = {ID: None, **dataset.fields}
-    for split in SPLITS:
+    for split in dataset.splits:
         for name, stored in fields.items():
             file = f"{split}-{name}"
             if file not in manifest["arrays"]:

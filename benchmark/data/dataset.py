@@ -13,9 +13,9 @@ from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from benchmark.data.card import DataCard
+from benchmark.data.mapped import placed
 from benchmark.data.prepared import (
     MANIFEST,
     array_hash,
@@ -28,9 +28,10 @@ from benchmark.data.prepared import (
     write_sources,
     writing,
 )
+from benchmark.data.split import AnySplit, Split
 from benchmark.errors import UserError, unknown
 from benchmark.registry import DATASETS
-from benchmark.tasks import Stored, Task
+from benchmark.tasks import Intrinsics, Stored, Task
 
 SPLITS = ("train", "val", "test")
 IMAGE = "image"
@@ -42,24 +43,6 @@ Progress = Callable[[str, int, int], None]
 
 def silent(split: str, done: int, total: int) -> None:
     """A ``Progress`` that shows nothing."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """One split on one device.
-
-    Attributes:
-        images: (N, 3, H, W) or (N, 1, H, W) uint8.
-        targets: per task (N, …) in its stored form.
-        ids: (N,) what each sample is called in its source.
-    """
-
-    images: Tensor
-    targets: Mapping[str, Tensor]
-    ids: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.images)
 
 
 @dataclass(frozen=True)
@@ -100,6 +83,15 @@ class DataSet(ABC):
     #: What people must know of the set before they use it; None where nobody has written it down.
     card: ClassVar[DataCard | None] = None
     tasks: tuple[Task, ...]
+    #: The protocol's augmentations that leave every target true or turn it with the picture; a set whose targets tell
+    #: left from right, or where things are, names fewer.
+    augmentations: ClassVar[frozenset[str]] = frozenset({"flip", "scale_crop"})
+    #: False where every task has its own pictures, see ``SeparateDataSet``.
+    joint: ClassVar[bool] = True
+    #: What is prepared: the three splits, and at most one more whose targets are unknown because they are withheld.
+    splits: ClassVar[tuple[str, ...]] = SPLITS
+    #: The name of that split: what a finished network makes of it is kept, for those who know the targets.
+    withheld: ClassVar[str | None] = None
 
     @property
     @abstractmethod
@@ -110,6 +102,11 @@ class DataSet(ABC):
     @abstractmethod
     def samples(self) -> Mapping[str, int]:
         """Number of samples by split."""
+
+    @property
+    def intrinsics(self) -> Intrinsics | None:
+        """The camera of the pictures as they are stored; None where it is not one and known."""
+        return None
 
     @abstractmethod
     def build(self, split: str, source: Path | None, progress: Progress) -> dict[str, np.ndarray]:
@@ -209,7 +206,7 @@ class DataSet(ABC):
         with writing(storage.cache):
             folder.mkdir()
         hashes = {}
-        for split in SPLITS:
+        for split in self.splits:
             arrays = self.build(split, storage.sources.get(self.name), progress)
             self._check(split, arrays)
             for name in sorted(arrays):
@@ -233,7 +230,7 @@ class DataSet(ABC):
             "options": self.options,
             "source": self._source(storage),
         }
-        write_manifest(folder, head, hashes=hashes, fields=self.fields, splits=SPLITS, sources=sources)
+        write_manifest(folder, head, hashes=hashes, fields=self.fields, splits=self.splits, sources=sources)
 
     def _check(self, split: str, arrays: Mapping[str, np.ndarray]) -> None:
         expected = sorted([IMAGE, ID, *(task.name for task in self.tasks)])
@@ -266,14 +263,21 @@ class DataSet(ABC):
         """
         return read_manifest(self.folder(storage) / MANIFEST)
 
-    def load(self, split: str, storage: Storage, device: torch.device | str = "cpu") -> Split:
-        """Load one split of the prepared form onto ``device``, and make sure that it is what was prepared.
+    @property
+    def pieces(self) -> Sequence["DataSet"]:
+        """The data sets whose prepared forms make up this one's: itself, unless it is put together from others."""
+        return (self,)
+
+    def load(self, split: str, storage: Storage, device: torch.device | str = "cpu") -> AnySplit:
+        """Load one split of the prepared form, and make sure that it is what was prepared.
+
+        Pictures that are too many for ``device`` stay on the disk, see ``mapped``.
 
         Raises:
             UserError: the prepared form is missing or damaged.
         """
-        if split not in SPLITS:
-            raise unknown("split", split, SPLITS)
+        if split not in self.splits:
+            raise unknown("split", split, self.splits)
         folder = self.folder(storage)
         hashes = self.manifest(storage)["arrays"]
 
@@ -281,7 +285,7 @@ class DataSet(ABC):
             return load_array(folder / f"{split}-{name}.npy", hashes[f"{split}-{name}"])
 
         return Split(
-            images=torch.from_numpy(read(IMAGE)).to(device),
+            images=placed(read(IMAGE), device),
             targets={task.name: torch.from_numpy(read(task.name)).to(device) for task in self.tasks},
             ids=read(ID),
         )

@@ -97,6 +97,8 @@ class MultiFashion(DataSet):
 
     name = "multi-fashion"
     version = 1
+    #: A task is a place in the picture, which augmentation would move.
+    augmentations = frozenset()
     card = CARD
     smoke: ClassVar[Mapping[str, Any]] = {"train": 64, "val": 32, "test": 32}
 

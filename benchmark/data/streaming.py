@@ -26,7 +26,7 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from benchmark.data.dataset import ID, SPLITS, DataSet, Progress, Storage, build_dataset
+from benchmark.data.dataset import ID, DataSet, Progress, Storage, build_dataset
 from benchmark.data.prepared import (
     array_hash,
     code_versions,
@@ -149,7 +149,7 @@ class StreamedDataSet(DataSet):
             if self.is_ready(storage):
                 return
             plan = self.plan(source)
-            for split in SPLITS:
+            for split in self.splits:
                 if not len(plan.ids[split]):
                     raise UserError(f"{source} has no sample for the split '{split}' of '{self.name}'")
             Preparation(self, plan, storage, progress).run()
@@ -227,7 +227,7 @@ class Preparation:
         )
         self.chunks = [
             Chunk(split, start, plan.ids[split][start : start + dataset.chunk])
-            for split in SPLITS
+            for split in dataset.splits
             for start in range(0, len(plan.ids[split]), dataset.chunk)
         ]
 
@@ -282,9 +282,11 @@ class Preparation:
         return set()
 
     def _fill(self, pool: Pool, todo: Sequence[Chunk]) -> None:
-        total = {split: len(self.plan.ids[split]) for split in SPLITS}
-        done = {split: total[split] - sum(len(c.ids) for c in todo if c.split == split) for split in SPLITS}
-        for split in SPLITS:
+        total = {split: len(self.plan.ids[split]) for split in self.dataset.splits}
+        done = {
+            split: total[split] - sum(len(c.ids) for c in todo if c.split == split) for split in self.dataset.splits
+        }
+        for split in self.dataset.splits:
             self.progress(split, done[split], total[split])
         with (self.partial / JOURNAL).open("a") as journal:
             for chunk, _ in pool.run(partial(_fill_chunk, self.setting), todo):

@@ -193,9 +193,7 @@ def _create(path: Path, content: bytes) -> bool:
     handle, scratch = tempfile.mkstemp(prefix=".", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            file.write(content)  # it need not outlive a loss of power: its owner does not either
         try:
             os.link(scratch, path)
         except FileExistsError:

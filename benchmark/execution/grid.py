@@ -138,18 +138,26 @@ class _Loop:
             return
         self.here[spec.id] = spec, claim
         self.observer.started(spec)
-        self._clear_the_way(spec)
+        self._clear_the_way(spec, claim)
         self.executor.submit(spec)
 
-    def _clear_the_way(self, spec: RunSpec) -> None:
-        """Set an unusable record aside, and remove scraps. Only the owner may: others could be writing."""
-        for path in (self.store.path(spec), self.store.path(spec).with_suffix(".npz")):
-            sweep(path)
+    def _clear_the_way(self, spec: RunSpec, claim: Claim) -> None:
+        """Set an unusable record aside. Only the owner may: another's could have just been written."""
+        if claim.generation > 1:  # somebody died over this run
+            self._sweep(spec)
         try:
             self.store.get(spec)
         except UserError as error:
             aside = self.store.set_aside(spec)
             self.observer.note(spec, f"{error}; kept as {aside.name}, done again")
+
+    def _sweep(self, spec: RunSpec) -> None:
+        """Remove what was half written when a process was killed: it lists folders, which is too much for every run."""
+        path = self.store.path(spec)
+        for written in (path, path.with_suffix(".npz")):
+            sweep(written)
+        if self.checkpoints:
+            sweep(self.checkpoints.folder / f"{spec.id}.ckpt")
 
     def _take(self, happening: Happening) -> None:
         if happening.run not in self.here:
@@ -172,6 +180,7 @@ class _Loop:
             case Lost(reason=reason):
                 self.losses[spec.id] += 1
                 if self.losses[spec.id] <= self.retries:
+                    self._sweep(spec)
                     self.executor.submit(spec)
                 else:
                     self._keep(spec, Ended(spec.id, lost(spec, reason, hardware=self.hardware)))

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from benchmark.analysis import SCORES, Board
 from benchmark.store import TaskInfo
 from benchmark.tasks import KINDS, Metric
 
@@ -122,13 +123,21 @@ def task_columns(tasks: Iterable[TaskInfo], legacy: bool = False) -> list[Column
     ]  # fmt: skip
 
 
-def columns(tasks: Iterable[TaskInfo], machines: Sequence[str], legacy: bool = False) -> list[Column]:
+def score_columns(dataset: str) -> list[Column]:
+    """What a data set's own community judges a whole run by."""
+    return [
+        Column(s.name, "", s.title, "", True, s.definition, s.name.replace("_", "-")) for s in SCORES.get(dataset, ())
+    ]
+
+
+def columns(board: Board, machines: Sequence[str], legacy: bool = False) -> list[Column]:
     """Everything that a board's rows have."""
     timed = f" Timed on {' / '.join(machines) or 'an unknown device'}."
     note = "several devices" if len(machines) > 1 else ""
     costs = [replace(c, definition=c.definition + timed, note=note) if "time" in c.title else c for c in COSTS]
     gains = (LEGACY_DELTA, LEGACY_FLAT) if legacy else (DELTA, FLAT)
-    return [*gains, *task_columns(tasks, legacy), *costs]
+    scores = [] if legacy else score_columns(board.dataset.name)
+    return [*gains, *scores, *task_columns(board.tasks, legacy), *costs]
 
 
 def anchor(kind: str, metric: Metric) -> str:

@@ -16,7 +16,7 @@ from benchmark.report.table import scaled
 
 def axes(numbers: Numbers) -> list[Column]:
     """Columns that any row has."""
-    found = columns(numbers.board.tasks, machines(numbers.finished))
+    found = columns(numbers.board, machines(numbers.finished))
     return [column for column in found if any(row.estimate(column.key).n for row in numbers.rows)]
 
 

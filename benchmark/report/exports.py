@@ -19,7 +19,7 @@ _TEX = {
 
 def run_table(numbers: Numbers) -> bytes:
     """CSV with one line per run: all columns in their stored units, unrounded."""
-    shown = columns(numbers.board.tasks, machines(numbers.finished), numbers.variant.legacy)
+    shown = columns(numbers.board, machines(numbers.finished), numbers.variant.legacy)
     buffer = StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["run", "architecture", "weighting", "seed", "status", *(c.id for c in shown), "machine"])

@@ -43,7 +43,7 @@ class Atlas:
 def atlas(numbers: Numbers) -> Atlas:
     """A map for every column that any row has."""
     rows = {row.pair: row for row in numbers.rows}
-    shown = columns(numbers.board.tasks, machines(numbers.finished), numbers.variant.legacy)
+    shown = columns(numbers.board, machines(numbers.finished), numbers.variant.legacy)
     maps = [heat_map(numbers, column) for column in shown]
     return Atlas(
         tuple(sorted({row.architecture for row in numbers.rows})),

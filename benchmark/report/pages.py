@@ -15,7 +15,7 @@ from benchmark.analysis import METHODS, Board
 from benchmark.errors import UserError
 from benchmark.report import cards
 from benchmark.report.board import BoardPage, Fill, board_files
-from benchmark.report.columns import COSTS, DELTA, FLAT, LEGACY_DELTA, anchor, metrics_of
+from benchmark.report.columns import COSTS, DELTA, FLAT, LEGACY_DELTA, anchor, metrics_of, score_columns
 from benchmark.report.exports import bibliography
 from benchmark.report.links import Links, row_link, run_link
 from benchmark.report.marks import Marks, palette_css
@@ -170,6 +170,7 @@ def _environment(site: Site) -> Environment:
         "kinds": KINDS,
         "kinds_of_pages": KINDS_OF_PAGES,
         "gains": (DELTA, FLAT, LEGACY_DELTA),
+        "scores": [column for dataset in analysis.SCORES for column in score_columns(dataset)],
         "methods_of_intervals": METHODS,
         "costs": COSTS,
         "dash": DASH,

@@ -165,7 +165,7 @@ def read(board: Board, variants: Sequence[Variant]) -> list[Numbers]:
     cells: dict[Pair, list[RunRecord]] = defaultdict(list)
     for record in board.records:
         cells[board.labels[record.id]].append(record)
-    found = [_Reading(variant) for variant in variants]
+    found = [_Reading(board.dataset.name, variant) for variant in variants]
     finished = [record for record in board.records if record.status == "ok"]
     for records in _by_seed(finished):
         metrics = analysis.frame(records, board.labels).astype(dict.fromkeys(WORDS, object))
@@ -179,7 +179,8 @@ def read(board: Board, variants: Sequence[Variant]) -> list[Numbers]:
 class _Reading:
     """The numbers of a variant as they come."""
 
-    def __init__(self, variant: Variant) -> None:
+    def __init__(self, dataset: str, variant: Variant) -> None:
+        self.dataset = dataset
         self.variant = variant
         self.parts: list[pd.DataFrame] = []
         self.epochs: dict[Pair, dict[int, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
@@ -197,6 +198,9 @@ class _Reading:
             name = delta.columns[-1]
             delta = delta.rename(columns={name: "value"}).merge(runs, on=CELL)
             self.parts.append(delta.assign(task="", metric=name, higher_is_better=higher)[VALUE_COLUMNS])
+        for name, scored in analysis.scores(self.dataset, test).items() if definition == "pooled" else ():
+            scored = scored.rename(columns={"score": "value"}).merge(runs, on=CELL)
+            self.parts.append(scored.assign(task="", metric=name, higher_is_better=True)[VALUE_COLUMNS])
         firsts = chosen.drop_duplicates(["run", "task"])
         for a, w, seed, task, epoch, rule in _tuples(firsts, "seed", "task", "epoch", "rule"):
             self.epochs[a, w][seed][task] = epoch

@@ -56,7 +56,7 @@ class Table:
 def table(numbers: Numbers) -> Table:
     """Lay out a board."""
     timed = machines(numbers.finished)
-    shown = tuple(c for c in columns(numbers.board.tasks, timed, numbers.variant.legacy) if c.shown)
+    shown = tuple(c for c in columns(numbers.board, timed, numbers.variant.legacy) if c.shown)
     by_column = [_cells(numbers.rows, column) for column in shown]
     lines = tuple(
         Line(row, tuple(cells[i] for cells in by_column), tuple(badges(row))) for i, row in enumerate(numbers.rows)

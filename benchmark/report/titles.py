@@ -50,6 +50,4 @@ def settings(board: Board) -> dict[str, str]:
         found["picture size"] = f"{options.pop('width')} × {options.pop('height')} px"
     found |= {(f"data {key}" if key in board.backbone else key): value for key, value in options.items()}
     found |= {key: plain(value) for key, value in board.backbone.items()}
-    return found | {
-        key.replace("_", " "): plain(value) for key, value in board.protocol.model_dump(mode="json").items()
-    }
+    return found | {key.replace("_", " "): plain(value) for key, value in board.protocol.identity().items()}

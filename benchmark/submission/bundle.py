@@ -33,11 +33,13 @@ RUN = r"[0-9a-f]{16}"
 #: The only names that a member may have, and the most bytes that it may unpack to.
 MEMBERS = (
     (re.compile(r"manifest\.json"), 1 << 20),
-    (re.compile(rf"records/{RUN}\.json"), 16 << 20),
+    (re.compile(rf"records/{RUN}\.json"), 8 << 20),
     (re.compile(rf"predictions/{RUN}\.npz"), 1 << 30),
     (re.compile(r"plugins/[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\.py"), 1 << 20),
 )
 MOST_MEMBERS = 2000
+#: All that is parsed or kept as text, together: in memory it takes many times as much.
+LARGEST_TEXT = 128 << 20
 LARGEST_FILE = 4 << 30
 LARGEST_DIRECTORY = 1 << 20
 #: A member that unpacks to more than so many times its packed size, beyond the first mebibyte, is a bomb.
@@ -212,6 +214,9 @@ def _harmless(infos: list[ZipInfo], path: Path) -> dict[str, ZipInfo]:
     total = sum(info.file_size for info in infos)
     if total > LARGEST_FILE:
         raise UserError(f"{path} would unpack to {total} bytes; a bundle has at most {LARGEST_FILE}")
+    text = sum(info.file_size for info in infos if not info.filename.startswith("predictions/"))
+    if text > LARGEST_TEXT:
+        raise UserError(f"{path} would unpack to {text} bytes besides predictions; at most {LARGEST_TEXT} are allowed")
     if MANIFEST not in found:
         raise UserError(f"{path} has no {MANIFEST}; make bundles with 'mtbench submit pack'")
     return found

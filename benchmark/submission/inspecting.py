@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterator
 
-from benchmark.data import DataSet, build_dataset
+from benchmark.data import SPLITS, DataSet, build_dataset
 from benchmark.errors import UserError
 from benchmark.registry import ARCHITECTURES, DATASETS, NAME, RESERVED, WEIGHTINGS
 from benchmark.spec import SUITE_VERSION
@@ -69,6 +69,14 @@ def _curves(record: RunRecord) -> Iterator[str]:
     if protocol.epochs > MOST_EPOCHS or epochs != list(range(1, len(epochs) + 1)) or len(epochs) > protocol.epochs:
         yield f"its epochs are not 1 to {protocol.epochs}"
         return
+    tasks = {task.name for task in record.tasks}
+    for epoch in record.curves:
+        if not (set(epoch.losses) <= set(SPLITS) and all(set(names) <= tasks for names in epoch.losses.values())):
+            yield f"epoch {epoch.epoch} has losses of other splits or tasks than its own"
+            return
+        if not set(epoch.weights) <= tasks:
+            yield f"epoch {epoch.epoch} has weights of other tasks than its own"
+            return
     if record.status != "ok":
         return
     if len(epochs) < protocol.epochs:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from benchmark.data import DataSet, Split, Storage
+from benchmark.data import AnySplit, DataSet, Split, Storage
 from benchmark.errors import UserError
 from benchmark.store import WHOLE_TEST, RunRecord
 from benchmark.submission.arrays import read_arrays
@@ -39,7 +39,7 @@ class Recomputed:
     differences: tuple[str, ...]
 
 
-def recompute(bundle: Bundle, record: RunRecord, dataset: DataSet, split: Split) -> Recomputed:
+def recompute(bundle: Bundle, record: RunRecord, dataset: DataSet, split: AnySplit) -> Recomputed:
     """Judge the predictions of a run on the test split and compare with its record's last epoch.
 
     Args:
@@ -54,17 +54,17 @@ def recompute(bundle: Bundle, record: RunRecord, dataset: DataSet, split: Split)
     name = f"predictions/{record.id}.npz"
     expected: dict[str, tuple[int, ...]] = {}
     for task in dataset.tasks:
-        expected[f"{WHOLE_TEST}{task.name}"] = tuple(split.targets[task.name].shape)
-        expected[f"{WHOLE_TEST}{task.name}-id"] = (len(split.targets[task.name]),)
+        expected[f"{WHOLE_TEST}{task.name}"] = tuple(split.of(task.name).targets[task.name].shape)
+        expected[f"{WHOLE_TEST}{task.name}-id"] = (len(split.of(task.name)),)
     with bundle.open(name) as stream:
         arrays = read_arrays(stream, expected, name)
     metrics = {}
     for task in dataset.tasks:
-        if not np.array_equal(arrays[f"{WHOLE_TEST}{task.name}-id"], split.ids):
+        if not np.array_equal(arrays[f"{WHOLE_TEST}{task.name}-id"], split.of(task.name).ids):
             raise UserError(
                 f"{name}: the samples of '{shown(task.name)}' are not those of the test split, in its order"
             )
-        metrics[task.name] = _judge(task, arrays[f"{WHOLE_TEST}{task.name}"], split, name)
+        metrics[task.name] = _judge(task, arrays[f"{WHOLE_TEST}{task.name}"], split.of(task.name), name)
     rounded = {task.name for task in dataset.tasks if arrays[f"{WHOLE_TEST}{task.name}"].dtype.kind == "f"}
     return _compared(metrics, record, dataset.tasks, rounded)
 
@@ -112,7 +112,7 @@ def _word(value: float | None) -> str:
     return "none" if value is None else f"{value:.6g}"
 
 
-def prepared(record: RunRecord, storage: Storage, dataset: DataSet) -> Split | None:
+def prepared(record: RunRecord, storage: Storage, dataset: DataSet) -> AnySplit | None:
     """The test split that the run was judged on; None where that data set is not prepared here, or another state of it.
 
     Raises:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.errors import unknown
+from benchmark.tasks.geometry import Zoom
 
 #: Batch size over which the papers' scripts average depth and normal metrics.
 LEGACY_BATCH = 2
@@ -76,12 +77,17 @@ class Stored:
 
 
 class TaskKind(ABC):
-    """One kind of task: loss, metrics, how targets are stored and drawn. Each kind is one file of this package."""
+    """One kind of task: loss, metrics, how targets are stored, drawn and augmented. Each is one file of this package.
+
+    The two ways of augmentation have defaults that hold for targets which are no directions, lengths or positions.
+    """
 
     name: ClassVar[str]
     #: True where every pixel is predicted, False where the whole picture is judged.
     dense: ClassVar[bool]
     metrics: ClassVar[tuple[Metric, ...]]
+    #: True where a target of an enlarged part of the picture can be right only if the camera is known.
+    needs_camera: ClassVar[bool] = False
 
     def finish(self, raw: Tensor) -> Tensor:
         """Turn a head's raw output into a prediction. (B, channels, …) -> the same shape."""
@@ -94,6 +100,14 @@ class TaskKind(ABC):
     @abstractmethod
     def accumulator(self, channels: int, device: torch.device) -> Accumulator:
         """A fresh accumulator of all ``metrics``."""
+
+    def flip(self, target: Tensor) -> Tensor:
+        """Stored targets (B, …) of the pictures mirrored left to right."""
+        return target.flip(-1) if self.dense else target
+
+    def zoom(self, target: Tensor, zoom: Zoom) -> Tensor:
+        """Stored targets (B, …) of enlarged parts of the pictures. Nothing is mixed: neighbours may be unknown."""
+        return zoom.nearest(target) if self.dense else target
 
     @abstractmethod
     def decide(self, prediction: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from benchmark.tasks.base import (
     masked_mean,
     register_kind,
 )
+from benchmark.tasks.geometry import Zoom
 
 _POOLED = (
     Metric("abs_error", "absolute error", "m", False, "Mean of |predicted − true| over all valid pixels of the split."),
@@ -84,6 +85,10 @@ class Depth(TaskKind):
     def accumulator(self, channels: int, device: torch.device) -> Accumulator:
         """Sums of errors."""
         return DepthErrors(device)
+
+    def zoom(self, target: Tensor, zoom: Zoom) -> Tensor:
+        """Divided by the scale: what looks larger is nearer. Unknown stays unknown."""
+        return (zoom.nearest(target) / zoom.scale.to(torch.float32)[:, None, None, None]).to(target.dtype)
 
     def decide(self, prediction: Tensor) -> Tensor:
         """(B, 1, H, W) -> the same in half precision."""

@@ -5,10 +5,13 @@ from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
+import torch
 from matplotlib import colormaps
+from torch import Tensor
 
 from benchmark.tasks.base import Metric, Stored, register_kind
 from benchmark.tasks.depth import Depth
+from benchmark.tasks.geometry import Zoom
 
 #: Disparity at which the colour scale of drawings ends: near everything of Cityscapes lies below it.
 DRAWN_RANGE = 0.3
@@ -27,6 +30,10 @@ class Disparity(Depth):
     def stored(self, channels: int, size: tuple[int, int]) -> Stored:
         """(1, H, W) numbers without unit."""
         return Stored("float16", (channels, *size), "", 0, math.inf, invalid=0)
+
+    def zoom(self, target: Tensor, zoom: Zoom) -> Tensor:
+        """Times the scale: what looks larger is nearer. Unknown stays unknown."""
+        return (zoom.nearest(target) * zoom.scale.to(torch.float32)[:, None, None, None]).to(target.dtype)
 
     def draw(self, values: np.ndarray) -> np.ndarray:
         """(1, H, W) disparities -> a perceptually uniform colour map, unknown is black."""

@@ -17,6 +17,7 @@ from benchmark.tasks.base import (
     masked_mean,
     register_kind,
 )
+from benchmark.tasks.geometry import Zoom, consistent_normals
 
 THRESHOLDS = (11.25, 22.5, 30.0)
 
@@ -89,6 +90,7 @@ class Normals(TaskKind):
 
     name = "normals"
     dense = True
+    needs_camera = True
     metrics: ClassVar[tuple[Metric, ...]] = _POOLED + legacy_twins(
         _POOLED, lambda m: f"{m.title} of each batch of two images, averaged over batches, as in the papers' scripts."
     )
@@ -109,6 +111,16 @@ class Normals(TaskKind):
     def accumulator(self, channels: int, device: torch.device) -> Accumulator:
         """All angles."""
         return Angles(device)
+
+    def flip(self, target: Tensor) -> Tensor:
+        """The mirror turns x round."""
+        x, *rest = target.flip(-1).unbind(1)
+        return torch.stack([-x, *rest], 1)
+
+    def zoom(self, target: Tensor, zoom: Zoom) -> Tensor:
+        """As the camera sees the enlarged part; without a camera as they were, see ``training.augmentation``."""
+        part = zoom.nearest(target)
+        return part if zoom.camera is None else consistent_normals(part, zoom, zoom.camera)
 
     def decide(self, prediction: Tensor) -> Tensor:
         """(B, 3, H, W) -> the same in half precision."""

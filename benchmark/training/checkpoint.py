@@ -3,7 +3,7 @@
 A run that was stopped and goes on gives the record of one that was not, bit for bit on the CPU in fp32, but for times.
 
 What is in one: the model's and the weighting's parameters and buffers, the optimiser, the schedule, every generator,
-the pass over the training split as far as it has come, diagnostics, curves and clocks. A method's state that is neither
+the epoch's steps as far as they have come, diagnostics, curves and clocks. A method's state that is neither
 parameter nor buffer is not: the contracts say that there is none.
 
 A file is a checksum and what ``torch.save`` writes, and is read by ``torch.load(weights_only=True)``, which builds
@@ -22,7 +22,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from benchmark.store import sweep, write_atomically
+from benchmark.store import write_atomically
 from benchmark.training.engine import Pass, Trainer
 
 MAGIC = b"mtbench checkpoint 1\n"
@@ -110,8 +110,6 @@ class Checkpoints:
 
         Each that is not used is set aside, with a note that says why.
         """
-        if self.path:
-            sweep(self.path)
         for path in (self.path, _previous(self.path)) if self.path else ():
             try:
                 state = unpacked(path.read_bytes())
@@ -187,6 +185,7 @@ def snapshot(trainer: Trainer) -> State:
         "weighting": _tensors(trainer.weighting) if trainer.weighting else {},
         "optimizer": trainer.optimizer.state_dict(),
         "schedule": trainer.schedule.state_dict(),
+        "batches": trainer.batches.state(),
         "generators": {name: generator.get_state() for name, generator in trainer.generators.items()},
         "torch": _torch_generators(trainer.device),
         "epoch": trainer.epoch,
@@ -208,6 +207,7 @@ def restore(trainer: Trainer, state: State) -> None:
         _fill(trainer.weighting, state["weighting"])
     trainer.optimizer.load_state_dict(state["optimizer"])
     trainer.schedule.load_state_dict(state["schedule"])
+    trainer.batches.restore(state["batches"])
     for name, generator in trainer.generators.items():
         generator.set_state(state["generators"][name])
     torch.set_rng_state(state["torch"]["cpu"])
@@ -217,7 +217,6 @@ def restore(trainer: Trainer, state: State) -> None:
     current = state["pass"]
     if current is not None:
         trainer.under_way = Pass(
-            current["order"].to(trainer.device),
             current["sums"].to(trainer.device),
             done=int(current["done"]),
             sampled=list(current["sampled"]),

@@ -1,17 +1,19 @@
 """The training loop: one protocol for every architecture and weighting."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from benchmark.data import Split
+from benchmark.data import AnySplit
 from benchmark.model import MultiTaskModel
-from benchmark.spec import RunSpec, derive_seed
+from benchmark.spec import Protocol, RunSpec
 from benchmark.store import ByTask, EpochRecord
+from benchmark.training.augmentation import Augmentation
+from benchmark.training.batches import OtherBatches, training_batches
 from benchmark.training.diagnostics import GradientDiagnostics
 from benchmark.training.evaluation import evaluate
 from benchmark.training.hardware import Hardware
@@ -25,17 +27,15 @@ class Diverged(Exception):
 
 @dataclass
 class Pass:
-    """One pass over the training split, as far as it has come.
+    """The steps of one epoch, as far as it has come.
 
     Attributes:
-        order: of the samples of all its steps.
         sums: (2, K) of the losses and of the weights, over the steps done.
         done: steps.
         sampled: seconds of each step that was sampled for diagnostics.
         seconds: that the steps took before the run was interrupted.
     """
 
-    order: Tensor
     sums: Tensor
     done: int = 0
     sampled: list[float] = field(default_factory=list)
@@ -50,6 +50,7 @@ class Trainer:
         weighting: likewise; None sums the losses, which trains networks that share nothing each as if alone.
         spec: names the protocol and the seed.
         splits: ``train``, ``val`` and ``test``, on the device.
+        augmentation: of the training split, by task where every task has its own pictures; None for none.
 
     Raises:
         ValueError: the training split is smaller than a batch.
@@ -62,8 +63,9 @@ class Trainer:
         weighting: Weighting | None,
         *,
         spec: RunSpec,
-        splits: dict[str, Split],
+        splits: Mapping[str, AnySplit],
         hardware: Hardware,
+        augmentation: Augmentation | Mapping[str, Augmentation] | None = None,
     ) -> None:
         self.model = model
         self.weighting = weighting
@@ -75,12 +77,11 @@ class Trainer:
         self.epoch_seconds: list[float] = []
         self.step_seconds: list[float] = []
         self.diagnostics = GradientDiagnostics([task.name for task in model.tasks])
-        # The same order of samples for every cell of a seed: cells never differ by their batches.
-        self.generator = torch.Generator().manual_seed(derive_seed("batches", spec.seed))
+        self.batches = training_batches(splits["train"], spec, augmentation)
         self.others = OtherBatches(splits, spec)
-        #: All that is drawn from besides torch's own, for checkpoints.
-        self.generators = {"batches": self.generator, "other batches": self.others.generator}
-        #: Epochs done, and the pass in progress.
+        #: All that is drawn from besides torch's own and for the training batches, for checkpoints.
+        self.generators = {"other batches": self.others.generator}
+        #: Epochs done, and the one in progress.
         self.epoch = 0
         self.under_way: Pass | None = None
         around = Surroundings(self.others, lambda: float(self.schedule.get_last_lr()[0]))
@@ -88,18 +89,13 @@ class Trainer:
         if isinstance(weighting, SampledWeighting):
             weighting.check_batch(spec.protocol.batch_size)
         parameters = [*model.parameters(), *(weighting.parameters() if weighting else ())]
-        self.optimizer = torch.optim.Adam(parameters, lr=spec.protocol.learning_rate, fused=True)
+        self.optimizer = build_optimizer(parameters, spec.protocol)
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, spec.protocol.lr_step, spec.protocol.lr_decay)
-        if not self.steps:
-            found = len(splits["train"])
-            raise ValueError(
-                f"the training split holds {found} samples, less than one batch of {spec.protocol.batch_size}"
-            )
 
     @property
     def steps(self) -> int:
         """Steps per epoch."""
-        return len(self.splits["train"]) // self.protocol.batch_size
+        return self.batches.steps
 
     def fit(self, on_epoch: Callable[[EpochRecord], None], pause: Callable[[], None] = lambda: None) -> None:
         """Train for all epochs that are left and tell ``on_epoch`` of each.
@@ -158,32 +154,26 @@ class Trainer:
             gradients=self.diagnostics.take(),
         )
 
-    def _begin(self) -> Pass:
-        count = self.steps * self.protocol.batch_size
-        order = torch.randperm(len(self.splits["train"]), generator=self.generator)[:count]
-        return Pass(order.to(self.device), torch.zeros(2, len(self.model.tasks), device=self.device))
-
     def _train(self, pause: Callable[[], None]) -> Pass:
-        """One pass over the training split, or the rest of the one in progress."""
+        """The steps of an epoch, or the rest of the one in progress."""
         self.model.train()
-        current = self.under_way = self.under_way or self._begin()
-        batches = current.order.split(self.protocol.batch_size)
+        current = self.under_way = self.under_way or Pass(torch.zeros(2, len(self.model.tasks), device=self.device))
         while current.done < self.steps:
             started = perf_counter()
-            self._one_of(current, batches[current.done])
+            self._one_of(current, self.batches.next())
             current.done += 1
             current.seconds += perf_counter() - started
             if current.done < self.steps:
                 pause()
         return current
 
-    def _one_of(self, current: Pass, indices: Tensor) -> None:
-        """One step of a pass."""
+    def _one_of(self, current: Pass, batch: Batch) -> None:
+        """One step of an epoch."""
         diagnose = self.diagnostics.due()
         if diagnose:
             self.hardware.synchronize()
             started = perf_counter()
-        result = self.advance(gathered(self.splits["train"], indices), diagnose)
+        result = self.advance(batch, diagnose)
         current.sums[0] += result.losses
         current.sums[1] += result.weights
         if diagnose:
@@ -200,29 +190,18 @@ class Trainer:
         return result
 
 
-class OtherBatches:
-    """Batches for methods that look at a second one in a step: of any split, in an order of their own.
-
-    Args:
-        splits: by name, on the device.
-        spec: names the seed and the batch size; a split that is smaller gives all it has.
-    """
-
-    def __init__(self, splits: dict[str, Split], spec: RunSpec) -> None:
-        self.splits = splits
-        self.size = spec.protocol.batch_size
-        self.generator = torch.Generator().manual_seed(derive_seed("other batches", spec.seed))
-
-    def __call__(self, split: str) -> Batch:
-        """A batch of distinct samples, drawn anew."""
-        found = self.splits[split]
-        order = torch.randperm(len(found), generator=self.generator)[: self.size]
-        return gathered(found, order.to(found.images.device))
-
-
-def gathered(split: Split, indices: Tensor) -> Batch:
-    """The samples ``indices`` of a split."""
-    return Batch(split.images[indices], {name: values[indices] for name, values in split.targets.items()})
+def build_optimizer(parameters: Sequence[nn.Parameter], protocol: Protocol) -> torch.optim.Optimizer:
+    """The protocol's optimiser."""
+    if protocol.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=protocol.learning_rate, weight_decay=protocol.weight_decay, fused=True)
+    return torch.optim.SGD(
+        parameters,
+        lr=protocol.learning_rate,
+        momentum=protocol.momentum,
+        weight_decay=protocol.weight_decay,
+        nesterov=protocol.momentum > 0,
+        fused=True,
+    )
 
 
 def by_task(names: list[str], values: Tensor) -> ByTask:

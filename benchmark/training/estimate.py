@@ -7,11 +7,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from benchmark.data import DataSet, build_dataset
+from benchmark.data import DataSet, SeparateDataSet, build_dataset
 from benchmark.errors import UserError
 from benchmark.model import build_model
 from benchmark.registry import WEIGHTINGS
 from benchmark.spec import Component, RunSpec
+from benchmark.training import augmentation, separate
 from benchmark.training.hardware import Hardware
 from benchmark.training.run import forward_flops
 from benchmark.training.workload import Stepper, Workload, cost_class, units
@@ -38,9 +39,13 @@ def work(specs: Sequence[RunSpec]) -> dict[str, float]:
     A network that cannot be built or run counts as the mean of the others: its failure is the run's to record.
 
     Raises:
-        UserError: an option's value is refused by the method that it is given to.
+        UserError: an option's value is refused by the method that it is given to, or an augmentation by the data set.
     """
     passes = {spec.id: _passes(spec) for spec in specs}
+    for spec in specs:
+        dataset = _dataset(spec)
+        augmentation.check(spec.protocol, dataset)
+        separate.check(spec, dataset, _try(partial(_weighting, spec)) if spec.weighting else None)
     known = {spec.id: _try(_forward_flops, *_network(spec)) for spec in specs}
     found = [flops for flops in known.values() if flops is not None]
     usual = sum(found) / len(found) if found else 1.0
@@ -57,11 +62,8 @@ def estimate(spec: RunSpec, hardware: Hardware) -> Estimate | None:
     times = _try(_times, _cell(spec, hardware))
     if flops is None or times is None:
         return None
-    samples, protocol = _dataset(spec).samples, spec.protocol
-    steps = samples["train"] // protocol.batch_size * protocol.epochs
-    return Estimate(
-        flops * _passes(spec), steps * times.step + _evaluated(spec) * times.evaluation / protocol.batch_size
-    )
+    evaluation = _evaluated(spec) * times.evaluation / spec.protocol.batch_size
+    return Estimate(flops * _passes(spec), _steps(spec) * times.step + evaluation)
 
 
 def _try(measure: Callable[..., N], *arguments: Any) -> N | None:
@@ -74,17 +76,27 @@ def _try(measure: Callable[..., N], *arguments: Any) -> N | None:
 
 
 def _passes(spec: RunSpec) -> float:
-    """Forward passes of a run, one picture each, or their equivalent."""
-    trained = _dataset(spec).samples["train"] * spec.protocol.epochs
+    """Forward passes of a run, one picture each (or one of each task that has its own), or their equivalent."""
     weighting = _try(partial(_weighting, spec)) if spec.weighting else None
-    return units(cost_class(weighting), len(_dataset(spec).tasks)) * trained + _evaluated(spec)
+    dataset = _dataset(spec)
+    # Where tasks have their own pictures, each loss has a graph of its own, and K passes backwards go through one each.
+    tasks = len(dataset.tasks) if dataset.joint else 1
+    trained = _steps(spec) * spec.protocol.batch_size
+    return units(cost_class(weighting), tasks) * trained + _evaluated(spec)
 
 
-def _evaluated(spec: RunSpec) -> int:
-    """Pictures that a run evaluates."""
-    samples = _dataset(spec).samples
+def _steps(spec: RunSpec) -> int:
+    """Training steps of a run."""
+    protocol = spec.protocol
+    longest = max(part.samples["train"] for part in _dataset(spec).pieces)
+    return (protocol.steps_per_epoch or longest // protocol.batch_size) * protocol.epochs
+
+
+def _evaluated(spec: RunSpec) -> float:
+    """Pictures that a run evaluates; of each task, on average, where each has its own."""
+    parts = _dataset(spec).pieces
     evaluations = -(-spec.protocol.epochs // spec.protocol.evaluate_every)
-    return (samples["val"] + samples["test"]) * evaluations
+    return sum(part.samples["val"] + part.samples["test"] for part in parts) / len(parts) * evaluations
 
 
 def _dataset(spec: RunSpec) -> DataSet:
@@ -108,7 +120,10 @@ def _forward_flops(dataset: str, architecture: str) -> int:
     built = build_dataset(data.name, **data.options)
     with torch.random.fork_rng(devices=[]):
         model = build_model(network.name, built.tasks, **network.options)
-        return forward_flops(model, torch.randint(256, (1, *built.image_shape), dtype=torch.uint8))
+        if not isinstance(built, SeparateDataSet):
+            return forward_flops(model, torch.randint(256, (1, *built.image_shape), dtype=torch.uint8))
+        one = {n: torch.randint(256, (1, *p.image_shape), dtype=torch.uint8) for n, p in built.parts.items()}
+        return forward_flops(separate.SeparateModel(model, built.colours), one)
 
 
 @dataclass(frozen=True)
@@ -142,7 +157,7 @@ class _Times(NamedTuple):
 def _times(cell: _Cell) -> _Times:
     torch.set_num_threads(cell.hardware.threads)
     data = _dataset(cell.spec)
-    load = Workload(tuple(data.tasks), data.image_shape, cell.batch, cell.hardware)
+    load = Workload(tuple(data.tasks), data.image_shape, cell.batch, cell.hardware, joint=data.joint)
     stepper = Stepper(cell.spec.architecture, cell.spec.weighting, load)
     stepper.step()
     timed: list[float] = []

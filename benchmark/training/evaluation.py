@@ -1,16 +1,21 @@
 """Losses and metrics of a model on a whole split, and its predictions for the pictured samples."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from benchmark.data import Split
+from benchmark.data import AnySplit, SeparateSplit, Split
 from benchmark.model import MultiTaskModel
 from benchmark.training.hardware import Hardware
 
 #: Samples per forward pass; metrics do not depend on it.
 EVALUATION_BATCH = 32
+
+
+#: (B, C, H, W) uint8; by task, where every task has its own.
+Pictures = Tensor | Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -26,17 +31,36 @@ def scaled(images: Tensor) -> Tensor:
     return images.expand(-1, 3, -1, -1).to(torch.float32, memory_format=torch.channels_last) / 255
 
 
+def predict(model: MultiTaskModel, pictures: Pictures) -> dict[str, Tensor]:
+    """Every task's prediction, in the model's present mode."""
+    if isinstance(pictures, Tensor):
+        return model(scaled(pictures))
+    return {name: model(scaled(own), tasks=[name])[name] for name, own in pictures.items()}
+
+
 @torch.no_grad()
-def evaluate(model: MultiTaskModel, split: Split, hardware: Hardware) -> Evaluation:
+def evaluate(model: MultiTaskModel, split: AnySplit, hardware: Hardware) -> Evaluation:
     """Judge ``model`` on every sample of ``split``, in their order, in evaluation mode."""
     model.eval()
+    parts = split.parts if isinstance(split, SeparateSplit) else {None: split}
+    found = [_evaluate(model, part, hardware, name) for name, part in parts.items()]
+    return Evaluation(
+        {name: loss for part in found for name, loss in part.losses.items()},
+        {name: metrics for part in found for name, metrics in part.metrics.items()},
+    )
+
+
+def _evaluate(model: MultiTaskModel, split: Split, hardware: Hardware, name: str | None) -> Evaluation:
+    """Judge on one set of pictures: the task ``name``, or all."""
     device = torch.device(hardware.device)
-    accumulators = {task.name: task.accumulator(device) for task in model.tasks}
-    losses = {task.name: torch.zeros((), device=device) for task in model.tasks}
+    tasks = [task for task in model.tasks if name in (None, task.name)]
+    accumulators = {task.name: task.accumulator(device) for task in tasks}
+    losses = {task.name: torch.zeros((), device=device) for task in tasks}
     for indices in torch.arange(len(split), device=device).split(EVALUATION_BATCH):
+        images = split.pictures(indices)
         with hardware.autocast():
-            predictions = model(scaled(split.images[indices]))
-        for task in model.tasks:
+            predictions = predict(model, images if name is None else {name: images})
+        for task in tasks:
             prediction, target = predictions[task.name], split.targets[task.name][indices]
             accumulators[task.name].update(prediction, target)
             losses[task.name] += task.loss(prediction, target) * (len(indices) / len(split))
@@ -47,9 +71,13 @@ def evaluate(model: MultiTaskModel, split: Split, hardware: Hardware) -> Evaluat
 
 
 @torch.no_grad()
-def decide(model: MultiTaskModel, images: Tensor, hardware: Hardware) -> dict[str, Tensor]:
-    """Predictions in the form in which targets are stored. (P, C, H, W) uint8 -> (P, …) per task."""
+def decide(model: MultiTaskModel, pictures: Pictures, hardware: Hardware) -> dict[str, Tensor]:
+    """Predictions in the form in which targets are stored. P pictures -> (P, …) per task."""
     model.eval()
     with hardware.autocast():
-        predictions = model(scaled(images))
-    return {task.name: task.definition.decide(predictions[task.name]).cpu() for task in model.tasks}
+        predictions = predict(model, pictures)
+    return {
+        task.name: task.definition.decide(predictions[task.name]).cpu()
+        for task in model.tasks
+        if task.name in predictions
+    }

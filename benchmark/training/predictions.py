@@ -3,22 +3,32 @@
 import numpy as np
 import torch
 
-from benchmark.data import Split
+from benchmark.data import AnySplit, SeparateSplit
 from benchmark.model import MultiTaskModel
-from benchmark.store import WHOLE_TEST
 from benchmark.training.evaluation import EVALUATION_BATCH, decide
 from benchmark.training.hardware import Hardware
 
 
-def whole_test(model: MultiTaskModel, test: Split, hardware: Hardware) -> dict[str, np.ndarray]:
-    """Decisions for the whole test split, in the form in which targets are stored, and the samples' ids.
+def whole_split(model: MultiTaskModel, split: AnySplit, hardware: Hardware, prefix: str) -> dict[str, np.ndarray]:
+    """Decisions for a whole split, in the form in which targets are stored, and the samples' ids.
+
+    Args:
+        model: on the device.
+        split: likewise.
+        hardware: what to compute on.
+        prefix: ``store.WHOLE_TEST`` for arrays that the store keeps in a file of their own.
 
     Returns:
-        ``test-<task>`` (N, …) and ``test-<task>-id`` (N,): names that the store keeps in a file of their own.
+        ``<prefix><task>`` (N, …) and ``<prefix><task>-id`` (N,).
     """
-    found: dict[str, list[np.ndarray]] = {task.name: [] for task in model.tasks}
-    for indices in torch.arange(len(test), device=test.images.device).split(EVALUATION_BATCH):
-        for name, values in decide(model, test.images[indices], hardware).items():
-            found[name].append(values.numpy())
-    arrays = {f"{WHOLE_TEST}{name}": np.concatenate(parts) for name, parts in found.items()}
-    return arrays | {f"{WHOLE_TEST}{name}-id": test.ids for name in found}
+    arrays: dict[str, np.ndarray] = {}
+    parts = split.parts if isinstance(split, SeparateSplit) else {None: split}
+    for own, part in parts.items():
+        found: dict[str, list[np.ndarray]] = {}
+        for indices in torch.arange(len(part), device=part.device).split(EVALUATION_BATCH):
+            images = part.pictures(indices)
+            for name, values in decide(model, images if own is None else {own: images}, hardware).items():
+                found.setdefault(name, []).append(values.numpy())
+        for name, batches in found.items():
+            arrays |= {f"{prefix}{name}": np.concatenate(batches), f"{prefix}{name}-id": part.ids}
+    return arrays

@@ -12,18 +12,20 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmark.data import SPLITS, DataSet, Split, Storage, build_dataset
+from benchmark.data import SPLITS, AnySplit, DataSet, SeparateDataSet, SeparateSplit, Storage, build_dataset
 from benchmark.errors import UserError
 from benchmark.model import MultiTaskModel, build_model
 from benchmark.registry import ARCHITECTURES, PLUGIN_FILES
 from benchmark.spec import RunSpec, derive_seed
-from benchmark.store import Cost, EpochRecord, RunRecord, Status, TaskInfo
+from benchmark.store import WHOLE_TEST, Cost, EpochRecord, RunRecord, Status, TaskInfo
 from benchmark.training import provenance as source
+from benchmark.training.augmentation import augment
 from benchmark.training.checkpoint import Checkpoints, Policy, Stopped, restore, snapshot
 from benchmark.training.engine import Diverged, Trainer
-from benchmark.training.evaluation import decide, scaled
+from benchmark.training.evaluation import Pictures, decide, predict
 from benchmark.training.hardware import Hardware
-from benchmark.training.predictions import whole_test
+from benchmark.training.predictions import whole_split
+from benchmark.training.separate import SeparateModel
 from benchmark.weighting import Weighting, build_weighting
 
 #: Test samples whose pictures are kept, spread evenly over the split.
@@ -209,7 +211,7 @@ def _attempt(
         watcher.epoch(epoch)
 
     try:
-        splits = _splits(dataset, storage, hardware)
+        splits = {split: _loaded(dataset, split, storage, hardware) for split in SPLITS}
         with hardware.memory_peak() as peak, hardware.seeded(derive_seed("training", spec.seed)):
             try:
                 trainer = _trainer(spec, dataset, splits, hardware=hardware, progress=progress, checkpoints=checkpoints)
@@ -220,8 +222,13 @@ def _attempt(
         if trainer.weighting is not None and hasattr(trainer.weighting, "fallbacks"):
             progress.fallbacks = int(cast(Tensor, trainer.weighting.fallbacks))
         _keep_pictures(trainer.model, splits["test"], hardware=hardware, progress=progress)
+        if dataset.withheld:
+            withheld = _loaded(dataset, dataset.withheld, storage, hardware)
+            decisions = whole_split(trainer.model, withheld, hardware, f"{dataset.withheld}-")
+            progress.predictions = (progress.predictions or {}) | decisions
         if watcher.keep_predictions:
-            progress.predictions = (progress.predictions or {}) | whole_test(trainer.model, splits["test"], hardware)
+            decisions = whole_split(trainer.model, splits["test"], hardware, WHOLE_TEST)
+            progress.predictions = (progress.predictions or {}) | decisions
     except (Stopped, Unready):
         raise
     except Diverged as error:
@@ -239,9 +246,9 @@ class Unready(UserError):
     """The prepared data cannot be used: no run can succeed, and it says nothing about any method."""
 
 
-def _splits(dataset: DataSet, storage: Storage, hardware: Hardware) -> dict[str, Split]:
+def _loaded(dataset: DataSet, split: str, storage: Storage, hardware: Hardware) -> AnySplit:
     try:
-        return {split: dataset.load(split, storage, hardware.device) for split in SPLITS}
+        return dataset.load(split, storage, hardware.device)
     except UserError as error:
         raise Unready(str(error)) from error
 
@@ -256,7 +263,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 def _trainer(
     spec: RunSpec,
     dataset: DataSet,
-    splits: dict[str, Split],
+    splits: Mapping[str, AnySplit],
     *,
     hardware: Hardware,
     progress: Progress,
@@ -270,11 +277,20 @@ def _trainer(
             parameters=sum(p.numel() for p in model.parameters()),
             shared_parameters=sum(p.numel() for p in model.shared_parameters()),
         )
-        return Trainer(model, _weighting(spec, dataset, hardware), spec=spec, splits=splits, hardware=hardware)
+        return Trainer(
+            model,
+            _weighting(spec, dataset, hardware),
+            spec=spec,
+            splits=splits,
+            hardware=hardware,
+            augmentation=augment(spec, dataset, splits["train"]),
+        )
 
     trainer = fresh()
     with hardware.seeded(0):  # a model that draws in evaluation mode draws nothing from the training's generator
-        progress.learn(forward_flops=forward_flops(trainer.model, splits["train"].images[:1]))
+        progress.learn(
+            forward_flops=forward_flops(trainer.model, some(splits["train"], torch.zeros(1, dtype=torch.int64)))
+        )
     for state in checkpoints.usable():
         try:
             restore(trainer, state)
@@ -291,6 +307,8 @@ def _model(spec: RunSpec, dataset: DataSet, hardware: Hardware) -> MultiTaskMode
     name, options = spec.architecture.name, spec.architecture.options
     with hardware.seeded(derive_seed("init", name, spec.seed)):
         model = build_model(name, dataset.tasks, **options)
+    if isinstance(dataset, SeparateDataSet):
+        model = SeparateModel(model, dataset.colours)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.to(hardware.device)
 
@@ -304,22 +322,58 @@ def _weighting(spec: RunSpec, dataset: DataSet, hardware: Hardware) -> Weighting
 
 
 @torch.no_grad()
-def forward_flops(model: MultiTaskModel, image: Tensor) -> int:
-    """Floating-point operations of the forward pass of one picture, (1, C, H, W) uint8, through all tasks."""
+def forward_flops(model: MultiTaskModel, pictures: Pictures) -> int:
+    """Floating-point operations of the forward pass of one picture through all tasks; of one of each task's own."""
     model.eval()
     with FlopCounterMode(display=False) as counter:
-        model(scaled(image))
+        predict(model, pictures)
     return counter.get_total_flops()
 
 
-def _keep_pictures(model: MultiTaskModel, test: Split, *, hardware: Hardware, progress: Progress) -> None:
-    """Keep the last epoch's predictions for a few test samples, and the samples."""
+def some(split: AnySplit, indices: Tensor) -> Pictures:
+    """The pictures at these places, of every task where every task has its own."""
+    if isinstance(split, SeparateSplit):
+        return {name: part.pictures(indices) for name, part in split.parts.items()}
+    return split.pictures(indices.to(split.device))
+
+
+def _keep_pictures(model: MultiTaskModel, test: AnySplit, *, hardware: Hardware, progress: Progress) -> None:
+    """Keep the last epoch's predictions for a few test samples, and the samples.
+
+    Where every task has its own pictures, that is one of each task; what the others would say of it is unknown.
+    """
+    if isinstance(test, SeparateSplit):
+        _keep_one_of_each(model, test, hardware=hardware, progress=progress)
+        return
     chosen = torch.linspace(0, len(test) - 1, min(PICTURED, len(test))).long()
-    images = test.images[chosen.to(test.images.device)]
+    images = test.pictures(chosen.to(test.device))
     decisions = decide(model, images, hardware)
     progress.predictions = {name: values.numpy() for name, values in decisions.items()}
     truth = {name: values[chosen.to(values.device)].cpu().numpy() for name, values in test.targets.items()}
     progress.truth = {"image": images.cpu().numpy(), "id": test.ids[chosen.numpy()], **truth}
+
+
+def _keep_one_of_each(model: MultiTaskModel, test: SeparateSplit, *, hardware: Hardware, progress: Progress) -> None:
+    first = torch.zeros(1, dtype=torch.int64)
+    images = {name: part.pictures(first) for name, part in test.parts.items()}
+    stored = {task.name: task.stored((0, 0)) for task in model.tasks}
+    unknown = {name: s.invalid for name, s in stored.items() if s and not s.shape and s.invalid is not None}
+    if len({image.shape for image in images.values()}) > 1 or len(unknown) < len(stored):
+        return  # only pictures of one size and targets of whole pictures can stand side by side
+    decisions = decide(model, images, hardware)
+    names = list(test.parts)
+
+    def column(name: str, value: Tensor) -> np.ndarray:
+        values = np.full(len(names), unknown[name], value.cpu().numpy().dtype)
+        values[names.index(name)] = value.item()
+        return values
+
+    progress.predictions = {name: column(name, decisions[name]) for name in names}
+    progress.truth = {
+        "image": torch.cat([images[name] for name in names]).cpu().numpy(),
+        "id": np.array([str(part.ids[0]) for part in test.parts.values()]),
+        **{name: column(name, part.targets[name][first]) for name, part in test.parts.items()},
+    }
 
 
 def _describe(error: BaseException) -> str:

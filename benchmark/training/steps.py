@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from benchmark.errors import UsageError
 from benchmark.model import MultiTaskModel
-from benchmark.training.evaluation import scaled
+from benchmark.training.evaluation import Pictures, predict, scaled
 from benchmark.training.gradients import RepresentationGradients, Rows, TaskGradients, by_sample, flattened
 from benchmark.training.hardware import Hardware
 from benchmark.training.layer import LayerGradients
@@ -37,17 +37,30 @@ class Batch:
     """Samples of one step, on the device.
 
     Attributes:
-        images: (B, C, H, W) uint8.
+        images: (B, C, H, W) uint8; by task, where every task has its own pictures.
         targets: per task (B, …) in its stored form.
     """
 
-    images: Tensor
+    images: Pictures
     targets: Mapping[str, Tensor]
+
+    def __len__(self) -> int:
+        """B; of the task with the fewest pictures."""
+        return len(self.images) if isinstance(self.images, Tensor) else min(map(len, self.images.values()))
 
     def parts(self, count: int) -> list["Batch"]:
         """The batch cut into ``count`` batches of nearly equal size."""
+        if not isinstance(self.images, Tensor):
+            cut = [Batch(own, {name: self.targets[name]}).parts(count) for name, own in self.images.items()]
+            return [joined(dict(zip(self.images, pieces, strict=True))) for pieces in zip(*cut, strict=True)]
         places = torch.arange(len(self.images), device=self.images.device).tensor_split(count)
         return [Batch(self.images[p], {name: t[p] for name, t in self.targets.items()}) for p in places]
+
+
+def joined(batches: Mapping[str, Batch]) -> Batch:
+    """One batch of the tasks' own batches."""
+    images = {name: cast(Tensor, batch.images) for name, batch in batches.items()}
+    return Batch(images, {name: batch.targets[name] for name, batch in batches.items()})
 
 
 @dataclass(frozen=True)
@@ -97,13 +110,13 @@ class Step(ABC, Generic[W]):
     def losses(self, batch: Batch) -> list[Tensor]:
         """K scalars of a forward pass in the model's present mode, each with nothing but its own graph."""
         with self.hardware.autocast():
-            predictions = self.model(scaled(batch.images))
+            predictions = predict(self.model, batch.images)
         return self.judge(predictions, batch)
 
     def losses_at_feature(self, batch: Batch) -> tuple[Tensor, Tensor, list[Tensor]]:
         """The feature that feeds all heads, a leaf of the same values, and K losses that are attached to the leaf."""
         with self.hardware.autocast():
-            feature = self.model.representation(scaled(batch.images))
+            feature = self.model.representation(scaled(cast(Tensor, batch.images)))
             leaf = by_sample(feature.detach()).requires_grad_()
             predictions = self.model.predict(leaf)
         return feature, leaf, self.judge(predictions, batch)
@@ -216,7 +229,7 @@ class LookaheadStep(LossStep[LookaheadWeighting]):
         for sign in (1, -1):
             # Half precision would round the parameters' small move away.
             with torch.no_grad(), _moved(parameters, aim, sign * reach), self.hardware.exact():
-                sides.append(torch.stack(self.judge(self.model(scaled(batch.images)), batch)).double())
+                sides.append(torch.stack(self.judge(predict(self.model, batch.images), batch)).double())
         return ((sides[0] - sides[1]) / (2 * reach)).to(losses)
 
 
@@ -275,7 +288,7 @@ class SampledStep(Step[SampledWeighting]):
 
     def __call__(self, batch: Batch, diagnose: bool) -> Result:
         """See ``Step``."""
-        self.weighting.check_batch(len(batch.images))
+        self.weighting.check_batch(len(batch))
         parts = batch.parts(self.weighting.parts)
         share = 1 / len(parts)
         first = self._collect(parts[0], self.gradients.buffer, share)

@@ -8,14 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.data import SPLITS, Split
+from benchmark.data import SPLITS, AnySplit, SeparateSplit, Split
 from benchmark.model import build_model
 from benchmark.spec import Component, Protocol, RunSpec, derive_seed
 from benchmark.tasks import Task
-from benchmark.training.engine import Trainer, gathered
-from benchmark.training.evaluation import scaled
+from benchmark.training.batches import gathered
+from benchmark.training.engine import Trainer
+from benchmark.training.evaluation import predict
 from benchmark.training.gradients import RepresentationGradients, Rows, TaskGradients
 from benchmark.training.hardware import Hardware
+from benchmark.training.separate import SeparateModel
 from benchmark.weighting import GradientWeighting, LookaheadWeighting, Weighting, build_weighting
 
 #: What a step of a weighting costs, by class (``cost_class``).
@@ -28,15 +30,17 @@ class Workload:
 
     Attributes:
         image_shape: channels, height and width.
-        batch: pictures per step.
+        batch: pictures per step, of each task that has its own.
+        joint: False where every task has its own pictures.
     """
 
     tasks: tuple[Task, ...]
     image_shape: tuple[int, int, int]
     batch: int
     hardware: Hardware
+    joint: bool = True
 
-    def split(self) -> Split:
+    def split(self) -> AnySplit:
         """One batch of random pictures, with random targets as each kind of task stores them, all of them valid."""
         draw = torch.Generator().manual_seed(derive_seed("workload"))
         images = torch.randint(256, (self.batch, *self.image_shape), dtype=torch.uint8, generator=draw)
@@ -46,7 +50,10 @@ class Workload:
             # A decision has the form of a target, and one from positive numbers is a valid one of every kind.
             raw = 0.1 + torch.rand(self.batch, task.channels, *size, generator=draw)
             targets[task.name] = task.definition.decide(task.finish(raw)).to(self.hardware.device)
-        return Split(images.to(self.hardware.device), targets, np.arange(self.batch))
+        images, ids = images.to(self.hardware.device), np.arange(self.batch)
+        if self.joint:
+            return Split(images, targets, ids)
+        return SeparateSplit({name: Split(images, {name: target}, ids) for name, target in targets.items()})
 
 
 class Stepper:
@@ -62,6 +69,8 @@ class Stepper:
         with hardware.seeded(derive_seed("workload", architecture.name)):
             model = build_model(architecture.name, load.tasks, **architecture.options)
             built = build_weighting(weighting.name, load.tasks, **weighting.options) if weighting else None
+        if not load.joint:
+            model = SeparateModel(model, {})
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model = model.to(hardware.device).train()
         self.weighting = built.to(hardware.device) if built else None
@@ -108,7 +117,7 @@ class Stepper:
         hardware.synchronize()
         started = perf_counter()
         with hardware.autocast():
-            self.model(scaled(self.batch.images))
+            predict(self.model, self.batch.images)
         hardware.synchronize()
         self.model.train()
         return perf_counter() - started

@@ -13,7 +13,8 @@ from benchmark.errors import UsageError
 from benchmark.grid import Choice, Grid, undefined
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
 from benchmark.spec import Component, Protocol, RunSpec
-from benchmark.training.engine import Trainer, gathered
+from benchmark.training.batches import gathered
+from benchmark.training.engine import Trainer
 from benchmark.training.hardware import Hardware
 from benchmark.weighting import GradientWeighting
 

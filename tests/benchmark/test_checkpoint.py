@@ -91,6 +91,29 @@ def test_stopped_after_every_single_step(storage, tmp_path):
     assert (notes, epochs) == ([], [3])
 
 
+@pytest.mark.parametrize(
+    ("dataset", "protocol", "steps"),
+    [
+        # Augmentation, a decay of momentum, and epochs that end within a pass.
+        ("toy", {"flip": True, "scale_crop": "literature", "optimizer": "sgd", "steps_per_epoch": 2}, 6),
+        # Two tasks with pictures of their own, whose passes begin at different steps.
+        ("toy-pair", {"batch_size": 24, "epochs": 2, "steps_per_epoch": 3, "flip": True}, 6),
+    ],
+    ids=["augmented", "separate"],
+)
+def test_batches_go_on_within_a_pass(toy, storage, tmp_path, dataset, protocol, steps):
+    build_dataset(dataset).prepare(storage)
+    run = spec(weighting="dwa", **protocol).model_copy(update={"dataset": Component.of(DATASETS, dataset)})
+    if dataset != "toy":
+        options = {"width": 4, "backbone": "wrn-10"}
+        run = run.model_copy(update={"architecture": Component.of(ARCHITECTURES, "split", options)})
+    whole = execute(run, storage=storage, hardware=CPU)
+    assert whole.record.error is None
+    for _ in range(steps - 1):
+        assert stopped(run, storage, tmp_path, 1) == []
+    same(resumed(run, storage, tmp_path)[0], whole)
+
+
 #: Everything that can be trained without an option of its own, also what later versions bring.
 EVERY = sorted(
     name for name in WEIGHTINGS if not WEIGHTINGS[name].required and WEIGHTINGS[name].factory.__module__[:3] == "bas"

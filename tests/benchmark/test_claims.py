@@ -206,7 +206,8 @@ def test_a_full_disk_is_one_line(folder, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module.os, "fsync", full)
+    monkeypatch.setattr(module.os, "link", full)
+    monkeypatch.setattr(module, "_create_without_links", full)
     with pytest.raises(UserError, match=r"cannot write .*No space left on device.*--results"):
         Claims(folder).take("a")
     assert list(folder.iterdir()) == []

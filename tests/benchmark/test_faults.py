@@ -71,6 +71,7 @@ def test_runners_at_once_of_which_one_is_killed(undisturbed, tmp_path, runners):
     assert harness.ended(children[0]) in (signal.SIGKILL, None)
     assert [harness.ended(child) for child in children[1:]] == [None] * (runners - 1)
     ground.check_done(undisturbed.records)  # by those that were left, without another command
+    assert max(ground.begun(without=children[0]).values()) == 1
 
 
 def spec(architecture="tiny", weighting="equal", **protocol):

@@ -1,5 +1,8 @@
 """Identity of runs."""
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,3 +81,39 @@ def test_seeds_depend_on_every_axis_and_fit_torch(axes):
     assert 0 <= seed < 2**63
     assert seed == derive_seed(*axes)
     assert seed != derive_seed(*axes, 0)
+
+
+RESULTS = Path(__file__).parents[2] / "results"
+
+
+def test_committed_records_keep_their_identities():
+    records = sorted(RESULTS.glob("*/*.json"))
+    assert records
+    for path in records:
+        content = json.loads(path.read_text())
+        assert RunSpec.model_validate(content["spec"]).id == content["id"] == path.stem.rpartition("_")[2]
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        {"flip": True},
+        {"scale_crop": "literature"},
+        {"random_crop": True},
+        {"weight_decay": 1e-4},
+        {"steps_per_epoch": 7},
+        {"optimizer": "sgd"},
+        {"optimizer": "sgd", "momentum": 0.5},
+    ],
+)
+def test_a_later_field_counts_once_it_differs_from_its_default(later):
+    changed = spec().model_copy(update={"protocol": Protocol(epochs=2, batch_size=4, **later)})
+    assert changed.id != spec().id
+    assert RunSpec.model_validate_json(changed.model_dump_json()).id == changed.id
+    default = {name: Protocol.model_fields[name].default for name in later}
+    assert spec().model_copy(update={"protocol": Protocol(epochs=2, batch_size=4, **default)}).id == spec().id
+
+
+def test_momentum_without_sgd_is_refused():
+    with pytest.raises(ValidationError, match="momentum is an option of the optimizer sgd alone"):
+        Protocol(epochs=1, batch_size=1, momentum=0.5)

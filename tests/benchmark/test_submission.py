@@ -335,6 +335,9 @@ def set_at(raw, path, value):
         (("curves", 0, "metrics", "val", "depth", "abs_error"), -0.1, "abs_error cannot be -0.1"),
         (("curves", 0, "metrics", "train"), {}, "metrics of test, train, val"),
         (("curves", 0, "metrics", "val", "depth"), {"mine": 1.0}, "other metrics than its kind"),
+        (("curves", 0, "losses", "mine"), {}, "losses of other splits"),
+        (("curves", 0, "losses", "val", "<b>"), 1.0, "losses of other splits or tasks"),
+        (("curves", 0, "weights", "<b>"), 1.0, "weights of other tasks"),
         (("truth",), "../../x.npz", "pictures cannot be called '../../x.npz'"),
         (("tasks", 0, "kind"), "telepathy", "'telepathy' is not known here"),
         (("tasks", 1, "name"), "semantic", "two of the same name"),
@@ -463,7 +466,7 @@ def twice_but_for_case(honest, path):
 
 
 def bomb(honest, path):
-    return write(path, members(honest) | {"records/0000000000000000.json": b" " * (15 << 20)})
+    return write(path, members(honest) | {"records/0000000000000000.json": b" " * (7 << 20)})
 
 
 def too_large(honest, path):
@@ -841,7 +844,7 @@ def judge(path, folder):
     assert listing(folder) == before
 
 
-FUZZ = settings(max_examples=60, deadline=20_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @FUZZ
@@ -900,6 +903,13 @@ def test_rubbish_is_refused(arena, content):
     path.write_bytes(content)
     with pytest.raises(UserError):
         check(path, Storage.default())
+
+
+def test_records_are_bounded_all_together(honest, monkeypatch):
+    """Each may be small, and all together, parsed, would still fill the memory."""
+    monkeypatch.setattr(bundle_module, "LARGEST_TEXT", 5000)
+    with pytest.raises(UserError, match=r"besides predictions; at most 5000 are allowed"):
+        check(honest, Storage.default())
 
 
 def test_limits_hold_while_reading(honest, monkeypatch, tmp_path):

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 import benchmark
-from benchmark.data import Storage, build_dataset
+from benchmark.data import Split, Storage, build_dataset
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
 from benchmark.spec import Component, Protocol, RunSpec
+from benchmark.training.batches import TrainingBatches
+from benchmark.training.engine import build_optimizer
 from benchmark.training.evaluation import evaluate
 from benchmark.training.hardware import Hardware
 from benchmark.training.run import execute
@@ -224,3 +226,46 @@ def test_a_run_on_cuda_agrees_with_the_cpu(storage):
     cuda = execute(run, storage=storage, hardware=Hardware("cuda", "fp32", 1)).record
     assert cuda.status == "ok"
     assert cuda.curves[0].losses["train"] == pytest.approx(cpu.curves[0].losses["train"], rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        {"flip": True, "scale_crop": "literature"},
+        {"optimizer": "sgd", "weight_decay": 1e-2},
+        {"optimizer": "sgd", "weight_decay": 1e-2, "momentum": 0.0},
+        {"weight_decay": 1e-2},
+        {"steps_per_epoch": 5},
+    ],
+    ids=["augmented", "sgd", "no-momentum", "decay", "steps"],
+)
+def test_every_option_of_the_protocol_changes_the_numbers_and_comes_back(storage, protocol):
+    plain, once, twice = (
+        execute(spec(**options), storage=storage, hardware=CPU).record for options in ({}, protocol, protocol)
+    )
+    assert once.status == "ok"
+    assert without_times(once) == without_times(twice)
+    assert once.curves[-1].losses["val"] != plain.curves[-1].losses["val"]
+
+
+def test_sgd_is_nesterovs():
+    # Two steps on f(x) = x²/2 from 1 with rate ½, momentum ½ and decay 1: g = x + x. v₁ = 2, x₁ = 1 − ½ (2 + ½·2);
+    # g₂ = −1, v₂ = ½·2 − 1 = 0, x₂ = x₁ − ½ (−1 + ½·0).
+    x = torch.nn.Parameter(torch.ones(1))
+    optimizer = build_optimizer(
+        [x], Protocol(epochs=1, batch_size=1, optimizer="sgd", learning_rate=0.5, momentum=0.5, weight_decay=1)
+    )
+    for expected in (-0.5, 0.0):
+        optimizer.zero_grad()
+        (x.square() / 2).sum().backward()
+        optimizer.step()
+        assert x.item() == expected
+
+
+def test_passes_go_on_where_an_epoch_of_stated_steps_ends():
+    split = Split(torch.zeros(6, 3, 2, 2), {"n": torch.arange(6)}, torch.arange(6).numpy())
+    batches = TrainingBatches(split, spec(batch_size=2, steps_per_epoch=4))
+    seen = [batch.targets["n"].tolist() for _ in range(3) for batch in batches]
+    assert len(seen) == 12
+    for begin in range(0, 12, 3):
+        assert sorted(n for batch in seen[begin : begin + 3] for n in batch) == list(range(6))

@@ -16,7 +16,7 @@ from benchmark.data.pictures import area_resized, nearest
 from benchmark.data.plane_normals import Camera, plane_normals
 from benchmark.data.streaming import Plan, StreamedDataSet, bounded
 from benchmark.errors import UserError
-from benchmark.tasks import Stored, Task
+from benchmark.tasks import Intrinsics, Stored, Task
 
 #: What is left of a frame's 480 rows and 640 columns: the border that the projection of depth onto the colour camera
 #: leaves empty is cut off. The usual box of depth evaluation (Eigen et al., NeurIPS 2014).
@@ -84,6 +84,13 @@ class NYUv2(StreamedDataSet):
     def image_shape(self) -> tuple[int, int, int]:
         """RGB, three quarters as high as wide."""
         return (3, self.height, self.height * 4 // 3)
+
+    @property
+    def intrinsics(self) -> Intrinsics:
+        """The colour camera, for the frame as it is cut and resampled; here the first pixel's middle is (½, ½)."""
+        x, y = self.image_shape[2] / (COLUMNS.stop - COLUMNS.start), self.image_shape[1] / (ROWS.stop - ROWS.start)
+        column, row = CAMERA.cx + 0.5 - COLUMNS.start, CAMERA.cy + 0.5 - ROWS.start
+        return Intrinsics(CAMERA.fx * x, CAMERA.fy * y, column * x, row * y)
 
     @property
     def samples(self) -> dict[str, int]:

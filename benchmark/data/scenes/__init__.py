@@ -11,7 +11,7 @@ from benchmark.data.dataset import SPLITS, DataSet, Progress, register_dataset
 from benchmark.data.scenes.model import CLASSES, FOCAL
 from benchmark.data.scenes.renderer import render
 from benchmark.errors import UsageError
-from benchmark.tasks import Task
+from benchmark.tasks import Intrinsics, Task
 
 #: The first seed of each split is its place in ``SPLITS`` times this, so that splits never share a seed.
 MOST = 1_000_000
@@ -91,6 +91,12 @@ class Scenes(DataSet):
     def samples(self) -> dict[str, int]:
         """As the options say."""
         return {"train": self.train, "val": self.val, "test": self.test}
+
+    @property
+    def intrinsics(self) -> Intrinsics:
+        """The renderer's camera, which looks through the middle of the picture."""
+        focal = FOCAL * self.width
+        return Intrinsics(focal, focal, self.width / 2, self.height / 2)
 
     def build(self, split: str, source: Path | None, progress: Progress) -> dict[str, np.ndarray]:
         """Render one split; ``source`` is not needed."""
