@@ -21,6 +21,7 @@ from benchmark.report.ranking import ranked
 from benchmark.report.rows import Numbers, Row, different, machines
 from benchmark.report.table import table
 from benchmark.report.titles import settings
+from benchmark.report.volumes import volumes
 from benchmark.store import RunRecord
 
 #: Fills a template: (template, context) -> the page.
@@ -208,6 +209,7 @@ def _trade_offs(numbers: Numbers, marks: Marks) -> dict[str, Any]:
         "y": y,
         "plot": figures.pareto(numbers, first, y, marks, row_link) if y and first else None,
         "data": payload(numbers, marks, row_link),
+        "volumes": volumes(numbers),
     }
 
 

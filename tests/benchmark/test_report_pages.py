@@ -328,6 +328,16 @@ def test_ranks_are_those_of_the_analysis(folder):
     assert text.count('class="rn te"') == len([row for row in numbers_of(folder, "scenes").rows if row.finished])
 
 
+def test_the_hypervolume_of_a_small_board_by_hand(tmp_path):
+    """mIoU of 40, 50 and 60 at 74.9, 44.4 and 99.7 million parameters: Δm of 0, 12.5 and 25."""
+    records = [flat("single-task", None, 0, 40.0), flat("mtan", "equal", 0, 50.0), flat("dense", "equal", 0, 60.0)]
+    report.build(pages.Held(tmp_path, records), tmp_path / "out")
+    (path,) = (tmp_path / "out").glob("scenes-*-pareto.html")
+    shown = {row[0]: row[1] for row in pages.Page(path.read_text()).rows}
+    # mtan: half the way up, all the way in parameters. dense: all the way up, none in parameters.
+    assert (shown["mtan"], shown["dense"], shown["single-task"]) == ("50", "0", "0")
+
+
 def test_names_that_look_alike_have_pages_of_their_own():
     links = Links.of({"weightings": ["a b", "a-b", "c"]})
     assert len(set(links.pages.values())) == 3

@@ -1,0 +1,52 @@
+"""How much of what is possible the rows of an architecture reach together: hypervolumes."""
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from benchmark import analysis
+from benchmark.report.columns import COSTS, DELTA, Column, task_columns
+from benchmark.report.rows import Numbers
+from benchmark.report.table import DASH
+
+
+@dataclass(frozen=True)
+class Volumes:
+    """Shares in per cent: a line per architecture, a number per set of columns."""
+
+    sets: tuple[tuple[str, tuple[Column, ...]], ...]
+    lines: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def volumes(numbers: Numbers) -> Volumes:
+    """The share of the box between the board's worst and best values that an architecture's rows dominate together."""
+    firsts = tuple(column for column in task_columns(numbers.board.tasks) if column.first)
+    costs = {column.key: column for column in COSTS}
+    sets = [("first metric of every task", firsts)] if len(firsts) > 1 else []
+    for key in ("parameters", "forward_flops", "seconds_per_step", "train_seconds", "peak_bytes"):
+        sets.append((f"Δm and {costs[key].title}", (DELTA, costs[key])))
+    architectures = sorted({row.architecture for row in numbers.rows if row.finished})
+    by_set = [_shares(numbers, columns) for _, columns in sets]
+    known = [i for i, shares in enumerate(by_set) if any(math.isfinite(share) for share in shares.values())]
+    lines = tuple(
+        (name, tuple(f"{100 * by_set[i][name]:.0f}" if math.isfinite(by_set[i][name]) else DASH for i in known))
+        for name in architectures
+    )
+    return Volumes(tuple(sets[i] for i in known), lines if known else ())
+
+
+def _shares(numbers: Numbers, columns: tuple[Column, ...]) -> dict[str, float]:
+    rows = [row for row in numbers.rows if row.finished]
+    data = pd.DataFrame(
+        [[row.estimate(column.key).mean for column in columns] for row in rows],
+        columns=[column.id for column in columns],
+        dtype=float,
+    )
+    maximise = {column.id: column.higher_is_better for column in columns}
+    worst, best = analysis.corners(data, maximise)
+    names = pd.Series([row.architecture for row in rows])
+    return {
+        str(name): analysis.hypervolume(data[names == name], maximise, reference=worst, ideal=best)
+        for name in names.unique()
+    }
