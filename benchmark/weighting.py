@@ -49,6 +49,8 @@ class Weighting(nn.Module, ABC):
     #: True where ``after_step`` wants the losses of the same batch again, after the optimiser's step.
     evaluates_again: ClassVar[bool] = False
     card: ClassVar[Card | None] = None
+    #: Options with which its authors run the two-task toy problem, where they are not the defaults.
+    toy_options: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
 """FAMO: the tasks' logarithmic losses shall fall at one rate, at the cost of a second look at the batch."""
 
 import math
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -44,6 +44,8 @@ class FAMO(Weighting):
     """
 
     evaluates_again: ClassVar[bool] = True
+    #: With weight decay, the pull to equal weights is stronger than what is learnt from such small steps.
+    toy_options: ClassVar[Mapping[str, Any]] = {"weight_decay": 0.0}
     card: ClassVar[Card] = Card(
         paper="Liu, Feng, Stone, Liu. FAMO: Fast Adaptive Multitask Optimization. NeurIPS 2023",
         url="https://arxiv.org/abs/2306.03792",

@@ -64,7 +64,7 @@ def toy(weightings: tuple[str, ...], results: Path, plugins: tuple[Path, ...], w
     for plugin in plugins:
         load_plugin_file(plugin)
     settings = toyproblem.USUAL.model_copy(update={"steps": steps})
-    chosen = {name: Component.of(WEIGHTINGS, name) for name in weightings or _without_required_options()}
+    chosen = {name: toyproblem.chosen(name) for name in weightings or _without_required_options()}
     known = _known(results, settings)
     wanted = [name for name, component in chosen.items() if component not in [m.weighting for m in known.values()]]
     hardware = Hardware("cpu", "fp64", 1, workers or min(cores(), max(1, len(wanted))))

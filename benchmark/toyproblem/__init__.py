@@ -8,7 +8,7 @@
             print(method.weighting.name, path.start, path.points[-1], path.reached)
 """
 
-from benchmark.toyproblem.descent import solve
+from benchmark.toyproblem.descent import chosen, solve
 from benchmark.toyproblem.problem import STARTS, front, gap, losses, losses_and_gradients
 from benchmark.toyproblem.record import FILE, USUAL, MethodPaths, Path2D, Settings, ToyRecord, load, rounded, save
 
@@ -20,6 +20,7 @@ __all__ = [
     "Path2D",
     "Settings",
     "ToyRecord",
+    "chosen",
     "front",
     "gap",
     "load",

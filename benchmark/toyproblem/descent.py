@@ -36,10 +36,15 @@ def solve(name: str, options: Mapping[str, Any] | None = None, *, settings: Sett
     no gradient. The parameters of the plane are the shared ones, their last layer, and the representation, all in one.
     What a weighting raises ends the path, with its reason.
 
+    Args:
+        name: of the weighting.
+        options: its own; those of its authors' toy problem when None.
+        settings: of the descent.
+
     Raises:
         UsageError: the name or an option is unknown.
     """
-    component = Component.of(WEIGHTINGS, name, options)
+    component = chosen(name) if options is None else Component.of(WEIGHTINGS, name, options)
     paths = []
     for number, start in enumerate(STARTS):
         with torch.random.fork_rng(devices=[]):
@@ -47,6 +52,11 @@ def solve(name: str, options: Mapping[str, Any] | None = None, *, settings: Sett
             weighting = build_weighting(name, TASKS, **component.options).double()
             paths.append(Walk(weighting, start, settings).path())
     return MethodPaths(weighting=component, paths=tuple(paths))
+
+
+def chosen(name: str) -> Component:
+    """A registered weighting with the options of its authors' toy problem, or its defaults."""
+    return Component.of(WEIGHTINGS, name, dict(getattr(WEIGHTINGS[name].factory, "toy_options", {})))
 
 
 class Walk:

@@ -149,3 +149,9 @@ def test_the_committed_record_is_small_and_shows_what_the_papers_show():
     for name in ("mgda", "nash-mtl", "cagrad"):
         assert all(reached[name])
     assert json.loads((results / toyproblem.FILE).read_text())["schema_version"] == 1
+
+
+def test_a_method_takes_the_options_of_its_authors_toy_problem():
+    assert toyproblem.solve("famo", settings=SHORT).weighting.options["weight_decay"] == 0
+    assert toyproblem.solve("famo", {"weight_decay": 1e-3}, settings=SHORT).weighting.options["weight_decay"] == 1e-3
+    assert toyproblem.chosen("mgda").options == {"normalisation": "none", "on": "parameters"}
