@@ -130,8 +130,9 @@ def test_torchjd_agrees_on_famo():
         assert gradient == pytest.approx(leaf.grad.tolist(), rel=1e-4)
 
 
+# Units small enough that the rule's 1e-8 is not seen.
 @settings(deadline=None, max_examples=25)
-@given(rows=st.lists(st.tuples(a_loss, st.integers(-8, 8)), min_size=1, max_size=5), steps=st.integers(1, 4))
+@given(rows=st.lists(st.tuples(a_loss, st.integers(-4, 8)), min_size=1, max_size=5), steps=st.integers(1, 4))
 def test_famo_does_not_see_units(rows, steps):
     values, exponents = (torch.tensor(column) for column in zip(*rows, strict=True))
     # No two tasks come equally far: Adam's first steps would make much of the rounding between them.
