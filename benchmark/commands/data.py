@@ -227,7 +227,8 @@ def check(name: str | None, options: tuple[str, ...]) -> None:
     if not chosen:
         raise UserError(f"nothing is prepared in {storage.cache}; 'mtbench data list' says how")
     bad = 0
-    for dataset in (piece for whole in chosen for piece in whole.pieces):
+    pieces = [piece for whole in chosen for piece in whole.pieces]
+    for dataset in pieces:
         if not dataset.is_ready(storage):
             raise UserError(f"{dataset.name} is not prepared with these options; run 'mtbench data prepare {name}'")
         problems = problems_of(dataset, storage)
@@ -242,5 +243,5 @@ def check(name: str | None, options: tuple[str, ...]) -> None:
             console.print(f"  card: {escape(str(dataset.folder(storage) / 'card.json'))}", soft_wrap=True)
     if bad:
         raise UserError(
-            f"{bad} of the prepared sets looked at are not sound: delete their folders and prepare them again"
+            f"{bad} of {len(pieces)} prepared sets are not sound: delete their folders and prepare them again"
         )
