@@ -9,6 +9,15 @@ from benchmark.weighting import Direction
 BLOCK = 4096
 
 
+#: Columns that rules of many passes take at a time on a CPU: K rows of them and what is made of them stay in its cache.
+CHUNK = 1 << 16
+
+
+def chunk(values: Tensor) -> int:
+    """How many columns to take at a time; all of them on a GPU, where every further kernel costs."""
+    return CHUNK if values.device.type == "cpu" else max(1, values.shape[-1])
+
+
 class RunningRows(nn.Module):
     """One row of running values per task, of the gradients' size, in a buffer that is saved.
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from baselines.matrices import RunningRows, all_finite, nowhere
+from baselines.matrices import RunningRows, all_finite, chunk, nowhere
 from baselines.weightings.solvers import checked_number
 from benchmark.errors import UsageError
 from benchmark.registry import WEIGHTINGS
@@ -101,5 +101,9 @@ class ExcessMTL(MatrixWeighting):
 
 def _excess(gradient: Tensor, squares: Tensor) -> Tensor:
     """() the estimate from one task's gradient (P,), whose squares are added to the task's (P,)."""
-    squares.addcmul_(gradient, gradient)
-    return (gradient.square() / (squares + 1e-7).sqrt()).sum(dtype=torch.float64)
+    size = chunk(gradient)
+    parts = []
+    for piece, known in zip(gradient.split(size), squares.split(size), strict=True):
+        known.addcmul_(piece, piece)
+        parts.append((piece.square() / (known + 1e-7).sqrt()).sum(dtype=torch.float64))
+    return torch.stack(parts).sum()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from baselines.gramians import ON_ORIGIN
-from baselines.matrices import all_finite, nowhere
+from baselines.matrices import all_finite, chunk, nowhere
 from benchmark.errors import UsageError, unknown
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
@@ -74,27 +74,36 @@ class GradDrop(MatrixWeighting):
 
     def from_gradients(self, gradients: Tensor, losses: Tensor) -> Direction:
         """(K, P) gradients -> the direction."""
-        return self._dropped(gradients, gradients)
+        if not all_finite(gradients):
+            return nowhere(gradients)
+        vector, size = torch.empty_like(gradients[0]), chunk(gradients)
+        pieces = zip(
+            gradients.split(size, dim=1), self._uniform(gradients[0]).split(size), vector.split(size), strict=True
+        )
+        for rows, draw, place in pieces:
+            place.copy_(self._dropped(rows, rows, draw))
+        return Direction(vector, gradients.new_full((len(gradients),), torch.nan))
 
     def from_feature_gradients(self, gradients: Tensor, losses: Tensor, feature: Tensor) -> Direction:
         """(K, B, F) gradients and (B, F) feature -> the direction (B·F,)."""
-        votes = torch.stack([(rows * feature.sign()).sum(0) for rows in gradients])  # (K, F)
-        return self._dropped(gradients, votes)
-
-    def _dropped(self, gradients: Tensor, votes: Tensor) -> Direction:
-        """The direction (P,) of (K, …, F) gradients, by the signs and sizes of (K, F) votes."""
         if not all_finite(gradients):
             return nowhere(gradients.flatten(1))
+        votes = torch.stack([(rows * feature.sign()).sum(0) for rows in gradients])  # (K, F)
+        vector = self._dropped(gradients, votes, self._uniform(votes[0])).flatten()
+        return Direction(vector, gradients.new_full((len(gradients),), torch.nan))
+
+    def _dropped(self, gradients: Tensor, votes: Tensor, draw: Tensor) -> Tensor:
+        """The direction (…, F) of (K, …, F) gradients, by signs and sizes of (K, F) votes and (F,) drawn numbers."""
         size = torch.zeros_like(votes[0])
         for row in votes:
             size += row.abs()
         # Without any vote the purity is NaN, and nothing is positive or negative.
-        positive = (1 + votes.sum(0) / size) / 2 > self._uniform(votes[0])
+        positive = (1 + votes.sum(0) / size) / 2 > draw
         vector = torch.zeros_like(gradients[0])
         for row, vote in zip(gradients, votes, strict=True):
             kept = torch.where(positive, vote > 0, vote < 0)
             vector += row * (self.leak + (1 - self.leak) * kept)
-        return Direction(vector.flatten(), gradients.new_full((len(gradients),), torch.nan))
+        return vector
 
     def _uniform(self, like: Tensor) -> Tensor:
         """Fresh numbers in [0, 1), one for each coordinate."""
