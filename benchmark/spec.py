@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from benchmark.errors import UsageError
 from benchmark.registry import WEIGHTINGS, Registry
 
 ID_LENGTH = 16
@@ -55,10 +56,16 @@ class Component(Frozen):
         """Look ``name`` up and fill in its defaults.
 
         Raises:
-            UsageError: the name or an option is unknown.
+            UsageError: the name or an option is unknown, or an option's value could not be written into a record.
         """
         entry = registry[name]
-        return cls(name=name, version=entry.version, options=entry.resolve(options or {}))
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in entry.resolve(options or {}).items()}
+        try:
+            return cls(name=name, version=entry.version, options=values)
+        except ValidationError as error:
+            raise UsageError(
+                f"the options of '{name}' must be plain numbers, texts and lists: {first_error(error)}"
+            ) from error
 
 
 class Protocol(Frozen):

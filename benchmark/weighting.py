@@ -325,8 +325,8 @@ class SampledWeighting(GradientWeighting):
         """
         if size < self.parts:
             raise UsageError(
-                f"this weighting cuts every batch into {self.parts} parts, and the batch size is {size}: raise it to "
-                f"{self.parts} or more"
+                f"{type(self).__name__} cuts every batch into {self.parts} parts, and the batch size is {size}: raise "
+                f"it to {self.parts} or more, or leave this weighting out"
             )
 
     @abstractmethod
@@ -359,15 +359,19 @@ def aggregate(name: str, gradients: Tensor, *, losses: Tensor | None = None, **o
     Raises:
         UsageError: the name or an option is unknown, or the shapes do not fit.
     """
+    for what, given in (("gradients", gradients), ("losses", losses)):
+        if given is not None and not (isinstance(given, Tensor) and given.is_floating_point()):
+            kind = str(given.dtype) if isinstance(given, Tensor) else type(given).__name__
+            raise UsageError(f"{what} must be a tensor of floating-point numbers, found {kind}")
     if gradients.ndim != 2 or not len(gradients):
-        raise UsageError(
-            f"gradients must be a (K, P) matrix with one row per task, found shape {tuple(gradients.shape)}"
-        )
+        found = tuple(gradients.shape)
+        raise UsageError(f"gradients must be a (K, P) matrix with one row per task, found shape {found}")
     known = torch.ones(len(gradients)) if losses is None else losses.detach()
     if known.shape != gradients.shape[:1]:
         raise UsageError(f"expected one loss for each of {len(gradients)} tasks, found shape {tuple(known.shape)}")
     tasks = [Task(f"task{k}", "depth", 1) for k in range(len(gradients))]
-    return direction(build_weighting(name, tasks, **options), gradients.detach(), known)
+    weighting = build_weighting(name, tasks, **options).to(gradients.device)
+    return direction(weighting, gradients.detach(), known.to(gradients.device))
 
 
 def direction(weighting: Weighting, gradients: Tensor, losses: Tensor) -> Tensor:
@@ -410,7 +414,7 @@ def card(name: str) -> Card | None:
         UsageError: the name is unknown.
     """
     entry = WEIGHTINGS[name]
-    found = cast(Card | None, getattr(entry.factory, "card", None))
-    if found is None:
+    found = getattr(entry.factory, "card", None)
+    if not isinstance(found, Card):
         return None
     return replace(found, hyperparameters={k: v for k, v in found.hyperparameters.items() if k not in entry.preset})

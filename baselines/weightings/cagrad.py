@@ -66,7 +66,7 @@ class CAGrad(SolvedWeighting):
     def __init__(self, tasks: Sequence[Task], *, c: float = 0.4, rescale: int = 1, on: str = "parameters") -> None:
         super().__init__(tasks, on=on)
         self.c = checked_number("cagrad", "c", c, zero=True)
-        if isinstance(rescale, bool) or rescale not in (0, 1, 2):
+        if type(rescale) is not int or rescale not in (0, 1, 2):
             raise UsageError(f"'cagrad' needs 0, 1 or 2 as 'rescale', found {rescale!r}")
         self.divisor = (1.0, 1 + self.c**2, 1 + self.c)[rescale]
 

@@ -2,8 +2,10 @@
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
+from baselines.losses import absent, defined
 from benchmark.registry import WEIGHTINGS
 from benchmark.weighting import Card, Weighting
 
@@ -16,8 +18,9 @@ class GeometricLossStrategy(Weighting):
     plain weighted sum has its value and its gradient. The weights have no fixed sum (at least 1, and 1 where all losses
     are equal); scaling one task's loss scales all steps by one factor and leaves their direction. No state.
 
-    The mean exists for positive losses only. A loss of 0, a negative or a not finite one makes weights, objective and
-    gradients NaN, for the engine to see; the product of two negative losses is not taken for a success.
+    A task without a valid target in the batch has a loss of exactly 0: it sits the step out, with weight 0, and the
+    mean is that of the others. A negative or a not finite loss makes weights, objective and gradients NaN, for the
+    engine to see; the product of two negative losses is not taken for a success.
     """
 
     card: ClassVar[Card] = Card(
@@ -38,5 +41,6 @@ class GeometricLossStrategy(Weighting):
 
     def weights(self, losses: Tensor) -> Tensor:
         """(K,) losses -> (K,) derivatives of their geometric mean."""
-        logs = losses.log()
-        return (logs.mean() - logs).exp() / len(losses)
+        logs, out = defined(losses).log(), absent(losses)
+        count = (~out).sum().clamp(min=1)
+        return torch.where(out, 0.0, (logs.sum() / count - logs).exp() / count)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -120,7 +121,10 @@ class MoCo(MatrixWeighting):
             mean.lerp_(_of_length(gradient, loss) if self.scaled else gradient, share)
         pull = inner_products(means).cpu().numpy()
         before = self.coefficients.cpu().numpy()
-        moved = before - self.gamma / step**self.gamma_decay * (pull @ before + self.rho * before)
+        with np.errstate(all="ignore"):
+            moved = before - self.gamma / step**self.gamma_decay * (pull @ before + self.rho * before)
+        if not np.isfinite(moved).all():  # products beyond float32
+            return nowhere(gradients)
         self.coefficients.copy_(torch.from_numpy(nearest_on_simplex(moved)))
         weights = self.coefficients.to(gradients)
         return Direction(weights @ means, weights)

@@ -5,6 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from baselines.losses import absent, defined
 from benchmark.registry import WEIGHTINGS
 from benchmark.weighting import Card, Weighting
 
@@ -16,9 +17,9 @@ class ScaleInvariant(Weighting):
     The weights are w_k = 1 / L_k and have no fixed sum; Σ w_k L_k is K. A task's unit of loss changes the objective by
     a constant and its gradient not at all. No state.
 
-    Defined for positive losses only: a loss of 0 or a negative one makes its weight, the objective and the gradients
-    NaN, for the engine to see (the derivative of a logarithm, 1 / L, alone would look well for a negative loss). An
-    infinite loss makes the objective infinite.
+    A task without a valid target in the batch has a loss of exactly 0: it sits the step out, with weight 0. A negative
+    loss makes its weight, the objective and the gradients NaN, for the engine to see (the derivative of a logarithm,
+    1 / L, alone would look well). An infinite loss makes the objective infinite.
     """
 
     card: ClassVar[Card] = Card(
@@ -35,10 +36,8 @@ class ScaleInvariant(Weighting):
 
     def weights(self, losses: Tensor) -> Tensor:
         """(K,) losses -> (K,) their inverses."""
-        return 1 / torch.where(losses > 0, losses, torch.nan)
+        return torch.where(absent(losses), 0.0, 1 / defined(losses))
 
     def objective(self, losses: Tensor, weights: Tensor) -> Tensor:
         """(K,) losses -> Σ log L_k."""
-        # A factor, not torch.where on the losses: where would give a masked loss the gradient 0.
-        defined = torch.where(losses > 0, 1.0, torch.nan)
-        return (losses * defined).log().sum()
+        return defined(losses).log().sum()

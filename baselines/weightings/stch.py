@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from baselines.losses import absent, defined
 from benchmark.errors import UsageError
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
@@ -22,8 +23,9 @@ class SmoothTchebycheff(Weighting):
     1 / L_k during warm-up and K softmax_k(log(L_k / z_k) / μ) / L_k after it; they have no fixed sum, but Σ w_k L_k is
     K in both. No task's unit of loss matters. A run no longer than the warm-up is `si`.
 
-    Defined for positive losses only: a loss of 0 or a negative one makes the objective and the gradients NaN, for the
-    engine to see, as does a reference that is not positive and finite. An infinite loss makes the objective not finite.
+    A task without a valid target in the batch has a loss of exactly 0: it sits the step out, with weight 0. A negative
+    loss makes the objective and the gradients NaN, for the engine to see, as does a reference that is not positive and
+    finite. An infinite loss makes the objective not finite.
 
     State: the epochs seen and the reference, both in buffers and compared on the device.
 
@@ -74,15 +76,19 @@ class SmoothTchebycheff(Weighting):
 
     def weights(self, losses: Tensor) -> Tensor:
         """(K,) losses -> (K,) derivatives of the objective."""
-        losses = _defined(losses)
-        shares = len(losses) * torch.softmax((losses / self.reference).log() / self.mu, dim=0)
-        return torch.where(self._warm, 1.0, shares) / losses
+        shares = len(losses) * torch.softmax(self._logarithms(losses), dim=0)
+        return torch.where(absent(losses), 0.0, torch.where(self._warm, 1.0, shares) / defined(losses))
 
     def objective(self, losses: Tensor, weights: Tensor) -> Tensor:
         """(K,) losses -> Σ log L_k during warm-up, K μ log Σ (L_k / z_k)^{1/μ} after it."""
-        losses = _defined(losses)
-        smooth = len(losses) * self.mu * torch.logsumexp((losses / self.reference).log() / self.mu, dim=0)
-        return torch.where(self._warm, losses.log().sum(), smooth)
+        smooth = len(losses) * self.mu * torch.logsumexp(self._logarithms(losses), dim=0)
+        return torch.where(self._warm, defined(losses).log().sum(), smooth)
+
+    def _logarithms(self, losses: Tensor) -> Tensor:
+        """(K,) log(L_k/z_k)/μ, −∞ for tasks that sit out, unless all do."""
+        out = absent(losses)
+        logs = (defined(losses) / self.reference).log() / self.mu
+        return torch.where(out & ~out.all(), -torch.inf, logs)
 
     def epoch_end(self, train_losses: Tensor) -> None:
         """Count the epoch; (K,) mean training losses of the last one of warm-up become the reference."""
@@ -95,9 +101,3 @@ class SmoothTchebycheff(Weighting):
     def _warm(self) -> Tensor:
         """() whether warm-up lasts."""
         return self.epochs < self.warmup_epochs
-
-
-def _defined(losses: Tensor) -> Tensor:
-    """The losses, NaN in value and in gradient where they have no logarithm."""
-    # A factor, not torch.where on the losses: where would give a masked loss the gradient 0.
-    return losses * torch.where(losses > 0, 1.0, torch.nan)

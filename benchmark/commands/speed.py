@@ -94,7 +94,7 @@ def speed(
     """
     for plugin in plugins:
         load_plugin_file(plugin)
-    if not compare_weightings:
+    if not (compare_weightings or names):
         raise UsageError("say what to measure: --weightings")
     networks = [_network(name, width) for name in architectures or ("mtan",)]
     chosen = [Component.of(WEIGHTINGS, name) for name in names or [n for n in WEIGHTINGS if not WEIGHTINGS[n].required]]

@@ -1,7 +1,7 @@
 """The training loop: one protocol for every architecture and weighting."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -88,8 +88,10 @@ class Trainer:
         self.step = choose_step(model, weighting, hardware, around)
         if isinstance(weighting, SampledWeighting):
             weighting.check_batch(spec.protocol.batch_size)
-        parameters = [*model.parameters(), *(weighting.parameters() if weighting else ())]
-        self.optimizer = build_optimizer(parameters, spec.protocol)
+        self.optimizer = build_optimizer(model.parameters(), spec.protocol)
+        if learned := list(weighting.parameters()) if weighting else []:
+            # Decay would pull a task's learned scale to that of equal weights.
+            self.optimizer.add_param_group({"params": learned, "weight_decay": 0.0})
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, spec.protocol.lr_step, spec.protocol.lr_decay)
 
     @property
@@ -190,7 +192,7 @@ class Trainer:
         return result
 
 
-def build_optimizer(parameters: Sequence[nn.Parameter], protocol: Protocol) -> torch.optim.Optimizer:
+def build_optimizer(parameters: Iterable[nn.Parameter], protocol: Protocol) -> torch.optim.Optimizer:
     """The protocol's optimiser."""
     if protocol.optimizer == "adam":
         return torch.optim.Adam(parameters, lr=protocol.learning_rate, weight_decay=protocol.weight_decay, fused=True)

@@ -16,7 +16,7 @@ from benchmark.training import augmentation, separate
 from benchmark.training.hardware import Hardware
 from benchmark.training.run import forward_flops
 from benchmark.training.workload import Stepper, Workload, cost_class, units
-from benchmark.weighting import Weighting, build_weighting
+from benchmark.weighting import SampledWeighting, Weighting, build_weighting
 
 N = TypeVar("N")
 
@@ -39,13 +39,17 @@ def work(specs: Sequence[RunSpec]) -> dict[str, float]:
     A network that cannot be built or run counts as the mean of the others: its failure is the run's to record.
 
     Raises:
-        UserError: an option's value is refused by the method that it is given to, or an augmentation by the data set.
+        UserError: an option's value is refused by the method that it is given to, an augmentation by the data set,
+            or a batch is too small for its weighting.
     """
     passes = {spec.id: _passes(spec) for spec in specs}
     for spec in specs:
         dataset = _dataset(spec)
         augmentation.check(spec.protocol, dataset)
-        separate.check(spec, dataset, _try(partial(_weighting, spec)) if spec.weighting else None)
+        weighting = _try(partial(_weighting, spec)) if spec.weighting else None
+        separate.check(spec, dataset, weighting)
+        if isinstance(weighting, SampledWeighting):
+            weighting.check_batch(spec.protocol.batch_size)
     known = {spec.id: _try(_forward_flops, *_network(spec)) for spec in specs}
     found = [flops for flops in known.values() if flops is not None]
     usual = sum(found) / len(found) if found else 1.0

@@ -59,6 +59,10 @@ class Rows:
 
     def pieces(self, direction: Tensor) -> list[Tensor]:
         """A direction (P,) in pieces of the tensors' shapes and layouts; overwritten by the next call."""
+        if direction.shape != self._direction.shape:
+            raise ValueError(
+                f"a direction must have the shape {tuple(self._direction.shape)}, found {tuple(direction.shape)}"
+            )
         self._direction.copy_(direction)
         return self._pieces
 

@@ -407,7 +407,7 @@ def test_stch_gives_most_to_the_task_that_has_improved_least(values):
 
 
 @pytest.mark.parametrize("case", WITH_LOGARITHM)
-@pytest.mark.parametrize("bad", [0.0, -0.0, -1.0, -1e-30])
+@pytest.mark.parametrize("bad", [-1.0, -1e-30, math.nan])
 @pytest.mark.parametrize("others", [(2.0, 3.0), (-2.0, 3.0)])
 def test_a_loss_without_logarithm_shows_in_objective_and_gradient(case, bad, others):
     value, gradient, _ = step(built(case), [others[0], bad, others[1]])
@@ -415,8 +415,26 @@ def test_a_loss_without_logarithm_shows_in_objective_and_gradient(case, bad, oth
     assert not math.isfinite(gradient[1])
 
 
-@pytest.mark.parametrize("case", [case for case in BUILT if case not in WITH_LOGARITHM])
-def test_zero_losses_are_no_trouble_elsewhere(case):
+@pytest.mark.parametrize("case", WITH_LOGARITHM)
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_a_task_without_a_valid_target_sits_the_step_out(case, zero):
+    """Its loss is exactly 0; the others learn as if it were not there (`stch`: up to its factor K)."""
+    value, gradient, weights = step(built(case), [2.0, zero, 3.0])
+    assert math.isfinite(value)
+    assert gradient[1] == 0
+    assert weights[1] == 0
+    alone = built(case)
+    if case == "gls":
+        assert gradient[0] == pytest.approx(math.sqrt(6) / 2 / 2)  # of √(L_1 L_3), by L_1
+    elif case == "si":
+        assert gradient[0] == pytest.approx(1 / 2)
+    else:
+        assert gradient[0] > 0
+        assert gradient[0] == pytest.approx(float(alone.weights(torch.tensor([2.0, zero, 3.0]))[0]))
+
+
+@pytest.mark.parametrize("case", BUILT)
+def test_zero_losses_are_no_trouble(case):
     weighting = built(case)
     value, gradient, _ = step(weighting, [0.0, 0.0, 0.0])
     assert math.isfinite(value)
