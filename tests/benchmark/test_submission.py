@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from benchmark.cli import main
 from benchmark.data import Storage, build_dataset
 from benchmark.errors import UsageError, UserError
-from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
+from benchmark.registry import ARCHITECTURES, DATASETS, PLUGIN_FILES, WEIGHTINGS
 from benchmark.spec import Component, Protocol, RunSpec
 from benchmark.store import RunRecord, Store, record_bytes
 from benchmark.submission import add, check, confirm, pack
@@ -38,6 +38,16 @@ def spec_of(architecture, weighting, seed=0, dataset="toy"):
         seed=seed,
         protocol=Protocol(epochs=2, batch_size=4, learning_rate=1e-3),
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _only_the_toy(toy):
+    """Records name every plugin file of the process, and other tests have loaded files of their own."""
+    known = dict(PLUGIN_FILES)
+    for name in known.keys() - {toy.name}:
+        del PLUGIN_FILES[name]
+    yield
+    PLUGIN_FILES.update(known)
 
 
 @pytest.fixture(scope="module")
