@@ -337,6 +337,7 @@ def show_plan(selection: Selection, setup: Setup, workers: int | None) -> None:
     """The runs of a grid, and what those that are not done will cost here."""
     table = Table("data set", "architecture", "weighting", "seed", "record", "PFLOP", "time alone")
     total, missing = 0.0, 0
+    errors.print(f"Timing a few steps of each kind of cell on {escape(setup.hardware.name)} …", soft_wrap=True)
     for spec in selection.specs:
         cost = estimate(spec, setup.hardware)
         record = selection.store.peek(spec)

@@ -36,8 +36,8 @@ class Entry(Generic[T]):
 
     @property
     def summary(self) -> str:
-        """First line of the class's docstring."""
-        return (inspect.getdoc(self.factory) or "").partition("\n")[0]
+        """First line of the class's own docstring; empty where it has none, whatever its base says."""
+        return inspect.cleandoc(getattr(self.factory, "__doc__", None) or "").partition("\n")[0]
 
     @property
     def defaults(self) -> dict[str, Any]:

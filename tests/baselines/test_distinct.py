@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import benchmark
+from benchmark.errors import UsageError
 from benchmark.registry import WEIGHTINGS
 from benchmark.weighting import GradientWeighting, LookaheadWeighting, NormWeighting, direction
 
@@ -147,3 +148,18 @@ def test_without_conflict_projections_change_nothing(seed):
 def test_what_learns_from_its_steps_starts_as_the_plain_sum(name):
     rows, losses = generic(0)
     close(aggregate(name, rows, losses.float()), rows.sum(0))
+
+
+@pytest.mark.parametrize(
+    ("gradients", "losses", "message"),
+    [
+        ([[1.0, 2.0]], None, "found list"),
+        (torch.tensor([[1, 2], [3, -4]]), None, "found torch.int64"),
+        (torch.eye(2), torch.tensor([1, 2]), "losses must be a tensor of floating-point numbers"),
+        (torch.eye(2), torch.ones(3), "one loss for each of 2 tasks"),
+        (torch.ones(3), None, "one row per task"),
+    ],
+)
+def test_aggregate_refuses_what_it_would_get_wrong(gradients, losses, message):
+    with pytest.raises(UsageError, match=message):
+        benchmark.aggregate("mgda", gradients, losses=losses)

@@ -11,7 +11,9 @@ from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
 from benchmark.spec import Component, Protocol, RunSpec
 from benchmark.training.batches import TrainingBatches
 from benchmark.training.engine import build_optimizer
+from benchmark.training.estimate import work
 from benchmark.training.evaluation import evaluate
+from benchmark.training.gradients import Rows
 from benchmark.training.hardware import Hardware
 from benchmark.training.run import execute
 
@@ -269,3 +271,31 @@ def test_passes_go_on_where_an_epoch_of_stated_steps_ends():
     assert len(seen) == 12
     for begin in range(0, 12, 3):
         assert sorted(n for batch in seen[begin : begin + 3] for n in batch) == list(range(6))
+
+
+def test_decay_of_the_network_leaves_learned_scales_alone(storage):
+    """With a decay that empties the network, the scales go where they would have gone without."""
+    frozen = {"epochs": 1, "learning_rate": 1e-6, "optimizer": "sgd", "momentum": 0.0}
+    plain = execute(spec(weighting="uncertainty", **frozen), storage=storage, hardware=CPU).record
+    decayed = execute(spec(weighting="uncertainty", weight_decay=1e4, **frozen), storage=storage, hardware=CPU).record
+    start = 0.5 * torch.tensor(0.5).exp().item()
+    for record in (plain, decayed):
+        assert all(weight == pytest.approx(start, rel=1e-3) for weight in record.curves[-1].weights.values())
+    assert plain.curves[-1].losses != decayed.curves[-1].losses
+
+
+def test_a_batch_too_small_for_a_weighting_is_refused_before_any_run(toy):
+    with pytest.raises(benchmark.errors.UsageError, match="MoDo cuts every batch into 3 parts"):
+        work([spec(weighting=None, architecture="tiny"), spec(weighting="modo", batch_size=2)])
+
+
+def test_a_direction_of_another_shape_is_refused():
+    rows = Rows(2, [torch.zeros(3, 4)])
+    with pytest.raises(ValueError, match=r"must have the shape \(12,\), found \(1,\)"):
+        rows.pieces(torch.zeros(1))
+
+
+def test_options_that_no_record_can_hold_are_refused(toy):
+    with pytest.raises(benchmark.errors.UsageError, match="options of 'dwa' must be plain numbers, texts and lists"):
+        Component.of(WEIGHTINGS, "dwa", {"temperature": object()})
+    assert Component.of(WEIGHTINGS, "constant", {"weights": (0.5, 0.5)}).options == {"weights": [0.5, 0.5]}
