@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from benchmark.registry import load_plugin_file
+from benchmark.registry import PLUGIN_FILES, load_plugin_file
 
 # No test judges a time: an example may take longer on a machine that does other things too.
 settings.register_profile("no-deadline", deadline=None)
@@ -32,3 +32,15 @@ def toy():
     """The toy plugin's path, after it is loaded here."""
     load_plugin_file(TOY)
     return TOY
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _plugin_files():
+    """Records name every plugin file of their process: what one module's tests load is not in the records of another's.
+
+    The toy plugin stays, once it is loaded.
+    """
+    before = {*PLUGIN_FILES, TOY.name}
+    yield
+    for name in PLUGIN_FILES.keys() - before:
+        del PLUGIN_FILES[name]

@@ -85,6 +85,8 @@ class Progress:
         curves = [EpochRecord.model_validate_json(text) for text in state["curves"]]
         if [epoch.epoch for epoch in curves] != list(range(1, int(state["epoch"]) + 1)):
             raise ValueError("its curves are not those of its epochs")
+        if state["peak_bytes"] is not None and not isinstance(state["peak_bytes"], int):
+            raise ValueError("its peak is no number of bytes")
         started, (commit, dirty), seconds = (
             datetime.fromisoformat(state["started"]),
             state["git"],

@@ -281,6 +281,16 @@ def test_checkpoints_of_any_bytes(checkpoint, tmp_path, change):
 CLOCKS = ("started", "seconds", "peak_bytes", "git", "epoch_seconds", "step_seconds")
 
 
+@pytest.mark.parametrize("peak", ["many", [1, 2], 1.5])
+def test_a_checkpoint_whose_peak_is_no_number_is_set_aside(checkpoint, tmp_path, peak):
+    outcome, notes = resumed(
+        checkpoint, tmp_path / "checkpoints", packed(unpacked(checkpoint.content) | {"peak_bytes": peak})
+    )
+    assert notes
+    assert outcome.record.status == "ok"
+    assert outcome.record.curves == checkpoint.whole.record.curves
+
+
 @settings(quick, max_examples=25)
 @given(
     place=st.integers(0, 30), new=st.just(...) | st.none() | st.text(max_size=5) | st.lists(st.integers(), max_size=3)
