@@ -189,6 +189,7 @@ def snapshot(trainer: Trainer) -> State:
         "generators": {name: generator.get_state() for name, generator in trainer.generators.items()},
         "torch": _torch_generators(trainer.device),
         "epoch": trainer.epoch,
+        "under_way": current is not None,
         "pass": vars(current).copy() if current else None,
         "diagnostics": trainer.diagnostics.state(),
         "epoch_seconds": list(trainer.epoch_seconds),
@@ -202,6 +203,7 @@ def restore(trainer: Trainer, state: State) -> None:
     Raises:
         Exception: of any kind, where the state is not that of such a trainer, which is then of no use any more.
     """
+    _check_form(trainer, state)
     _fill(trainer.model, state["model"])
     if trainer.weighting:
         _fill(trainer.weighting, state["weighting"])
@@ -225,6 +227,22 @@ def restore(trainer: Trainer, state: State) -> None:
     trainer.diagnostics.restore(state["diagnostics"], trainer.device)
     trainer.epoch_seconds = list(state["epoch_seconds"])
     trainer.step_seconds = list(state["step_seconds"])
+
+
+def _check_form(trainer: Trainer, state: State) -> None:
+    """Raise ``Unusable`` for parts that would be taken as they are and be wrong."""
+    if state["under_way"] is not (state["pass"] is not None):
+        raise Unusable("its pass is not that of its epoch")
+    if not isinstance(state["schedule"], dict) or state["schedule"].keys() != trainer.schedule.state_dict().keys():
+        raise Unusable("its schedule is not that of the protocol")
+    for name in ("epoch_seconds", "step_seconds"):
+        values = state[name]
+        if (
+            not isinstance(values, list)
+            or len(values) != state["epoch"]
+            or not all(isinstance(v, float) for v in values)
+        ):
+            raise Unusable(f"its {name} are not one number for each epoch")
 
 
 def _torch_generators(device: torch.device) -> dict[str, Tensor]:

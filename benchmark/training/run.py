@@ -87,6 +87,8 @@ class Progress:
             raise ValueError("its curves are not those of its epochs")
         if state["peak_bytes"] is not None and not isinstance(state["peak_bytes"], int):
             raise ValueError("its peak is no number of bytes")
+        if not isinstance(state["git"][0], str | None) or not isinstance(state["git"][1], bool | None):
+            raise ValueError("its commit is none")
         started, (commit, dirty), seconds = (
             datetime.fromisoformat(state["started"]),
             state["git"],
