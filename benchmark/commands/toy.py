@@ -14,7 +14,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from benchmark import toyproblem
-from benchmark.execution.local import cores
+from benchmark.data.workers import cores
 from benchmark.registry import WEIGHTINGS, load_plugin_file
 from benchmark.spec import Component
 from benchmark.toyproblem import MethodPaths, ToyRecord

@@ -83,11 +83,12 @@ class Pool:
 
 def _begin() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
-    Thread(target=_end_with_parent, daemon=True).start()
+    Thread(target=end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone, whatever killed that and whatever runs here."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

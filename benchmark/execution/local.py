@@ -10,16 +10,12 @@ from threading import Thread
 from time import monotonic, sleep
 from typing import Any
 
+from benchmark.data.workers import cores, end_with_parent
 from benchmark.execution.executor import Ended, EpochDone, Happening, Lost, Note, Refused, Setup, work
 from benchmark.spec import RunSpec
 from benchmark.training.checkpoint import Stopped
 from benchmark.training.hardware import Hardware
 from benchmark.training.provenance import git_state
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_workers(runs: int, hardware: Hardware) -> int:
@@ -132,14 +128,6 @@ class _Worker:
             self.process.join()
 
 
-def _end_with_parent() -> None:
-    """End this process as soon as the one that started it is gone, whatever killed that and whatever runs here."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-
 def _reason(code: int | None) -> str:
     if code is not None and code < 0:
         name = signal.Signals(-code).name
@@ -166,7 +154,7 @@ def _serve(connection: "Connection[Any, Any]", setup: Setup) -> None:
     """A worker's life: runs come in, happenings go out, until the other side closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
     ending = _Ending()
-    Thread(target=_end_with_parent, daemon=True).start()
+    Thread(target=end_with_parent, daemon=True).start()
     git_state()  # remembered from here on: this is the code that the process has just loaded
     setup.load_plugins()
 
