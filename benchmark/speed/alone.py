@@ -4,6 +4,7 @@ import multiprocessing
 import signal
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
@@ -21,6 +22,8 @@ from benchmark.speed.plain import PlainStepper
 from benchmark.training.hardware import Hardware
 from benchmark.training.workload import Stepper, Workload
 
+#: What the first of all processes imports; the second takes torch's optimisers a second at their first use.
+PRELOADED = [__name__, "torch._dynamo"]
 #: Steps before those that count; the operations of the first are counted.
 WARM_UP = 2
 
@@ -33,6 +36,7 @@ class Job:
         weighting: None sums the losses.
         steps: that are timed, and whose peak of memory is taken.
         plain: trained as ``PlainStepper`` does.
+        count: whether operations are counted, which ``torch.autograd.grad`` of a leaf does not bear.
     """
 
     architecture: Component
@@ -40,6 +44,7 @@ class Job:
     load: Workload
     steps: int = 1
     plain: bool = False
+    count: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,13 +55,13 @@ class Outcome:
         seconds: of each step.
         peak_bytes: most memory in any of them: allocated on the device, or resident beyond what was there before the
             network; None where the system does not tell.
-        flops: floating-point operations of one step, forward and backward.
+        flops: floating-point operations of one step, forward and backward; None where they are not counted.
         parameters: of the network.
     """
 
     seconds: tuple[float, ...]
     peak_bytes: int | None
-    flops: int
+    flops: int | None
     parameters: int
 
 
@@ -89,7 +94,7 @@ class Alone:
         """
         if self._executor is None:
             context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload([__name__])
+            context.set_forkserver_preload(PRELOADED)
             self._executor = ProcessPoolExecutor(
                 1, mp_context=context, initializer=_begin, initargs=(self.plugins,), max_tasks_per_child=1
             )
@@ -121,7 +126,7 @@ def measure(job: Job) -> Outcome:
     stepper = (
         PlainStepper(job.architecture, job.load) if job.plain else Stepper(job.architecture, job.weighting, job.load)
     )
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) if job.count else nullcontext() as counter:
         stepper.step()
     for _ in range(WARM_UP - 1):
         stepper.step()
@@ -131,7 +136,7 @@ def measure(job: Job) -> Outcome:
     return Outcome(
         seconds=seconds,
         peak_bytes=max(0, (peak.bytes or 0) - (before or 0)) if known else None,
-        flops=counter.get_total_flops(),
+        flops=counter.get_total_flops() if counter else None,
         parameters=sum(parameter.numel() for parameter in stepper.model.parameters()),
     )
 

@@ -47,7 +47,7 @@ def _measure(
     architecture: Component, weighting: Component | None, load: Workload, *, pairs: int, alone: Alone
 ) -> ArchitectureSpeed:
     own = alone.run(Job(architecture, weighting, load))
-    plain = alone.run(Job(architecture, None, load, plain=True))
+    plain = alone.run(Job(architecture, None, load, plain=True, count=True))
     mine, plains = alternate(Stepper(architecture, weighting, load), PlainStepper(architecture, load), pairs)
     return ArchitectureSpeed(
         architecture=architecture,

@@ -103,7 +103,7 @@ def _resized(architecture: Component, width: int) -> Component:
 
 def _measure(place: Place, weighting: Component | None, steps: int, alone: Alone) -> GrowthPoint:
     try:
-        found = alone.run(Job(place.architecture, weighting, place.load, steps))
+        found = alone.run(Job(place.architecture, weighting, place.load, steps, count=True))
     except Exception as error:  # noqa: BLE001 - a method is foreign code: what it raises is told at its point
         return GrowthPoint(amount=place.amount, label=place.label, error=described(error))
     return GrowthPoint(

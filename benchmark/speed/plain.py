@@ -49,7 +49,7 @@ class PlainStepper:
         """Take one step; its seconds, until the device is done."""
         self.load.hardware.synchronize()
         started = perf_counter()
-        images, targets = self._next()
+        images, targets = self.next_batch()
         self.optimizer.zero_grad()
         losses = self.losses(images, targets)
         sum(losses[1:], losses[0]).backward()
@@ -62,7 +62,8 @@ class PlainStepper:
         predictions = self.model(images.float() / 255)
         return [task.loss(predictions[task.name], targets[task.name]) for task in self.load.tasks]
 
-    def _next(self) -> tuple[Tensor, dict[str, Tensor]]:
+    def next_batch(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """(B, C, H, W) uint8 pictures and per task (B, …) targets, on the device."""
         if self._loader is None:
             return self._batch[0], dict(self._batch[1])
         images, targets = next(self._loader)

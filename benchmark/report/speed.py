@@ -1,0 +1,256 @@
+"""The page of speed: what steps cost, by network and by weighting, and how that grows."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from markupsafe import Markup
+
+from benchmark.report.figures import Figure
+from benchmark.report.marks import Marks
+from benchmark.report.plot import Chart, Frame
+from benchmark.report.table import DASH, formatter
+from benchmark.speed import ArchitectureSpeed, GrowthCurve, GrowthPoint, SpeedRecord, Spread, WeightingSpeed
+from benchmark.speed.record import Axis, Quantity
+
+#: Powers above this are worse than linear; fits to a few noisy points are not better than that.
+LINEAR = 1.05
+
+#: By axis: its name, that of its amounts, and what is expected along it.
+AXES: dict[Axis, tuple[str, str, str]] = {
+    "batch": (
+        "Batch",
+        "pictures per step",
+        "All that is done for a picture is done for each, and the optimiser’s step once: linear or less. Memory holds the "
+        "parameters, their gradients and moments once, and the maps of every picture.",
+    ),
+    "pixels": (
+        "Resolution",
+        "pixels of a picture",
+        "Convolutions, norms and losses do the same at every pixel, so operations and maps are linear. Time may be worse "
+        "where maps outgrow the caches that smaller ones fit.",
+    ),
+    "tasks": (
+        "Tasks",
+        "tasks",
+        "Each task adds its own part and the shared part stays: less than linear the more is shared. Networks that mix "
+        "every task’s features into every other’s do that in a number of places that grows with its square.",
+    ),
+    "width": (
+        "Width",
+        "channels of the first level",
+        "A convolution from w to w channels multiplies w² times at every pixel, and has as many parameters: operations, "
+        "parameters and what the optimiser keeps of each are quadratic, maps linear. Time follows neither alone: narrow "
+        "networks are bound by memory, wide ones by operations.",
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row in print: the cells, or why there are none."""
+
+    name: str
+    cells: tuple[str, ...]
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How steps grow along one axis.
+
+    Attributes:
+        powers: by network the exponents of time, memory and operations.
+        missing: points that could not be measured.
+        worse: networks whose time is worse than linear, in words.
+    """
+
+    title: str
+    figures: tuple[Figure, ...]
+    powers: tuple[Line, ...]
+    expected: str
+    worse: str
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One record, in print.
+
+    Attributes:
+        networks: lines of ``NETWORK_COLUMNS``.
+        mean: geometric mean of their ratios.
+        peaks: what the machine gives at most.
+        weightings: by network, lines of ``WEIGHTING_COLUMNS``.
+    """
+
+    record: SpeedRecord
+    networks: tuple[Line, ...]
+    mean: str
+    peaks: tuple[str, ...]
+    weightings: tuple[tuple[str, tuple[Line, ...]], ...]
+    growth: tuple[Growth, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """The networks of the curves of growth."""
+        return sorted({curve.architecture.name for curve in self.record.growth})
+
+
+def speed_page(records: Sequence[SpeedRecord], marks: Marks) -> tuple[Measured, ...]:
+    """Lay out the records: networks first, growth last."""
+    order = sorted(records, key=lambda r: (not r.architectures, not r.weightings, r.provenance.started))
+    return tuple(_measured(record, marks) for record in order)
+
+
+def _measured(record: SpeedRecord, marks: Marks) -> Measured:
+    by_network = groupby(record.weightings, key=lambda row: row.architecture)
+    mean = record.times_plain
+    return Measured(
+        record,
+        _lines(record.architectures, _network_cells(record), lambda row: row.architecture.name),
+        DASH if mean is None else f"{mean:.2f}",
+        tuple(
+            f"{peak.precision}, {peak.operation} of {peak.shape}: {_tera(peak.rate.median)} TFLOP/s"
+            for peak in record.peaks
+        ),
+        tuple(
+            (network.name, _lines(list(rows), _WEIGHTING_CELLS, lambda row: row.weighting.name))
+            for network, rows in by_network
+        ),
+        tuple(_growth(axis, curves, marks) for axis, curves in _by_axis(record.growth)),
+    )
+
+
+Reader = Callable[[ArchitectureSpeed], float | None]
+#: Headings and units; the first two columns are of text.
+NETWORK_COLUMNS = (
+    ("× plain ↑", ""), ("quartiles", ""), ("step ↓", "ms"), ("plain step", "ms"), ("pictures ↑", "/s"),
+    ("operations ↑", "TFLOP/s"), ("of peak ↑", "%"), ("memory ↓", "MB"), ("plain memory", "MB"),
+)  # fmt: skip
+WEIGHTING_COLUMNS = (
+    ("× equal ↓", ""), ("quartiles", ""), ("limit", ""), ("met", ""), ("step ↓", "ms"), ("memory ↓", "MB"),
+    ("memory, equal", "MB"), ("kept ↓", "MB"),
+)  # fmt: skip
+
+
+def _network_cells(record: SpeedRecord) -> tuple[Callable[[ArchitectureSpeed], str | None | float], ...]:
+    batch = record.conditions.batch
+    return (
+        lambda row: row.ratio and f"{row.ratio.median:.2f}",
+        lambda row: _quartiles(row.ratio),
+        lambda row: row.seconds and 1e3 * row.seconds.median,
+        lambda row: row.plain_seconds and 1e3 * row.plain_seconds.median,
+        lambda row: row.seconds and batch / row.seconds.median,
+        lambda row: row.rate and row.rate / 1e12,
+        lambda row: (share := record.share(row)) and f"{100 * share:.0f}",
+        lambda row: row.peak_bytes and row.peak_bytes / 1e6,
+        lambda row: row.plain_peak_bytes and row.plain_peak_bytes / 1e6,
+    )
+
+
+_WEIGHTING_CELLS: tuple[Callable[[WeightingSpeed], str | None | float], ...] = (
+    lambda row: row.ratio and f"{row.ratio.median:.2f}",
+    lambda row: _quartiles(row.ratio),
+    lambda row: row.limit and f"{row.limit:.2f}",
+    lambda row: None if row.met is None else "✓" if row.met else "no",
+    lambda row: row.seconds and 1e3 * row.seconds.median,
+    lambda row: row.peak_bytes and row.peak_bytes / 1e6,
+    lambda row: row.equal_peak_bytes and row.equal_peak_bytes / 1e6,
+    lambda row: None if row.kept_bytes is None else row.kept_bytes / 1e6,
+)
+
+
+def _lines(rows: Sequence, readers: Sequence[Callable], name: Callable) -> tuple[Line, ...]:  # type: ignore[type-arg]
+    """The rows in print; numbers of a column have the same number of decimals."""
+    columns = []
+    for reader in readers:
+        values = [reader(row) for row in rows]
+        write = formatter([v for v in values if isinstance(v, float)])
+        columns.append([v if isinstance(v, str) else DASH if v is None else write(float(v)) for v in values])
+    return tuple(
+        Line(name(row), tuple(column[i] for column in columns), row.error) for i, row in enumerate(rows)
+    )
+
+
+def _quartiles(spread: Spread | None) -> str | None:
+    return spread and f"{spread.low:.2f}–{spread.high:.2f}"
+
+
+def _tera(rate: float) -> str:
+    return f"{rate / 1e12:.3g}"
+
+
+def _by_axis(curves: Iterable[GrowthCurve]) -> list[tuple[Axis, list[GrowthCurve]]]:
+    found = [(axis, [curve for curve in curves if curve.axis == axis]) for axis in AXES]
+    return [(axis, alike) for axis, alike in found if alike]
+
+
+def _growth(axis: Axis, curves: list[GrowthCurve], marks: Marks) -> Growth:
+    title, unit, expected = AXES[axis]
+    figures = (
+        _figure(f"{title}: time of a step", curves, "seconds", unit, marks),
+        _figure(f"{title}: memory", curves, "bytes", unit, marks),
+    )
+    powers = tuple(
+        Line(c.architecture.name, tuple(_power(c.exponent(of)) for of in ("seconds", "bytes", "flops"))) for c in curves
+    )
+    return Growth(title, tuple(f for f in figures if f.svg), powers, expected, _worse(curves), tuple(_missing(curves)))
+
+
+def _power(exponent: float | None) -> str:
+    return DASH if exponent is None else f"{exponent:.2f}".replace("-", "−")
+
+
+def _worse(curves: Iterable[GrowthCurve]) -> str:
+    """Which networks' time grows worse than linearly, and what their operations do."""
+    found = [
+        f"{curve.architecture.name} (power {_power(power)}, operations {_power(curve.exponent('flops'))})"
+        for curve in curves
+        if (power := curve.exponent("seconds")) is not None and power > LINEAR
+    ]
+    return ", ".join(found)
+
+
+def _missing(curves: Iterable[GrowthCurve]) -> list[str]:
+    return [f"{c.architecture.name}, {p.label}: {p.error}" for c in curves for p in c.points if p.error]
+
+
+def _figure(title: str, curves: Sequence[GrowthCurve], of: Quantity, unit: str, marks: Marks) -> Figure:
+    """A line per network on logarithmic axes; thin, what is linear."""
+    scale, label = (1e3, "ms") if of == "seconds" else (1e-6, "MB")
+    lines = {c.architecture.name: [(float(x), y * scale) for x, y in c.values(of)] for c in curves}
+    points = [point for line in lines.values() for point in line]
+    if not points:
+        return Figure(title, Markup(""))
+    (left, right), (low, high) = (_bounds(values) for values in zip(*points, strict=True))
+    chart = Chart(
+        Frame((left, right), (low, high), unit, label, 420, 270, log_x=True, log_y=True, left=52, ticks=(4, 5))
+    )
+    start = min(points, key=lambda point: (point[0], point[1]))
+    reach = min(right, start[0] * high / start[1])
+    chart.line([start, (reach, start[1] * reach / start[0])], "cx", dashes="2 3", kind="ln thin")
+    for curve in curves:
+        name = curve.architecture.name
+        chart.line(lines[name], marks.colour(name))
+        labels = {p.amount: p for p in curve.points}
+        for x, y in lines[name]:
+            _dot(chart, (x, y), marks.colour(name), f"{name}, {labels[int(x)].label}\n{_told(labels[int(x)], of)}")
+    return Figure(title, chart.render(f"{title} by {unit}: {', '.join(lines)}"))
+
+
+def _bounds(values: Sequence[float]) -> tuple[float, float]:
+    return min(values) / 1.2, max(values) * 1.2
+
+
+def _dot(chart: Chart, at: tuple[float, float], colour: str, words: str) -> None:
+    x, y = chart.across(at[0]), chart.up(at[1])
+    chart.tip(f'<circle class="{colour} mf" cx="{x:.1f}" cy="{y:.1f}" r="3.2"/>', words)
+
+
+def _told(point: GrowthPoint, of: Quantity) -> str:
+    if of == "bytes":
+        return f"{(point.peak_bytes or 0) / 1e6:.4g} MB"
+    spread = point.seconds
+    assert spread is not None  # only known points are drawn
+    return f"{1e3 * spread.median:.4g} ms, quartiles {1e3 * spread.low:.4g}–{1e3 * spread.high:.4g}"
