@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from benchmark import analysis, toyproblem
+from benchmark import analysis, speed, toyproblem
 from benchmark.analysis import METHODS, Board
 from benchmark.errors import UserError
 from benchmark.report import cards
@@ -24,9 +24,11 @@ from benchmark.report.plot import dash_icon
 from benchmark.report.reported import tables
 from benchmark.report.rows import Variant, commit, machine, read
 from benchmark.report.runs import run_page
+from benchmark.report.speed import NETWORK_COLUMNS, WEIGHTING_COLUMNS, speed_page
 from benchmark.report.table import DASH, written
 from benchmark.report.titles import stems, titles
 from benchmark.report.toy import toy_page
+from benchmark.speed import SpeedRecord
 from benchmark.store import Problem, Store
 from benchmark.tasks import KINDS
 from benchmark.toyproblem import ToyRecord
@@ -44,13 +46,19 @@ class Site:
     problems: tuple[tuple[str, str], ...]
     rule: str
     toy: ToyRecord | None = None
+    speed: tuple[SpeedRecord, ...] = ()
 
     @cached_property
     def marks(self) -> Marks:
         """One colour per architecture and one marker per weighting."""
         kinds = [row.kind for page in self.boards for row in page.rows]
-        methods = self.toy.methods if self.toy else ()
-        return Marks.of(kinds, {*(w for _, w in kinds), *(method.weighting.name for method in methods)})
+        weightings = {w for _, w in kinds} | {
+            method.weighting.name for method in (self.toy.methods if self.toy else ())
+        }
+        for record in self.speed:
+            weightings |= {row.weighting.name for row in record.weightings}
+            kinds += [(component.name, "none") for component in record.networks]
+        return Marks.of(kinds, weightings)
 
     @cached_property
     def links(self) -> Links:
@@ -82,7 +90,9 @@ def render(
 ) -> Iterator[tuple[str, bytes]]:
     """All files of the report by path, one after another: together they may be large."""
     toy, further = _toy(store)
-    site = Site(tuple(_boards(boards, store, rule)), tuple(_relative([*problems, *further], store)), rule, toy)
+    times, unusable = _speed(store)
+    unread = _relative([*problems, *further, *unusable], store)
+    site = Site(tuple(_boards(boards, store, rule)), tuple(unread), rule, toy, times)
     fill = _filler(_environment(site))
     for name in ("index.html", "methods.html", "method.html"):
         yield name, fill(name)
@@ -91,6 +101,9 @@ def render(
     yield "published.bib", bibliography((e.table.citation.bibtex for e in found), "published results", site.suite)
     if toy:
         yield "toy.html", fill("toy.html", toy=toy_page(toy, site.marks))
+    if times:
+        columns = {"network_columns": NETWORK_COLUMNS, "weighting_columns": WEIGHTING_COLUMNS}
+        yield "speed.html", fill("speed.html", measured=speed_page(times, site.marks), **columns)
     for page in site.boards:
         kinds = {("architectures", row.kind[0]) for row in page.rows}
         kinds |= {("weightings", row.kind[1]) for row in page.rows if row.kind[1] != "none"}
@@ -110,6 +123,20 @@ def _toy(store: Store) -> tuple[ToyRecord | None, list[Problem]]:
     except UserError as error:
         return None, [Problem(store.root / toyproblem.FILE, str(error))]
     return (record if record and record.methods and record.methods[0].paths else None), []
+
+
+def _speed(store: Store) -> tuple[tuple[SpeedRecord, ...], list[Problem]]:
+    """The records of speed; unusable ones are problems of the store like any other."""
+    found, problems = [], []
+    for path in speed.files(store.root):
+        try:
+            record = speed.load(path)
+        except UserError as error:
+            problems.append(Problem(path, str(error)))
+            continue
+        if record.architectures or record.weightings or record.growth:
+            found.append(record)
+    return tuple(found), problems
 
 
 def _boards(boards: Sequence[Board], store: Store, rule: str) -> Iterator[BoardPage]:

@@ -108,7 +108,7 @@ class Frame:
     Attributes:
         x, y: limits; y points up unless ``flip``.
         x_label, y_label: what the axes show.
-        log_x: whether x is logarithmic.
+        log_x, log_y: whether the axis is logarithmic.
         flip: True draws small y on top: up is better, whatever the metric.
     """
 
@@ -126,6 +126,7 @@ class Frame:
     bottom: int = 32
     ticks: tuple[int, int] = (5, 4)
     whole_x: bool = False
+    log_y: bool = False
 
     @property
     def across(self) -> Scale:
@@ -135,8 +136,8 @@ class Frame:
     @property
     def up(self) -> Scale:
         """The vertical scale."""
-        ends = (self.height - self.bottom, self.top)
-        return Scale(*self.y, *(reversed(ends) if self.flip else ends))
+        low, high = self.height - self.bottom, self.top
+        return Scale(*self.y, high if self.flip else low, low if self.flip else high, self.log_y)
 
 
 @dataclass

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
+from typing import Any
 
 from markupsafe import Markup
 
@@ -21,14 +23,14 @@ AXES: dict[Axis, tuple[str, str, str]] = {
     "batch": (
         "Batch",
         "pictures per step",
-        "All that is done for a picture is done for each, and the optimiser’s step once: linear or less. Memory holds the "
-        "parameters, their gradients and moments once, and the maps of every picture.",
+        "All that is done for a picture is done for each, and the optimiser’s step once: linear or less. Memory holds "
+        "the parameters, their gradients and moments once, and the maps of every picture.",
     ),
     "pixels": (
         "Resolution",
         "pixels of a picture",
-        "Convolutions, norms and losses do the same at every pixel, so operations and maps are linear. Time may be worse "
-        "where maps outgrow the caches that smaller ones fit.",
+        "Convolutions, norms and losses do the same at every pixel, so operations and maps are linear. Time may be "
+        "worse where maps outgrow the caches that smaller ones fit.",
     ),
     "tasks": (
         "Tasks",
@@ -39,9 +41,9 @@ AXES: dict[Axis, tuple[str, str, str]] = {
     "width": (
         "Width",
         "channels of the first level",
-        "A convolution from w to w channels multiplies w² times at every pixel, and has as many parameters: operations, "
-        "parameters and what the optimiser keeps of each are quadratic, maps linear. Time follows neither alone: narrow "
-        "networks are bound by memory, wide ones by operations.",
+        "A convolution from w to w channels multiplies w² times at every pixel, and has as many parameters: "
+        "operations, parameters and what the optimiser keeps of each are quadratic, maps linear. Time follows neither "
+        "alone: narrow networks are bound by memory, wide ones by operations.",
     ),
 }  # fmt: skip
 
@@ -108,22 +110,18 @@ def _measured(record: SpeedRecord, marks: Marks) -> Measured:
     mean = record.times_plain
     return Measured(
         record,
-        _lines(record.architectures, _network_cells(record), lambda row: row.architecture.name),
+        _lines(record.architectures, partial(_network_cells, record)),
         DASH if mean is None else f"{mean:.2f}",
         tuple(
             f"{peak.precision}, {peak.operation} of {peak.shape}: {_tera(peak.rate.median)} TFLOP/s"
             for peak in record.peaks
         ),
-        tuple(
-            (network.name, _lines(list(rows), _WEIGHTING_CELLS, lambda row: row.weighting.name))
-            for network, rows in by_network
-        ),
+        tuple((network.name, _lines(rows, _weighting_cells)) for network, rows in by_network),
         tuple(_growth(axis, curves, marks) for axis, curves in _by_axis(record.growth)),
     )
 
 
-Reader = Callable[[ArchitectureSpeed], float | None]
-#: Headings and units; the first two columns are of text.
+#: Headings and units.
 NETWORK_COLUMNS = (
     ("× plain ↑", ""), ("quartiles", ""), ("step ↓", "ms"), ("plain step", "ms"), ("pictures ↑", "/s"),
     ("operations ↑", "TFLOP/s"), ("of peak ↑", "%"), ("memory ↓", "MB"), ("plain memory", "MB"),
@@ -132,49 +130,72 @@ WEIGHTING_COLUMNS = (
     ("× equal ↓", ""), ("quartiles", ""), ("limit", ""), ("met", ""), ("step ↓", "ms"), ("memory ↓", "MB"),
     ("memory, equal", "MB"), ("kept ↓", "MB"),
 )  # fmt: skip
+#: What a cell holds: text, or a number that is written like the others of its column.
+Content = str | float | None
 
 
-def _network_cells(record: SpeedRecord) -> tuple[Callable[[ArchitectureSpeed], str | None | float], ...]:
-    batch = record.conditions.batch
+def _network_cells(record: SpeedRecord, row: ArchitectureSpeed) -> tuple[Content, ...]:
+    share = record.share(row)
     return (
-        lambda row: row.ratio and f"{row.ratio.median:.2f}",
-        lambda row: _quartiles(row.ratio),
-        lambda row: row.seconds and 1e3 * row.seconds.median,
-        lambda row: row.plain_seconds and 1e3 * row.plain_seconds.median,
-        lambda row: row.seconds and batch / row.seconds.median,
-        lambda row: row.rate and row.rate / 1e12,
-        lambda row: (share := record.share(row)) and f"{100 * share:.0f}",
-        lambda row: row.peak_bytes and row.peak_bytes / 1e6,
-        lambda row: row.plain_peak_bytes and row.plain_peak_bytes / 1e6,
+        _ratio(row.ratio),
+        _quartiles(row.ratio),
+        _milliseconds(row.seconds),
+        _milliseconds(row.plain_seconds),
+        record.conditions.batch / row.seconds.median if row.seconds else None,
+        row.rate / 1e12 if row.rate else None,
+        f"{100 * share:.0f}" if share else None,
+        _megabytes(row.peak_bytes),
+        _megabytes(row.plain_peak_bytes),
     )
 
 
-_WEIGHTING_CELLS: tuple[Callable[[WeightingSpeed], str | None | float], ...] = (
-    lambda row: row.ratio and f"{row.ratio.median:.2f}",
-    lambda row: _quartiles(row.ratio),
-    lambda row: row.limit and f"{row.limit:.2f}",
-    lambda row: None if row.met is None else "✓" if row.met else "no",
-    lambda row: row.seconds and 1e3 * row.seconds.median,
-    lambda row: row.peak_bytes and row.peak_bytes / 1e6,
-    lambda row: row.equal_peak_bytes and row.equal_peak_bytes / 1e6,
-    lambda row: None if row.kept_bytes is None else row.kept_bytes / 1e6,
-)
+def _weighting_cells(row: WeightingSpeed) -> tuple[Content, ...]:
+    return (
+        _ratio(row.ratio),
+        _quartiles(row.ratio),
+        f"{row.limit:.2f}" if row.limit else None,
+        None if row.met is None else "✓" if row.met else "no",
+        _milliseconds(row.seconds),
+        _megabytes(row.peak_bytes),
+        _megabytes(row.equal_peak_bytes),
+        _megabytes(row.kept_bytes),
+    )
 
 
-def _lines(rows: Sequence, readers: Sequence[Callable], name: Callable) -> tuple[Line, ...]:  # type: ignore[type-arg]
+def _lines(
+    rows: Iterable[ArchitectureSpeed] | Iterable[WeightingSpeed], cells: Callable[[Any], tuple[Content, ...]]
+) -> tuple[Line, ...]:
     """The rows in print; numbers of a column have the same number of decimals."""
+    found: list[ArchitectureSpeed | WeightingSpeed] = list(rows)
     columns = []
-    for reader in readers:
-        values = [reader(row) for row in rows]
-        write = formatter([v for v in values if isinstance(v, float)])
-        columns.append([v if isinstance(v, str) else DASH if v is None else write(float(v)) for v in values])
+    for column in zip(*map(cells, found), strict=True):
+        write = formatter([value for value in column if isinstance(value, float)])
+        columns.append(
+            [DASH if value is None else value if isinstance(value, str) else write(value) for value in column]
+        )
     return tuple(
-        Line(name(row), tuple(column[i] for column in columns), row.error) for i, row in enumerate(rows)
+        Line(_name(row), texts, row.error) for row, texts in zip(found, zip(*columns, strict=True), strict=True)
     )
+
+
+def _name(row: ArchitectureSpeed | WeightingSpeed) -> str:
+    return row.weighting.name if isinstance(row, WeightingSpeed) else row.architecture.name
+
+
+def _ratio(spread: Spread | None) -> str | None:
+    return f"{spread.median:.2f}" if spread else None
 
 
 def _quartiles(spread: Spread | None) -> str | None:
-    return spread and f"{spread.low:.2f}–{spread.high:.2f}"
+    return f"{spread.low:.2f}–{spread.high:.2f}" if spread else None
+
+
+def _milliseconds(spread: Spread | None) -> float | None:
+    return 1e3 * spread.median if spread else None
+
+
+def _megabytes(count: int | None) -> float | None:
+    return None if count is None else count / 1e6
 
 
 def _tera(rate: float) -> str:

@@ -185,6 +185,11 @@ class SpeedRecord(Frozen):
     growth: tuple[GrowthCurve, ...] = ()
     provenance: Provenance
 
+    @property
+    def networks(self) -> list[Component]:
+        """The networks that were measured in any way, as often as they were."""
+        return [row.architecture for rows in (self.architectures, self.weightings, self.growth) for row in rows]
+
     def peak(self, precision: str) -> float | None:
         """The faster operation's rate in a precision; None where none was measured."""
         return max((peak.rate.median for peak in self.peaks if peak.precision == precision), default=None)

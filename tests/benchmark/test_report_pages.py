@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from benchmark import report, toyproblem
+from benchmark import report, speed, toyproblem
 from benchmark.grid import Grid, expand
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
 from benchmark.report.cards import about
@@ -286,6 +286,37 @@ def test_the_toy_problem_has_a_page_where_it_has_a_record(tmp_path, folder):
     report.build(store, tmp_path / "out")
     assert not (tmp_path / "out/toy.html").exists()
     assert "toy.json" in pages.Page((tmp_path / "out/index.html").read_text()).words
+
+
+def test_speed_has_a_page_where_it_has_records(tmp_path, folder):
+    assert not (folder / "speed.html").exists()
+    store = made.fill(tmp_path / "results", made.grid(epochs=1)[:4], pictures=False)
+    for name, record in zip(("speed.json", "speed-growth.json"), made.speeds(), strict=True):
+        speed.save(record, store.root / name)
+    report.build(store, tmp_path / "out")
+    text = (tmp_path / "out/speed.html").read_text()
+    html5lib.HTMLParser(strict=True).parse(text)
+    shown = pages.Page(text)
+    assert ["mtan", "4.50", "4.05–4.95", "1000", "4500", "4.000", "1.000", "25", "2000", "3000"] in shown.rows
+    assert ["geometric mean", "3.00", ""] in shown.rows  # √(2 · 4.5)
+    assert ["a&b<i>", "not measured: OutOfMemoryError: <b>too much</b>"] in shown.rows
+    weightings = {row[0]: row[3:5] for row in shown.rows if len(row) == 9}
+    assert weightings == {
+        "weighting": ["limit", "met"],
+        "dwa": ["1.05", "✓"],
+        "mgda": ["2.45", "no"],
+        "famo": ["–", "–"],
+    }
+    assert ["mtan", "1.50", "1.00", "1.00"] in shown.rows
+    assert "Worse than linear in time here: split (power 1.50, operations 1.00), mtan (power 1.50" in shown.words
+    assert shown.words.count("Nowhere worse than linear in time here.") == 3
+    assert "Not measured: split, 10⁶: the process was killed" in shown.words
+    assert text.count("<svg") == 2 * 4
+    assert 'href="speed.html"' in (tmp_path / "out/index.html").read_text()
+    (store.root / "speed-growth.json").write_text("{}")
+    report.build(store, tmp_path / "out")
+    assert "<svg" not in (tmp_path / "out/speed.html").read_text()
+    assert "speed-growth.json" in pages.Page((tmp_path / "out/index.html").read_text()).words
 
 
 def test_a_weighting_s_page_shows_its_card(folder):

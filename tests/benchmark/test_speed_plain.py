@@ -2,11 +2,11 @@
 
 Two things make a fresh network on noise a poor witness, and are taken out of the comparison:
 
-- Batch norm before ReLU makes any difference grow by √(π/(π − 1)) ≈ 1.21 a layer at the start of training (Yang et al.,
-  "A Mean Field Theory of Batch Normalization", ICLR 2019): 142-fold over 26 layers, whatever the arithmetic. With biases
-  of 2 in the batch norms most units are open, as if the network were linear, and rounding stays what it is.
-- Where two pixels of a pooling window differ by less than rounding, either may be the maximum, and unpooling then puts a
-  whole value elsewhere. Both networks here take the plain one's choices.
+- Batch norm before ReLU makes any difference grow by √(π/(π − 1)) ≈ 1.21 a layer at the start of training (Yang et
+  al., "A Mean Field Theory of Batch Normalization", ICLR 2019): 142-fold over 26 layers, whatever the arithmetic. With
+  biases of 2 in the batch norms most units are open, as if the network were linear, and rounding stays what it is.
+- Where two pixels of a pooling window differ by less than rounding, either may be the maximum, and unpooling then puts
+  a whole value elsewhere. Both networks here take the plain one's choices.
 
 What is left of bf16, whose mantissa has 8 bits, is about 2⁻⁹ ≈ 0.2 % for each rounding, over up to 54 layers as many
 independent ones: √54 · 0.2 % ≈ 1.4 %.
