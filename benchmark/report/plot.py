@@ -109,6 +109,7 @@ class Frame:
         x, y: limits; y points up unless ``flip``.
         x_label, y_label: what the axes show.
         log_x, log_y: whether the axis is logarithmic.
+        marked_x: values along x and how to write them, in place of round ones.
         flip: True draws small y on top: up is better, whatever the metric.
     """
 
@@ -127,6 +128,7 @@ class Frame:
     ticks: tuple[int, int] = (5, 4)
     whole_x: bool = False
     log_y: bool = False
+    marked_x: tuple[tuple[float, str], ...] = ()
 
     @property
     def across(self) -> Scale:
@@ -222,7 +224,7 @@ class Chart:
     def _axes(self) -> str:
         frame = self.frame
         right, bottom = frame.width - frame.right, frame.height - frame.bottom
-        across = self.across.ticks(frame.ticks[0])
+        across: Sequence[tuple[float, str]] = frame.marked_x or self.across.ticks(frame.ticks[0])
         if frame.whole_x:
             across = [(v, t) for v, t in across if abs(v - round(v)) < 1e-9] or [
                 (round(frame.x[1]), f"{frame.x[1]:.0f}")

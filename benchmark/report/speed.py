@@ -194,8 +194,10 @@ def _milliseconds(spread: Spread | None) -> float | None:
     return 1e3 * spread.median if spread else None
 
 
-def _megabytes(count: int | None) -> float | None:
-    return None if count is None else count / 1e6
+def _megabytes(count: int | None) -> str | None:
+    if count is None:
+        return None
+    return f"{count / 1e6:.0f}" if not count or count >= 1e7 else f"{count / 1e6:.2g}"
 
 
 def _tera(rate: float) -> str:
@@ -245,9 +247,13 @@ def _figure(title: str, curves: Sequence[GrowthCurve], of: Quantity, unit: str, 
     if not points:
         return Figure(title, Markup(""))
     (left, right), (low, high) = (_bounds(values) for values in zip(*points, strict=True))
+    marked = {float(p.amount): p.label for c in curves for p in c.points if left < p.amount < right}
     chart = Chart(
-        Frame((left, right), (low, high), unit, label, 420, 270, log_x=True, log_y=True, left=52, ticks=(4, 5))
-    )
+        Frame(
+            (left, right), (low, high), unit, label, 420, 270, log_x=True, log_y=True, left=52, ticks=(4, 5),
+            marked_x=tuple(sorted(marked.items())),
+        )
+    )  # fmt: skip
     start = min(points, key=lambda point: (point[0], point[1]))
     reach = min(right, start[0] * high / start[1])
     chart.line([start, (reach, start[1] * reach / start[0])], "cx", dashes="2 3", kind="ln thin")

@@ -312,6 +312,7 @@ def test_speed_has_a_page_where_it_has_records(tmp_path, folder):
     assert shown.words.count("Nowhere worse than linear in time here.") == 3
     assert "Not measured: split, 10⁶: the process was killed" in shown.words
     assert text.count("<svg") == 2 * 4
+    assert text.count(">12288</text>") == 2  # what was measured is marked on the axes
     assert 'href="speed.html"' in (tmp_path / "out/index.html").read_text()
     (store.root / "speed-growth.json").write_text("{}")
     report.build(store, tmp_path / "out")
