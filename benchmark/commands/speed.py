@@ -184,6 +184,7 @@ def _architectures(record: SpeedRecord, networks: list[Component], load: Workloa
     record = record.model_copy(update={"architectures": rows})
     console.print(_architecture_table(record))
     _tell_errors([(row.architecture.name, row.error) for row in rows])
+    _check([row.error for row in rows])
     for peak in record.peaks:
         console.print(
             f"Peak, {peak.precision}: {peak.rate.median / 1e9:.4g} GFLOP/s by {peak.operation} of {peak.shape}.",
@@ -204,6 +205,7 @@ def _weightings(
         console.print(_weighting_table(network.name, found))
         _tell_errors([(row.weighting.name, row.error) for row in found])
         rows += found
+    _check([row.error for row in rows])
     return record.model_copy(update={"weightings": tuple(rows)})
 
 
@@ -221,6 +223,7 @@ def _growth(record: SpeedRecord, networks: list[Component], load: Workload, alon
             curves.append(curve)
             console.print(_growth_table(curve))
             _tell_errors([(f"{curve.architecture.name}, {p.label}", p.error) for p in curve.points])
+    _check([point.error for curve in curves for point in curve.points])
     return record.model_copy(update={"growth": tuple(curves)})
 
 
@@ -237,16 +240,20 @@ def _watched(measured: Iterator[Any], words: Sequence[str]) -> Iterator[Any]:
 
 
 def _tell_errors(found: Sequence[tuple[str, str | None]]) -> None:
-    """Say what could not be measured.
+    """Say what could not be measured."""
+    for name, error in found:
+        if error:
+            console.print(f"[yellow]Not measured:[/] {escape(f'{name}: {error}')}", soft_wrap=True)
+
+
+def _check(errors: Sequence[str | None]) -> None:
+    """Raise where every measurement has an error.
 
     Raises:
-        UserError: that is all.
+        UserError: as told.
     """
-    reasons = [f"{name}: {error}" for name, error in found if error]
-    if reasons and len(reasons) == len(found):
-        raise UserError(f"nothing could be measured; {reasons[0]}")
-    for reason in reasons:
-        console.print(f"[yellow]Not measured:[/] {escape(reason)}", soft_wrap=True)
+    if all(errors):
+        raise UserError("nothing could be measured: the lines above say why for each; choose another --architecture")
 
 
 def _table(title: str, first: str, columns: Sequence[str]) -> Table:

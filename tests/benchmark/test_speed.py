@@ -224,6 +224,13 @@ def test_a_process_that_is_killed_is_told_and_the_next_one_works(toy):
         assert alone.run(speed.Job(network(), None, LOAD, steps=2)).seconds
 
 
+def test_a_network_under_which_no_weighting_can_be_measured_does_not_stop_the_others(tmp_path):
+    words = ["--weighting", "mgda-ub", "--architecture", "mtan", "--architecture", "split", "--width", "4"]
+    result = mtbench(*words, "--size", "32x32", "--batch", "2", "--steps", "1", "--json", str(tmp_path / "speed.json"))
+    assert result.exit_code == 0, result.output + result.stderr
+    assert [row.error is None for row in speed.load(tmp_path / "speed.json").weightings] == [False, True]
+
+
 def test_growth_has_a_curve_for_each_network_and_axis(tmp_path, monkeypatch):
     monkeypatch.setattr("benchmark.speed.growth.TASKS", (1, 4))
     file = tmp_path / "speed-growth.json"
@@ -243,6 +250,16 @@ def test_growth_has_a_curve_for_each_network_and_axis(tmp_path, monkeypatch):
     assert "Not measured: split, 24 × 24" in result.output
 
 
+def test_records_from_before_networks_and_growth_were_measured_are_read(tmp_path):
+    file = tmp_path / "speed.json"
+    words = ["--weighting", "dwa", "--architecture", "split", "--width", "4", "--size", "32x32", "--batch", "2"]
+    assert mtbench(*words, "--steps", "1", "--json", str(file)).exit_code == 0
+    record = speed.load(file)
+    old = {k: v for k, v in json.loads(file.read_text()).items() if k not in ("peaks", "architectures", "growth")}
+    file.write_text(json.dumps(old))
+    assert speed.load(file) == record
+
+
 def test_exponents_of_powers():
     points = [speed.GrowthPoint(amount=n, label="", seconds=speed.Spread.of([3e-3 * n**1.5])) for n in (1, 2, 8)]
     gone = speed.GrowthPoint(amount=64, label="", error="gone")
@@ -255,8 +272,9 @@ def test_exponents_of_powers():
 def test_where_nothing_can_be_measured_the_command_fails(toy, small_operations):
     result = mtbench("--plugin", str(toy), "--architecture", "greedy", "--threads", "1", "--steps", "1")
     assert result.exit_code == 1
+    assert "Not measured: greedy: OutOfMemoryError: asked for too much" in result.output
     (line,) = result.stderr.strip().splitlines()
-    assert "nothing could be measured; greedy: OutOfMemoryError: asked for too much" in line
+    assert "nothing could be measured: the lines above say why" in line
 
 
 def specs(*weightings):
