@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.model import MultiTaskModel
-from benchmark.weighting import GramianWeighting
 
 #: Columns whose products are summed in the gradients' own precision; the sums over blocks are in float64. One long sum
 #: of squares in float32 stops growing after some ten million terms.
@@ -216,15 +215,6 @@ def task_pass(
 def _add(parameter: nn.Parameter, gradient: Tensor) -> None:
     laid = laid_out(gradient, parameter)
     parameter.grad = laid if parameter.grad is None else parameter.grad.add_(laid)
-
-
-def backward(weighting: GramianWeighting, gradients: TaskGradients, losses: Sequence[Tensor]) -> Tensor:
-    """Set every parameter's gradient for one step of K scalar losses; the weights (K,) that were used."""
-    gradients.collect(weighting.task_losses(losses))
-    known = torch.stack([loss.detach() for loss in losses])
-    weights = weighting.from_gramian(gradients.gramian().cpu(), known.double().cpu()).to(known)
-    gradients.move_along(weights)
-    return weights
 
 
 def flattened(tensor: Tensor) -> Tensor:
