@@ -21,6 +21,7 @@ from benchmark.commands.data import data, prepare_shown
 from benchmark.commands.decathlon import decathlon
 from benchmark.commands.execution import Execution, execution_options
 from benchmark.commands.listing import cards
+from benchmark.commands.sources import parse_sources, source_option
 from benchmark.commands.speed import speed
 from benchmark.commands.submit import submit
 from benchmark.commands.toy import toy
@@ -129,17 +130,6 @@ def plugin_option(command: F) -> F:
     )(command)
 
 
-def source_option(command: F) -> F:
-    """The option that says where a data set's official files lie."""
-    return click.option(
-        "--source",
-        "sources",
-        multiple=True,
-        metavar="DATASET=DIR",
-        help="Folder of a data set's official files. May be given again.",
-    )(command)
-
-
 @dataclass(frozen=True)
 class Selection:
     """The runs that the grid options mean, and the words that said so."""
@@ -216,23 +206,6 @@ def grid_options(command: Callable[..., None]) -> Callable[..., None]:
     return selected
 
 
-def parse_sources(sources: tuple[str, ...]) -> dict[str, Path]:
-    """``DATASET=DIR`` words by data set.
-
-    Raises:
-        UsageError: a word is of another form or names no data set.
-    """
-    folders = {}
-    for word in sources:
-        name, equals, folder = word.partition("=")
-        if not equals or not folder:
-            raise UsageError(f"--source needs DATASET=DIR, found '{word}'")
-        if not Path(folder).is_dir():
-            raise UserError(f"--source {word}: there is no folder {folder}")
-        folders[DATASETS[name].name] = Path(folder)
-    return folders
-
-
 def interrupt(number: int, frame: object) -> None:
     """Handle a signal as Ctrl-C is handled: stop the workers, say what is kept."""
     raise KeyboardInterrupt(number)
@@ -278,7 +251,7 @@ def run(
       mtbench run --grid nyuv2 --source nyuv2=~/nyuv2 --smoke --results smoke
     """
     setup = Setup(
-        Storage.default(parse_sources(sources)),
+        Storage.default(parse_sources(sources, list(dict.fromkeys(spec.dataset.name for spec in selection.specs)))),
         Hardware.choose(*((device, precision) if execution.here else ("auto", "auto")), threads),
         selection.plugins,
         execution.policy(selection.store),

@@ -87,8 +87,8 @@ class Protocol(Frozen):
         scale_crop: enlarge each training sample by 1.0, 1.2 or 1.5 at random and keep a random part of the size before;
             ``literature`` and ``consistent`` differ in what becomes of surface normals, see ``training.augmentation``.
         random_crop: of pictures stored larger than networks see them, train on a random part, not the middle.
-        restart_after: epochs after which a second phase begins: a new optimiser, whose momentum starts from nothing, and
-            a schedule of the same ``lr_step`` and ``lr_decay`` counted from there; 0 for one phase.
+        restart_after: epochs after which a second phase begins: a new optimiser, without the momentum so far, and a
+            schedule of the same ``lr_step`` and ``lr_decay`` counted from there; 0 for one phase.
         restart_learning_rate: at the start of the second phase; None for ``learning_rate``.
     """
 
