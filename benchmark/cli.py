@@ -18,6 +18,7 @@ from rich.table import Table
 
 import benchmark.report as report_pages
 from benchmark.commands.data import data, prepare_shown
+from benchmark.commands.datacard import card, keep_missing_card
 from benchmark.commands.decathlon import decathlon
 from benchmark.commands.execution import Execution, execution_options
 from benchmark.commands.listing import cards
@@ -86,6 +87,7 @@ def main(debug: bool) -> None:
 
 
 main.add_command(data)
+data.add_command(card)
 main.add_command(submit)
 submit.add_command(decathlon)
 
@@ -272,7 +274,7 @@ def run(
     if not missing:
         return
     datasets = {spec.dataset.model_dump_json(): spec.dataset for spec in missing}
-    hashes = {key: prepare(dataset, setup.storage) for key, dataset in datasets.items()}
+    hashes = {key: prepare(dataset, setup.storage, store) for key, dataset in datasets.items()}
     refuse_other_data(store, {key: (dataset.name, hashes[key]) for key, dataset in datasets.items()})
     wanted, workers = workers, workers or default_workers(len(missing), setup.hardware)
     setup = replace(setup, hardware=replace(setup.hardware, workers=workers))
@@ -299,10 +301,11 @@ def run(
         raise UserError(f"{bad} of {len(missing)} runs failed: 'mtbench status' says why; to try them again: {again}")
 
 
-def prepare(component: Component, storage: Storage) -> str:
-    """Prepare a data set, unless it is ready; its content hash."""
+def prepare(component: Component, storage: Storage, store: Store) -> str:
+    """Prepare a data set, unless it is ready, and keep its card with the records; its content hash."""
     dataset = build_dataset(component.name, **component.options)
     prepare_shown(dataset, storage)
+    keep_missing_card(store, dataset, storage)
     return dataset.content_hash(storage)
 
 

@@ -22,7 +22,7 @@ from rich.table import Table
 from benchmark.commands.sources import parse_sources, source_option
 from benchmark.data import DataSet, Storage, build_dataset
 from benchmark.data.check import check as problems_of
-from benchmark.data.measured import data_card
+from benchmark.data.measured import CARD_FILE, data_card
 from benchmark.data.prepared import MANIFEST, megabytes, read_manifest
 from benchmark.data.sources import source_root
 from benchmark.data.streaming import StreamedDataSet, unfinished_sets
@@ -260,7 +260,8 @@ def check(name: str | None, sources: tuple[str, ...], options: tuple[str, ...]) 
             counts = ", ".join(f"{count} {split}" for split, count in dataset.manifest(storage)["samples"].items())
             files = files_seen(dataset, storage)
             console.print(f"[green]✓[/] {escape(dataset.name)}: {counts}; {escape(title)}{files}", soft_wrap=True)
-            console.print(f"  card: {escape(str(dataset.folder(storage) / 'card.json'))}", soft_wrap=True)
+            if (kept := dataset.folder(storage) / CARD_FILE).exists():
+                console.print(f"  card: {escape(str(kept))}", soft_wrap=True)
     if bad:
         raise UserError(
             f"{bad} of {len(pieces)} prepared sets are not sound: delete their folders and prepare them again"

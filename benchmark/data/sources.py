@@ -38,12 +38,12 @@ def source_root(dataset: DataSet, storage: Storage, manifest: Mapping[str, Any])
     if not files:
         return None
     source, named = manifest.get("source"), storage.sources.get(dataset.name)
-    root = files.get("root") or source
+    root = files.get("root") or source or ""
     if named is not None:
         # An archive may be unpacked into a folder of its own below the one that is named.
         below = Path(root).relative_to(source) if source and Path(root).is_relative_to(source) else Path()
         return named / below
-    if root is None or not any((Path(root) / path).exists() for path in listed(dataset, storage, manifest)):
+    if not root or not any((Path(root) / path).exists() for path in listed(dataset, storage, manifest)):
         return None
     return Path(root)
 

@@ -88,7 +88,7 @@ def _entries(card: Any) -> list[Entry]:
     for part in fields(card):
         value = getattr(card, part.name)
         title = TITLES.get(part.name, part.name.replace("_", " "))
-        if part.name in ("bibtex", "hyperparameters") or not value:
+        if part.name in ("bibtex", "hyperparameters") or not value or isinstance(value, bool):
             continue
         if isinstance(value, Mapping):
             found.append(Entry(title, pairs=tuple((str(k), without_scheme(str(v))) for k, v in value.items())))
