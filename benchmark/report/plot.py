@@ -71,7 +71,9 @@ def labels(values: Sequence[float]) -> list[str]:
     """Numbers of an axis as text, all with as many decimals as the finest step needs."""
     largest = max((abs(value) for value in values), default=0.0)
     if largest >= 1e6 or (0 < largest < 1e-3):
-        return [_tidy(f"{value:.3g}") for value in values]
+        # Three digits, and more where neighbours would read alike.
+        written = ([f"{value:.{digits}g}" for value in values] for digits in range(3, 18))
+        return [_tidy(text) for text in next(texts for texts in written if len(set(texts)) == len(set(values)))]
     gaps = [abs(b - a) for a, b in pairwise(values) if b != a]
     step = min(gaps, default=largest or 1.0)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9)) if step > 0 else 0
