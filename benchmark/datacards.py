@@ -26,13 +26,6 @@ Count = Annotated[int, Field(ge=0)]
 Limit = Annotated[float, Field(ge=-1e9, le=1e9)]
 
 
-class ClassCount(Frozen):
-    """How many places hold a class."""
-
-    name: str
-    count: Count
-
-
 class Histogram(Frozen):
     """Numbers of values in equal bins from ``low`` to ``high``; what lies beyond is in the outer ones."""
 
@@ -48,11 +41,11 @@ class Histogram(Frozen):
 
 
 class MeasuredField(Frozen):
-    """The values of one task in one split, see ``benchmark.data.measured.measure``."""
+    """The values of one task in one split, see ``benchmark.data.measured.measure``; ``classes`` by number."""
 
     known: Count
     unknown: Count
-    classes: tuple[ClassCount, ...] | None = None
+    classes: tuple[Count, ...] | None = None
     minimum: float | None = None
     maximum: float | None = None
     mean: float | None = None
@@ -77,7 +70,7 @@ class Piece(Frozen):
     tasks: tuple[TaskInfo, ...]
     image_shape: tuple[Count, ...]
     units: dict[str, str]
-    splits: dict[str, MeasuredSplit]
+    splits: dict[str, MeasuredSplit] = Field(min_length=1)
 
 
 class KeptCard(Frozen):
@@ -95,7 +88,7 @@ class KeptCard(Frozen):
     options: dict[str, JsonValue]
     content_hash: str
     stated: dict[str, JsonValue] | None
-    pieces: tuple[Piece, ...]
+    pieces: tuple[Piece, ...] = Field(min_length=1)
     without_samples: str | None = None
 
 
@@ -194,5 +187,13 @@ def _piece(card: Mapping[str, Any]) -> Piece:
         tasks=tuple(TaskInfo(**task) for task in card["tasks"]),
         image_shape=tuple(card["image_shape"]),
         units={task["name"]: (fields.get(task["name"]) or {}).get("unit") or "" for task in card["tasks"]},
-        splits={name: MeasuredSplit.model_validate(split) for name, split in card["splits"].items()},
+        splits={name: _split(split) for name, split in card["splits"].items()},
     )
+
+
+def _split(measured: Mapping[str, Any]) -> MeasuredSplit:
+    fields = {
+        name: {**field, "classes": [entry["count"] for entry in field["classes"]]} if "classes" in field else field
+        for name, field in measured["fields"].items()
+    }
+    return MeasuredSplit.model_validate({**measured, "fields": fields})

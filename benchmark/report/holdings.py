@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from markupsafe import Markup
@@ -10,14 +9,14 @@ from markupsafe import Markup
 from benchmark.datacards import Histogram, KeptCard, MeasuredField, Piece, read_card, read_samples
 from benchmark.errors import UserError
 from benchmark.report.board import BoardPage
-from benchmark.report.pictures import Sample, class_colours, truths
+from benchmark.report.pictures import Sample, class_colours, class_name, truths
 from benchmark.report.plot import DASHES, Chart, Frame, labels
 from benchmark.store import Problem, Store, TaskInfo
 
 #: Classes up to this many get a bar each; more get one curve over their ranks.
-MOST_BARS = 60
-#: Classes of a long table.
-MOST_LISTED = 200
+MOST_BARS = 40
+#: The style sheet's class of what is drawn, and the room above it.
+COLOUR, ROOM = "ch", 1.05
 #: Names of the components of unit vectors.
 AXES = ("x", "y", "z")
 
@@ -136,9 +135,8 @@ def _holding(
 
 def _part(piece: Piece, splits: Sequence[str], arrays: Mapping[str, np.ndarray], files: dict[str, bytes]) -> Part:
     channels, *size = piece.image_shape or (0,)
-    shape = f"{' × '.join(map(str, reversed(size)))} px, {'grey' if channels == 1 else f'{channels} channels'}"
-    if channels == 3:
-        shape = shape.replace("3 channels", "RGB")
+    colours = {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels")
+    shape = f"{' × '.join(map(str, reversed(size)))} px, {colours}"
     values = []
     for task in piece.tasks:
         fields = [
@@ -185,65 +183,54 @@ def _number(value: float | None) -> str:
 def _classes(
     task: TaskInfo, splits: Sequence[str], fields: Sequence[MeasuredField]
 ) -> tuple[tuple[ClassLine, ...], Markup | None]:
-    counts = [{c.name: c.count for c in field.classes or ()} for field in fields]
-    first = counts[0]
-    order = sorted(first, key=lambda name: -first[name])
-    most = max(first.values(), default=0) or 1
+    """The classes, commonest first, and, where they are many, the curve of their shares."""
+    first = fields[0].classes or ()
+    order = sorted(range(len(first)), key=lambda place: -first[place])
+    counts = [[_at(field.classes, place) for place in order] for field in fields]
     colours = class_colours(task)
-    lines = tuple(
-        ClassLine(
-            name,
-            colours.get(name, ""),
-            tuple(percent(count.get(name, 0), f.known) for count, f in zip(counts, fields, strict=True)),
-            round(100 * first[name] / most, 1),
-        )
-        for name in order
-    )
+    most = max(first, default=0) or 1
+    lines = []
+    for rank, place in enumerate(order):
+        name = class_name(task, place)
+        shares = tuple(percent(row[rank], field.known) for row, field in zip(counts, fields, strict=True))
+        lines.append(ClassLine(name, colours.get(name, ""), shares, round(100 * first[place] / most, 1)))
     if len(order) <= MOST_BARS:
-        return lines, None
-    shares = [
-        [100 * count.get(name, 0) / (f.known or 1) for name in order] for count, f in zip(counts, fields, strict=True)
-    ]
-    chart = Chart(
-        Frame(
-            (1, len(order)), (0, max(map(max, shares)) * 1.05 or 1), "class by frequency", "%", 560, 200, whole_x=True
-        )
-    )
-    for place, row in enumerate(shares):
-        chart.line([(i, share) for i, share in enumerate(row, 1)], dashes=DASHES[place % len(DASHES)])
-    return lines, chart.render(
-        f"{task.name}: shares of {len(order)} classes, in the order of their frequency in {splits[0]}"
-    )
+        return tuple(lines), None
+    curves = [[100 * n / (field.known or 1) for n in row] for row, field in zip(counts, fields, strict=True)]
+    label = f"{task.name}: shares of {len(order)} classes, in the order of their frequency in {splits[0]}"
+    return tuple(lines), _ranked(curves, label)
+
+
+def _at(counts: Sequence[int] | None, place: int) -> int:
+    return counts[place] if counts is not None and place < len(counts) else 0
+
+
+def _ranked(curves: Sequence[Sequence[float]], label: str) -> Markup:
+    """Shares in per cent by rank; a line per split."""
+    top = max(map(max, curves)) * ROOM or 1
+    chart = Chart(Frame((1, len(curves[0])), (0, top), "class by frequency", "%", 560, 200, whole_x=True))
+    for split, row in reversed(list(enumerate(curves))):
+        points = [(float(rank), share) for rank, share in enumerate(row, 1)]
+        chart.line(points, COLOUR, dashes=DASHES[split % len(DASHES)], kind="ln thin" if split else "ln")
+    return chart.render(label)
 
 
 def _histogram(title: str, unit: str, splits: Sequence[str], found: Sequence[Histogram | None]) -> Bars:
-    known = [h for h in found if h is not None]
-    alike = [h for h in known if (h.low, h.high, len(h.counts)) == (known[0].low, known[0].high, len(known[0].counts))]
-    edges = np.linspace(known[0].low, known[0].high, len(known[0].counts) + 1).tolist()
-    shares = [
-        [100 * count / (sum(h.counts) or 1) for count in h.counts]
-        if h in alike and h is not None
-        else [0.0] * (len(edges) - 1)
-        for h in found
-    ]
-    filled = [i for i in range(len(edges) - 1) if any(row[i] for row in shares)] or [0, len(edges) - 2]
-    first, last = max(0, filled[0] - 1), min(len(edges) - 2, filled[-1] + 1)
-    frame = Frame(
-        (edges[first], edges[last + 1]),
-        (0, max(max(row) for row in shares) * 1.05 or 1),
-        unit, "% of the known values", 320, 200,
-    )  # fmt: skip
-    chart = Chart(frame)
-    for place, row in enumerate(shares):
-        steps = [(edge, row[i]) for i in range(first, last + 1) for edge in (edges[i], edges[i + 1])]
-        base = [(edge, 0.0) for edge, _ in steps]
-        if place == 0:
-            chart.band(base, steps, "ch")
-        chart.line(steps, "ch", dashes=DASHES[place % len(DASHES)])
+    """Shares of the values by bin, without the empty ones at both ends but one; 0 where a split's bins are others."""
+    model = next(h for h in found if h is not None)
+    bins = len(model.counts)
+    edges = np.linspace(model.low, model.high, bins + 1).tolist()
+    alike = [h if h and (h.low, h.high, len(h.counts)) == (model.low, model.high, bins) else None for h in found]
+    shares = [[100 * n / (sum(h.counts) or 1) for n in h.counts] if h else [0.0] * bins for h in alike]
+    filled = [i for i in range(bins) if any(row[i] for row in shares)] or [0, bins - 1]
+    shown = range(max(0, filled[0] - 1), min(bins - 1, filled[-1] + 1) + 1)
+    top = max(map(max, shares)) * ROOM or 1
+    chart = Chart(Frame((edges[shown[0]], edges[shown[-1] + 1]), (0, top), unit, "% of the known values"))
+    for split, row in enumerate(shares):
+        outline = [(edge, row[i]) for i in shown for edge in edges[i : i + 2]]
+        if split == 0:
+            chart.band([(edge, 0.0) for edge, _ in outline], outline, COLOUR)
+        chart.line(outline, COLOUR, dashes=DASHES[split % len(DASHES)])
     words = labels(edges)
-    bins = tuple(
-        (low, high, tuple(f"{row[i]:.1f}" for row in shares))
-        for i, (low, high) in enumerate(pairwise(words))
-        if first <= i <= last
-    )
-    return Bars(title, chart.render(f"{title}: histogram of the known values, {', '.join(splits)}"), unit, bins)
+    table = tuple((words[i], words[i + 1], tuple(f"{row[i]:.1f}" for row in shares)) for i in shown)
+    return Bars(title, chart.render(f"{title}: histogram of the known values, {', '.join(splits)}"), unit, table)
