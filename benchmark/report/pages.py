@@ -144,8 +144,12 @@ def _things(site: Site, held: Mapping[str, tuple[Holding, ...]], fill: Fill) -> 
             ]
             if rows:
                 found.append((page, rows))
-        known = {"kind": kind, "name": name, "about": about(kind, name), "found": found}
-        yield path, fill("thing.html", root="../", **known, holdings=held.get(name, ()) if kind == "datasets" else ())
+        holds = held.get(name, ()) if kind == "datasets" else ()
+        said = about(kind, name)
+        if not said.known and (kept := [hold.card.stated for hold in holds if hold.card and hold.card.stated]):
+            said = cards.as_stated(kept[0])
+        known = {"kind": kind, "name": name, "about": said, "found": found, "holdings": holds}
+        yield path, fill("thing.html", root="../", **known)
 
 
 @cache

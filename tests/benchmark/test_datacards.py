@@ -293,6 +293,30 @@ def test_what_is_missing_is_said(tmp_path, state):
     assert ("is no data card" in index) == (state == "a damaged card")
 
 
+def test_a_set_whose_plugin_is_not_loaded_is_known_by_its_card(tmp_path):
+    store = made.fill(tmp_path / "results", [made.record(dataset="elsewhere")], pictures=False)
+    path = made.keep_card(store, dataset="elsewhere", reason="it is made up")
+    card = json.loads(path.read_text())
+    card["stated"] = {"title": "A <set>", "targets": {"depth": "metres"}, "caveats": ["Old."], "redistribution": True}
+    path.write_text(json.dumps(card))
+    text = page_of(store, tmp_path / "reports", "elsewhere")
+    assert "elsewhere is not registered here" in text
+    assert "A &lt;set&gt;" in text
+    assert "<b>depth</b>: metres" in text
+    assert "<li>Old.</li>" in text
+    assert "redistribution" not in text
+
+
+def test_pages_with_pictures_that_may_not_be_passed_on_say_so(tmp_path):
+    store = made.fill(tmp_path / "results", [made.record(dataset="nyuv2"), made.record()])
+    report.build(store, tmp_path / "reports")
+    [private] = (tmp_path / "reports").glob("nyuv2-*-pictures.html")
+    [public] = (tmp_path / "reports").glob("scenes-*-pictures.html")
+    words = "does not let its pictures be passed on"
+    assert words in private.read_text()
+    assert words not in public.read_text()
+
+
 def test_many_classes_are_a_curve(tmp_path):
     tasks = tuple(
         task.model_copy(update={"channels": 300, "classes": tuple(f"kind {i}" for i in range(300))})
