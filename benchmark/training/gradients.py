@@ -110,6 +110,26 @@ class TaskGradients:
             rows.fill(k, task_pass(loss, self.shared, own, self.learned, retain=retain, part=part))
         return rows.matrix
 
+    def sum_along(self, losses: Sequence[Tensor], weights: Tensor, *, part: float) -> None:
+        """Set the shared parameters' gradients to Σ w_k g_k without the g_k: one pass of the sum for all shared ones.
+
+        Args:
+            losses: as for ``collect``; task-specific gradients become ``part`` of theirs, added to what is there.
+            weights: (K,) the w_k.
+            part: see ``collect``.
+        """
+        live = [k for k, loss in enumerate(losses) if loss.requires_grad]
+        for k in live:
+            if self.own[k] or self.learned:
+                retain = bool(self.shared)
+                task_pass(losses[k], (), self.own[k], self.learned, retain=retain, part=part)
+        found: Sequence[Tensor | None] = [None] * len(self.shared)
+        if live and self.shared:
+            total = torch.stack([weights[k].to(losses[k]) * losses[k] for k in live]).sum()
+            found = torch.autograd.grad(total, self.shared, allow_unused=True)
+        for parameter, gradient in zip(self.shared, found, strict=True):
+            parameter.grad = torch.zeros_like(parameter) if gradient is None else laid_out(gradient, parameter)
+
     def gramian(self) -> Tensor:
         """(K, K) inner products of the buffer's rows, in float64."""
         return self.buffer.products(self.buffer)
