@@ -1,7 +1,7 @@
 """Every page of a report, as bytes by path."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
@@ -17,6 +17,7 @@ from benchmark.report import cards
 from benchmark.report.board import BoardPage, Fill, board_files
 from benchmark.report.columns import COSTS, DELTA, FLAT, LEGACY_DELTA, anchor, metrics_of, score_columns
 from benchmark.report.exports import bibliography
+from benchmark.report.holdings import Holding, holdings
 from benchmark.report.links import Links, row_link, run_link
 from benchmark.report.marks import Marks, palette_css
 from benchmark.report.pictures import gallery
@@ -91,8 +92,10 @@ def render(
     """All files of the report by path, one after another: together they may be large."""
     toy, further = _toy(store)
     times, unusable = _speed(store)
-    unread = _relative([*problems, *further, *unusable], store)
-    site = Site(tuple(_boards(boards, store, rule)), tuple(unread), rule, toy, times)
+    pages = tuple(_boards(boards, store, rule))
+    held = holdings(pages, store)
+    unread = _relative([*problems, *further, *unusable, *held.problems], store)
+    site = Site(pages, tuple(unread), rule, toy, times)
     fill = _filler(_environment(site))
     for name in ("index.html", "methods.html", "method.html"):
         yield name, fill(name)
@@ -110,7 +113,8 @@ def render(
         kinds.add(("datasets", page.board.dataset.name))
         yield from board_files(page, site.marks, fill, [about(*kind) for kind in sorted(kinds)], site.suite).items()
         yield from _runs(page, site.marks, fill)
-    yield from _things(site, fill)
+    yield from held.files.items()
+    yield from _things(site, held.by_dataset, fill)
     for name in ASSETS:
         content = (files("benchmark.report") / "assets" / name).read_bytes()
         yield f"assets/{name}", palette_css().encode() + content if name == "style.css" else content
@@ -153,7 +157,7 @@ def _runs(page: BoardPage, marks: Marks, fill: Fill) -> Iterator[tuple[str, byte
             yield run_link(record), fill("run.html", root="../", page=page, run=shown)
 
 
-def _things(site: Site, fill: Fill) -> Iterator[tuple[str, bytes]]:
+def _things(site: Site, held: Mapping[str, tuple[Holding, ...]], fill: Fill) -> Iterator[tuple[str, bytes]]:
     """A page per architecture, weighting and data set."""
     for (kind, name), path in site.links.pages.items():
         found = []
@@ -167,7 +171,12 @@ def _things(site: Site, fill: Fill) -> Iterator[tuple[str, bytes]]:
             ]
             if rows:
                 found.append((page, rows))
-        yield path, fill("thing.html", root="../", kind=kind, name=name, about=about(kind, name), found=found)
+        holds = held.get(name, ()) if kind == "datasets" else ()
+        said = about(kind, name)
+        if not said.known and (kept := [hold.card.stated for hold in holds if hold.card and hold.card.stated]):
+            said = cards.as_stated(kept[0])
+        known = {"kind": kind, "name": name, "about": said, "found": found, "holdings": holds}
+        yield path, fill("thing.html", root="../", **known)
 
 
 @cache

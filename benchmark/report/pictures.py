@@ -1,7 +1,7 @@
 """Pictured test samples: input, truth and each architecture's prediction."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -87,6 +87,24 @@ def gallery(numbers: Numbers, store: Store) -> Gallery | None:
         {task.name: legend for task in numbers.board.tasks if (legend := _legend(task))},
         files,
     )
+
+
+def truths(tasks: Sequence[TaskInfo], arrays: Mapping[str, np.ndarray], files: dict[str, bytes]) -> tuple[Sample, ...]:
+    """Samples with their truth alone; the files of their pictures go into ``files``."""
+    found = []
+    for index in range(len(arrays.get("image", ()))):
+        picture = _input(arrays["image"][index])
+        name = _pick(arrays, "id", index)
+        if picture is not None:
+            rows = tuple((task.name, (_tile(task, _pick(arrays, task.name, index), None, files),)) for task in tasks)
+            size = (picture.shape[1], picture.shape[0])
+            found.append(Sample(str(index if name is None else name), Tile(_keep(picture, files)), rows, size))
+    return tuple(found)
+
+
+def class_colours(task: TaskInfo) -> Mapping[str, str]:
+    """By class, the colour in which its kind draws it; empty where it is not drawn."""
+    return dict(_legend(task))
 
 
 def _sample(

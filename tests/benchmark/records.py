@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 
+from benchmark.datacards import Histogram, KeptCard, MeasuredField, MeasuredSplit, Piece
 from benchmark.spec import Component, Protocol, RunSpec
 from benchmark.speed import (
     ArchitectureSpeed,
@@ -15,7 +16,7 @@ from benchmark.speed import (
     Spread,
     WeightingSpeed,
 )
-from benchmark.store import Cost, EpochRecord, GradientRecord, Provenance, RunRecord, Store, TaskInfo
+from benchmark.store import Cost, EpochRecord, GradientRecord, Provenance, RunRecord, Store, TaskInfo, pack
 from benchmark.toyproblem import MethodPaths, Path2D, Settings, ToyRecord
 
 CLASSES = (
@@ -316,3 +317,43 @@ def speeds():
     axes = {"batch": (1, 2, 4, 16), "pixels": (3072, 12288, 49152), "tasks": (2, 3, 5, 10), "width": (16, 32, 64)}
     curves = [curve(n, a, found, 1.5 if a == "width" else 0.8) for n in ("split", "mtan") for a, found in axes.items()]
     return first, SpeedRecord(conditions=conditions, growth=tuple(curves), provenance=origin)
+
+
+def field(task, count):
+    """What was measured of a task's values, the same for every number of samples."""
+    if task.classes:
+        counts = [count * (9 + k) for k in range(len(task.classes))]
+        return MeasuredField(known=sum(counts), unknown=count, classes=tuple(counts))
+    bins = Histogram(
+        low=-1 if task.channels == 3 else 0, high=1 if task.channels == 3 else 10, counts=(0, 3, 5, 2, 0, 0)
+    )
+    return MeasuredField(
+        known=10 * count, unknown=0, minimum=0.1, maximum=4.9, mean=2.3, histograms=(bins,) * task.channels
+    )
+
+
+def keep_card(store, *, tasks=SCENES, dataset="scenes", data_hash="d" * 64, reason=None):
+    """A card of the data of ``record``, with the pictured samples unless there is a ``reason`` against them."""
+    counts = {"train": 400, "val": 50, "test": 60}
+    card = KeptCard(
+        schema_version=1, dataset=dataset, version=1, options={}, content_hash=data_hash, stated=None,
+        without_samples=reason,
+        pieces=(
+            Piece(
+                tasks=tasks, image_shape=(3, 48, 64), units={"depth": "m"},
+                splits={
+                    split: MeasuredSplit(
+                        samples=count, pictured=(0, 1), fields={task.name: field(task, count) for task in tasks}
+                    )
+                    for split, count in counts.items()
+                },
+            ),
+        ),
+    )  # fmt: skip
+    path = store.card_path(dataset, data_hash)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(card.model_dump_json(exclude_defaults=True))
+    if reason is None:
+        shown = truth() if tasks == SCENES else fashion_truth()
+        path.with_suffix(".npz").write_bytes(pack({f"0/{name}": array for name, array in shown.items()}))
+    return path

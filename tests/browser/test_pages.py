@@ -42,6 +42,7 @@ def folder(tmp_path_factory):
     records += [made.record("<img src=x onerror=alert(1)>", "a&b", seed=s) for s in (0, 1)]
     records += [made.record("mtan", "constant", weighting_options={"weights": [i, 1 - i, 0]}) for i in (0.25, 0.75)]
     store = made.fill(base / "results", [*records, *made.fashion()])
+    made.keep_card(store)
     toyproblem.save(made.toy(), store.root)
     for i, record in enumerate(made.speeds()):
         speed.save(record, store.root / f"speed-{i}.json")
