@@ -31,6 +31,9 @@ UNSAFE = re.compile(r"[/\\\x00-\x1f\x7f\ud800-\udfff]")
 LONGEST_NAME = 220
 #: Arrays whose names begin so hold the whole test split and get a file of their own.
 WHOLE_TEST = "test-"
+#: Arrays of an architecture's attention to the pictured samples, by task: uint8 masks (P, L, h, w), averaged over
+#: channels; the values (L, 2) of each level's 0 and 255; the levels' names (L,). No task's name can make two alike.
+MASKS, MASK_ENDS, MASK_LEVELS = "masks-", "maskends-", "masklevels-"
 #: What follows a record's name in the file that says who vouches for it (``benchmark.trust``).
 TRUST_SUFFIX = ".trust.json"
 
@@ -166,7 +169,8 @@ class Store:
     """A folder of records.
 
     ``<data set>/<architecture>_<weighting>_s<seed>_<id>.json`` is a record; the ``.npz`` beside it holds the last
-    epoch's predictions for the pictured test samples, one array a task; ``<data set>/truth-<hash>.npz`` holds their
+    epoch's predictions for the pictured test samples, one array a task, and for an architecture that attends its masks
+    (``MASKS``); ``<data set>/truth-<hash>.npz`` holds their
     inputs and targets. Of a data set that withholds the targets of a further split, say ``challenge``, the first also
     holds what was predicted there: ``challenge-<task>`` and ``challenge-<task>-id``. ``.mtbench`` holds what is derived
     from all this or belongs to runs in progress, and may be deleted whenever nothing runs. ``….test.npz`` holds the

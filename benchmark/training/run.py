@@ -19,6 +19,7 @@ from benchmark.registry import ARCHITECTURES, PLUGIN_FILES
 from benchmark.spec import RunSpec, derive_seed
 from benchmark.store import WHOLE_TEST, Cost, EpochRecord, RunRecord, Status, TaskInfo
 from benchmark.training import provenance as source
+from benchmark.training.attention import masks
 from benchmark.training.augmentation import augment
 from benchmark.training.checkpoint import Checkpoints, Policy, Stopped, restore, snapshot
 from benchmark.training.engine import Diverged, Trainer
@@ -225,7 +226,7 @@ def _attempt(
         progress.learn(seconds_per_step=min(trainer.step_seconds), train_seconds=sum(trainer.epoch_seconds))
         if trainer.weighting is not None and hasattr(trainer.weighting, "fallbacks"):
             progress.fallbacks = int(cast(Tensor, trainer.weighting.fallbacks))
-        _keep_pictures(trainer.model, splits["test"], hardware=hardware, progress=progress)
+        _keep_pictures(trainer.model, splits["test"], hardware=hardware, progress=progress, note=watcher.note)
         if dataset.withheld:
             withheld = _loaded(dataset, dataset.withheld, storage, hardware)
             decisions = whole_split(trainer.model, withheld, hardware, f"{dataset.withheld}-")
@@ -341,8 +342,10 @@ def some(split: AnySplit, indices: Tensor) -> Pictures:
     return split.pictures(indices.to(split.device))
 
 
-def _keep_pictures(model: MultiTaskModel, test: AnySplit, *, hardware: Hardware, progress: Progress) -> None:
-    """Keep the last epoch's predictions for a few test samples, and the samples.
+def _keep_pictures(
+    model: MultiTaskModel, test: AnySplit, *, hardware: Hardware, progress: Progress, note: Callable[[str], None]
+) -> None:
+    """Keep the last epoch's predictions for a few test samples, where the model attended, and the samples.
 
     Where every task has its own pictures, that is one of each task; what the others would say of it is unknown.
     """
@@ -353,6 +356,7 @@ def _keep_pictures(model: MultiTaskModel, test: AnySplit, *, hardware: Hardware,
     images = test.pictures(chosen.to(test.device))
     decisions = decide(model, images, hardware)
     progress.predictions = {name: values.numpy() for name, values in decisions.items()}
+    progress.predictions |= masks(model, images, hardware, note)
     truth = {name: values[chosen.to(values.device)].cpu().numpy() for name, values in test.targets.items()}
     progress.truth = {"image": images.cpu().numpy(), "id": test.ids[chosen.numpy()], **truth}
 
