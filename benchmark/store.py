@@ -336,6 +336,15 @@ class Store:
         """The pictured test samples' predictions by task; None where none were kept."""
         return unpack(self.path(record.spec).with_suffix(".npz"))
 
+    def has_predictions(self, record: RunRecord) -> bool:
+        """Whether pictures of the run were kept."""
+        return self.path(record.spec).with_suffix(".npz").is_file()
+
+    def masks(self, record: RunRecord) -> dict[str, np.ndarray]:
+        """What was kept of the architecture's attention to the pictured test samples; empty where nothing was."""
+        path = self.path(record.spec).with_suffix(".npz")
+        return (unpack(path, (MASKS, MASK_ENDS, MASK_LEVELS)) if path.is_file() else None) or {}
+
     def whole_test(self, record: RunRecord) -> Path | None:
         """The file of the predictions for the whole test split; None where they were not kept."""
         path = self.path(record.spec).with_suffix(".test.npz")
@@ -435,10 +444,10 @@ def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
-def unpack(path: Path) -> dict[str, np.ndarray] | None:
-    """The arrays of an .npz file; None where it is missing or damaged: pictures are no part of the numbers."""
+def unpack(path: Path, prefixes: tuple[str, ...] = ("",)) -> dict[str, np.ndarray] | None:
+    """The arrays of an .npz file whose names begin so; None where it is missing or damaged: pictures are no numbers."""
     try:
         with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            return dict(arrays)
+            return {name: arrays[name] for name in arrays.files if name.startswith(prefixes)}
     except (OSError, ValueError, EOFError, BadZipFile, zlib.error):
         return None

@@ -14,6 +14,7 @@ from benchmark import analysis, toyproblem
 from benchmark.analysis import METHODS, Board
 from benchmark.errors import UserError
 from benchmark.report import cards
+from benchmark.report.attention import attention_of
 from benchmark.report.board import BoardPage, Fill, board_files
 from benchmark.report.columns import COSTS, DELTA, FLAT, LEGACY_DELTA, anchor, metrics_of, score_columns
 from benchmark.report.exports import bibliography
@@ -31,7 +32,9 @@ from benchmark.store import Problem, Store
 from benchmark.tasks import KINDS
 from benchmark.toyproblem import ToyRecord
 
-ASSETS = ("style.css", "theme.js", "board.js", "pareto.js", "map.js")
+ASSETS = ("style.css", "theme.js", "board.js", "pareto.js", "map.js", "gallery.js")
+#: Samples whose attention masks are on a run's page.
+RUN_SAMPLES = 2
 #: Kinds of pages about one thing, and what they are called.
 KINDS_OF_PAGES = {"architectures": "Architecture", "weightings": "Weighting", "datasets": "Data set"}
 
@@ -96,7 +99,7 @@ def render(
         kinds |= {("weightings", row.kind[1]) for row in page.rows if row.kind[1] != "none"}
         kinds.add(("datasets", page.board.dataset.name))
         yield from board_files(page, site.marks, fill, [about(*kind) for kind in sorted(kinds)], site.suite).items()
-        yield from _runs(page, site.marks, fill)
+        yield from _runs(page, site.marks, fill, store)
     yield from _things(site, fill)
     for name in ASSETS:
         content = (files("benchmark.report") / "assets" / name).read_bytes()
@@ -119,11 +122,13 @@ def _boards(boards: Sequence[Board], store: Store, rule: str) -> Iterator[BoardP
         yield BoardPage(readings, stem, title, gallery(readings[0], store))
 
 
-def _runs(page: BoardPage, marks: Marks, fill: Fill) -> Iterator[tuple[str, bytes]]:
+def _runs(page: BoardPage, marks: Marks, fill: Fill, store: Store) -> Iterator[tuple[str, bytes]]:
     for row in page.rows:
         for record in row.records:
             shown = run_page(page.numbers, row, record, marks.colour(row.kind[0]))
-            yield run_link(record), fill("run.html", root="../", page=page, run=shown)
+            attention = attention_of(record, store, RUN_SAMPLES)
+            yield run_link(record), fill("run.html", root="../", page=page, run=shown, attention=attention)
+            yield from attention.files.items() if attention else ()
 
 
 def _things(site: Site, fill: Fill) -> Iterator[tuple[str, bytes]]:

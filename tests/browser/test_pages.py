@@ -280,6 +280,35 @@ def test_the_map_shows_one_measure_at_a_time(visit):
     assert other.locator(".heat:visible h2").inner_text() == page.locator(".heat:visible h2").inner_text()
 
 
+@pytest.mark.parametrize("scripted", [True, False])
+def test_weightings_of_one_architecture_stand_side_by_side_when_they_are_chosen(visit, scripted):
+    page = visit("scenes-*-pictures.html", java_script_enabled=scripted)
+    heads = page.locator("table.gallery").first.locator("thead th:visible")
+    assert heads.all_inner_texts()[7:9] == ["mtan\nequal, seed 0", "split-deep\nequal, seed 0"]
+    masks = page.locator("h3:visible")
+    assert masks.all_inner_texts() == ["mtan\u00a0·\u00a0equal seed 0"]
+    page.locator("summary", has_text="Choose methods").click()
+    mtan = page.get_by_role("group", name="mtan", exact=True)
+    mtan.get_by_role("checkbox", name="dwa").check()
+    page.get_by_role("group", name="stan", exact=True).get_by_role("checkbox").uncheck()
+    names = [text.split()[0] for text in heads.all_inner_texts()]
+    assert names.count("mtan") == 2
+    assert "stan" not in names
+    assert page.locator("table.gallery").first.locator("tbody tr").first.locator("td:visible").count() == len(names) - 1
+    assert masks.count() == 2
+    if not scripted:
+        assert page.get_by_role("button", name="all").count() == 0
+        return
+    assert page.locator("[data-count]").inner_text() == f"{len(names) - 3} of 19"
+    other = visit("scenes-*-pictures.html", place=page.evaluate("location.hash"))
+    assert other.locator("table.gallery").first.locator("thead").inner_text() == heads.first.locator("..").inner_text()
+    mtan.get_by_role("button", name="all").click()
+    assert masks.count() == 5
+    page.get_by_role("button", name="Back to the start").click()
+    page.wait_for_function("location.hash === ''")
+    assert masks.count() == 1
+
+
 def test_markup_in_names_is_text(visit):
     page = visit(BOARD)
     assert page.get_by_text("<img src=x onerror=alert(1)>").first.is_visible()
