@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import runpy
 import tomllib
 from html.parser import HTMLParser
@@ -17,12 +18,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from benchmark import report, toyproblem
+from benchmark.analysis import boards
 from benchmark.grid import Grid, expand
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
+from benchmark.report import conflict
 from benchmark.report.attention import look
 from benchmark.report.cards import about
 from benchmark.report.exports import tex
 from benchmark.report.links import Links
+from benchmark.report.marks import Marks
 from benchmark.report.plot import Scale, limits
 from benchmark.report.reproduce import grid_file
 from benchmark.report.rows import Variant, read
@@ -482,3 +486,23 @@ def test_a_board_of_500_rows_stays_small(tmp_path):
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "out").rglob("*.html")}
     assert max(sizes.values()) < 3e6
     assert np.median([size for name, size in sizes.items() if len(name) == len("0123456789abcdef.html")]) < 20e3
+
+
+def test_long_names_end_before_the_gradients_figure_begins():
+    tasks = ("weights", [0.1667, 0.1667, 0.3333]), ("of a very long option that nobody would read to its end", 12345)
+    records = [made.conflicting(made.record("mtan", "dwa", weighting_options=dict(tasks[:i]))) for i in (0, 1, 2)]
+    (board,) = boards(records)
+    (numbers,) = read(board, [Variant("", "last")])
+    names = [row.name for row in numbers.rows]
+    marks = Marks.of([row.kind for row in numbers.rows])
+    svg = conflict.overview(numbers, marks, lambda row: "there").svg
+    shown = re.findall(r'class="rn">(.*?)</text>', svg)
+    whole = [name for name in names if name in shown]
+    assert len(whole) == 2
+    (cut,) = (text for text in shown if text not in names)
+    title, words = re.fullmatch("<title>(.*)</title>(.*)", cut).groups()
+    assert title == max(names, key=len)
+    head, tail = words.split("…")
+    assert title.startswith(head)
+    assert title.endswith(tail)
+    assert len(words) <= 47

@@ -280,6 +280,16 @@ def test_the_map_shows_one_measure_at_a_time(visit):
     assert other.locator(".heat:visible h2").inner_text() == page.locator(".heat:visible h2").inner_text()
 
 
+def test_names_end_before_the_gradients_figure_begins(visit):
+    page = visit("scenes-*-gradients.html")
+    ends = page.locator("svg.wide .rn").evaluate_all(
+        "found => found.map(text => text.getBBox()).map(b => b.x + b.width)"
+    )
+    starts = page.locator("svg.wide .er").evaluate_all("found => found.map(line => line.getBBox().x)")
+    assert len(ends) > 10
+    assert max(ends) < min(starts)
+
+
 @pytest.mark.parametrize("scripted", [True, False])
 def test_weightings_of_one_architecture_stand_side_by_side_when_they_are_chosen(visit, scripted):
     page = visit("scenes-*-pictures.html", java_script_enabled=scripted)
@@ -301,7 +311,7 @@ def test_weightings_of_one_architecture_stand_side_by_side_when_they_are_chosen(
         return
     assert page.locator("[data-count]").inner_text() == f"{len(names) - 3} of 19"
     other = visit("scenes-*-pictures.html", place=page.evaluate("location.hash"))
-    assert other.locator("table.gallery").first.locator("thead").inner_text() == heads.first.locator("..").inner_text()
+    assert other.locator("thead").first.inner_text() == page.locator("thead").first.inner_text()
     mtan.get_by_role("button", name="all").click()
     assert masks.count() == 5
     page.get_by_role("button", name="Back to the start").click()
