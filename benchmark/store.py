@@ -15,6 +15,7 @@ from typing import Any, Literal
 from zipfile import BadZipFile
 
 import numpy as np
+import safetensors.numpy
 from pydantic import ValidationError
 
 from benchmark.errors import UserError
@@ -31,6 +32,8 @@ UNSAFE = re.compile(r"[/\\\x00-\x1f\x7f\ud800-\udfff]")
 LONGEST_NAME = 220
 #: Arrays whose names begin so hold the whole test split and get a file of their own.
 WHOLE_TEST = "test-"
+#: Arrays whose names begin so are the network's parameters and buffers, and get a file of their own, too.
+MODEL = "model-"
 #: Arrays of an architecture's attention to the pictured samples, by task: uint8 masks (P, L, h, w), averaged over
 #: channels; the values (L, 2) of each level's 0 and 255; the levels' names (L,). No task's name can make two alike.
 MASKS, MASK_ENDS, MASK_LEVELS = "masks-", "maskends-", "masklevels-"
@@ -174,7 +177,8 @@ class Store:
     inputs and targets. Of a data set that withholds the targets of a further split, say ``challenge``, the first also
     holds what was predicted there: ``challenge-<task>`` and ``challenge-<task>-id``. ``.mtbench`` holds what is derived
     from all this or belongs to runs in progress, and may be deleted whenever nothing runs. ``….test.npz`` holds the
-    predictions for the whole test split, where a run was told to keep them; ``….trust.json`` says who vouches for a
+    predictions for the whole test split, and ``….safetensors`` the network after the last epoch, where a run was told
+    to keep them; ``….trust.json`` says who vouches for a
     record that came in a submission.
     """
 
@@ -291,7 +295,13 @@ class Store:
         if truth is not None and record.truth is not None and not (path.parent / record.truth).exists():
             write_atomically(path.parent / record.truth, pack(truth))
         whole = {name: array for name, array in (predictions or {}).items() if name.startswith(WHOLE_TEST)}
-        pictured = {name: array for name, array in (predictions or {}).items() if name not in whole}
+        network = {name: array for name, array in (predictions or {}).items() if name.startswith(MODEL)}
+        pictured = {name: array for name, array in (predictions or {}).items() if name not in whole | network}
+        if network:
+            tensors = {name.removeprefix(MODEL): np.array(array, order="C") for name, array in network.items()}
+            write_atomically(path.with_suffix(".safetensors"), safetensors.numpy.save(tensors))
+        else:
+            path.with_suffix(".safetensors").unlink(missing_ok=True)
         for suffix, arrays in ((".npz", pictured), (".test.npz", whole)):
             if arrays:
                 write_atomically(path.with_suffix(suffix), pack(arrays))
@@ -348,6 +358,11 @@ class Store:
     def whole_test(self, record: RunRecord) -> Path | None:
         """The file of the predictions for the whole test split; None where they were not kept."""
         path = self.path(record.spec).with_suffix(".test.npz")
+        return path if path.is_file() else None
+
+    def model(self, record: RunRecord) -> Path | None:
+        """The file of the network after the last epoch, in safetensors; None where it was not kept."""
+        path = self.path(record.spec).with_suffix(".safetensors")
         return path if path.is_file() else None
 
     def truth(self, record: RunRecord) -> dict[str, np.ndarray] | None:

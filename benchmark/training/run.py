@@ -25,7 +25,7 @@ from benchmark.training.checkpoint import Checkpoints, Policy, Stopped, restore,
 from benchmark.training.engine import Diverged, Trainer
 from benchmark.training.evaluation import Pictures, decide, predict
 from benchmark.training.hardware import Hardware
-from benchmark.training.predictions import whole_split
+from benchmark.training.predictions import weights_of, whole_split
 from benchmark.training.separate import SeparateModel
 from benchmark.weighting import Weighting, build_weighting
 
@@ -113,6 +113,7 @@ class Watcher:
         stop: asked between two steps whether the run is to stop.
         checkpoints: None keeps none.
         keep_predictions: whether the outcome also holds the last epoch's decisions for the whole test split.
+        keep_model: whether it also holds the network after the last epoch.
     """
 
     epoch: Callable[[EpochRecord], None] = nothing
@@ -120,6 +121,7 @@ class Watcher:
     stop: Callable[[], bool] = lambda: False
     checkpoints: Policy | None = None
     keep_predictions: bool = False
+    keep_model: bool = False
 
 
 def execute(
@@ -234,6 +236,8 @@ def _attempt(
         if watcher.keep_predictions:
             decisions = whole_split(trainer.model, splits["test"], hardware, WHOLE_TEST)
             progress.predictions = (progress.predictions or {}) | decisions
+        if watcher.keep_model:
+            progress.predictions = (progress.predictions or {}) | weights_of(trainer.model)
     except (Stopped, Unready):
         raise
     except Diverged as error:
@@ -309,13 +313,16 @@ def _trainer(
 
 
 def _model(spec: RunSpec, dataset: DataSet, hardware: Hardware) -> MultiTaskModel:
-    name, options = spec.architecture.name, spec.architecture.options
-    with hardware.seeded(derive_seed("init", name, spec.seed)):
-        model = build_model(name, dataset.tasks, **options)
-    if isinstance(dataset, SeparateDataSet):
-        model = SeparateModel(model, dataset.colours)
+    with hardware.seeded(derive_seed("init", spec.architecture.name, spec.seed)):
+        model = network(spec, dataset)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.to(hardware.device)
+
+
+def network(spec: RunSpec, dataset: DataSet) -> MultiTaskModel:
+    """The spec's architecture for the data set's tasks, freshly initialised from torch's current generator."""
+    model = build_model(spec.architecture.name, dataset.tasks, **spec.architecture.options)
+    return SeparateModel(model, dataset.colours) if isinstance(dataset, SeparateDataSet) else model
 
 
 def _weighting(spec: RunSpec, dataset: DataSet, hardware: Hardware) -> Weighting | None:
