@@ -25,14 +25,17 @@ from benchmark.report.plot import dash_icon
 from benchmark.report.reported import tables
 from benchmark.report.rows import Variant, commit, machine, read
 from benchmark.report.runs import run_page
-from benchmark.report.table import DASH, written
+from benchmark.report.table import DASH, SAID, written
 from benchmark.report.titles import stems, titles
 from benchmark.report.toy import toy_page
 from benchmark.store import Problem, Store
 from benchmark.tasks import KINDS
 from benchmark.toyproblem import ToyRecord
+from benchmark.trust import LEVELS, Standing, standing
 
 ASSETS = ("style.css", "theme.js", "board.js", "pareto.js", "map.js", "gallery.js")
+#: Who vouches for a run that was made here.
+OWN = Standing("rerun")
 #: Samples whose attention masks are on a run's page.
 RUN_SAMPLES = 2
 #: Kinds of pages about one thing, and what they are called.
@@ -119,7 +122,9 @@ def _boards(boards: Sequence[Board], store: Store, rule: str) -> Iterator[BoardP
     for board, stem, title in zip(boards, stems(boards), titles(boards), strict=True):
         twins = any(metric.legacy for task in board.tasks for metric in metrics_of(task, legacy=True))
         readings = tuple(read(board, [v for v in variants(rule) if twins or not v.legacy]))
-        yield BoardPage(readings, stem, title, gallery(readings[0], store))
+        standings = {record.id: standing(store, record) for record in board.records}
+        foreign = {run: found for run, found in standings.items() if found != OWN}
+        yield BoardPage(readings, stem, title, gallery(readings[0], store), foreign)
 
 
 def _runs(page: BoardPage, marks: Marks, fill: Fill, store: Store) -> Iterator[tuple[str, bytes]]:
@@ -178,6 +183,8 @@ def _environment(site: Site) -> Environment:
         "scores": [column for dataset in analysis.SCORES for column in score_columns(dataset)],
         "methods_of_intervals": METHODS,
         "costs": COSTS,
+        "levels": LEVELS,
+        "said": SAID,
         "dash": DASH,
         "dash_icon": dash_icon,
         "metrics_of": metrics_of,

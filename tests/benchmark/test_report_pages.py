@@ -1,6 +1,7 @@
 """The pages of a report one by one: what stands on them, that their HTML is valid, and what can be taken away."""
 
 import csv
+import hashlib
 import json
 import re
 import runpy
@@ -31,7 +32,8 @@ from benchmark.report.plot import Scale, limits
 from benchmark.report.reproduce import grid_file
 from benchmark.report.rows import Variant, read
 from benchmark.spec import Component, Protocol, RunSpec
-from benchmark.store import Store
+from benchmark.store import Store, record_bytes
+from benchmark.trust import Trust, trust_bytes
 
 HERE = Path(__file__).parent
 made = SimpleNamespace(**runpy.run_path(str(HERE / "records.py")))
@@ -506,3 +508,36 @@ def test_long_names_end_before_the_gradients_figure_begins():
     assert title.startswith(head)
     assert title.endswith(tail)
     assert len(words) <= 47
+
+
+def test_submitted_runs_say_who_vouches_for_them(tmp_path):
+    def submit(record, level, **more):
+        digest = hashlib.sha256(record_bytes(record)).hexdigest()
+        note = Trust(run=record.id, level=level, record_sha256=digest, submitter="<b>A. Researcher</b>", **more)
+        store.put(record, note=trust_bytes(note))
+
+    store = made.fill(tmp_path / "results", made.grid((0, 1), epochs=2), pictures=False)
+    mtan = [made.record("mtan", "dwa", seed=s, epochs=2) for s in (0, 1)]
+    submit(mtan[0], "recomputed", epoch=2, deviation=1e-4, note="<script>alert(1)</script>")
+    submit(mtan[1], "self-reported")
+    dense = made.record("dense", "dwa", seed=0, epochs=2)
+    submit(dense, "recomputed", epoch=2)
+    stan = made.record("stan", None, seed=0, epochs=2)
+    submit(stan, "rerun", epoch=2)
+    forged = made.record("split-wide", "dwa", seed=0, epochs=2)
+    store.put(forged, note=b"{}")
+    report.build(store, tmp_path / "out")
+    rows = {tuple(row[:1]): row for row in page(tmp_path / "out", "scenes-??????.html").rows if len(row) > 5}
+    said = {row[0] for row in rows.values()}
+    assert any(text.startswith("mtan dwa") and text.endswith("self-reported") for text in said)
+    assert any(text.startswith("dense dwa") and text.endswith("recomputed") for text in said)
+    assert any(text.startswith("stan") and text.endswith("rerun here") for text in said)
+    assert any(text.startswith("split-wide dwa") and text.endswith("self-reported") for text in said)
+    assert not any("report" in text or "rerun" in text for text in said if text.startswith("mtan equal"))
+    text = (tmp_path / "out/runs" / f"{mtan[0].id}.html").read_text()
+    assert "recomputed, epoch 2" in text
+    assert "&lt;b&gt;A. Researcher&lt;/b&gt;" in text
+    assert "<script>alert" not in text
+    assert "submitted by" not in (tmp_path / "out/runs" / f"{made.record('mtan', epochs=2).id}.html").read_text()
+    for found in (tmp_path / "out").rglob("*.html"):
+        html5lib.HTMLParser(strict=True).parse(found.read_text())
