@@ -209,6 +209,41 @@ def test_grouping_keeps_the_order_within_groups(visit):
     assert page.locator("#board tbody tr.group").count() == 0
 
 
+def test_a_long_table_is_whole_and_in_order_soon_after_a_click(browser, tmp_path):
+    records = [
+        made.record(f"net-{a}", f"w{w:02}", tasks=made.SCENES[:1], epochs=1) for a in range(6) for w in range(30)
+    ]
+    report.build(made.fill(tmp_path / "results", records, pictures=False), tmp_path / "out")
+    page = browser.new_page()
+    page.goto(find(tmp_path / "out", BOARD).as_uri())
+    done = page.locator("#board:not([aria-busy])")
+
+    def click(name):
+        head(page, name).locator("button").click()
+        done.wait_for()
+
+    click("semantic.miou")
+    values = [float(value) for value in shown(page, "semantic.miou")]
+    assert len(values) == 180
+    assert values == sorted(values, reverse=True)
+    page.locator("#filter").fill("w07")
+    done.wait_for()
+    assert len(shown(page, "semantic.miou")) == 6
+    page.locator("#group").select_option("weighting")
+    page.locator("#filter").fill("")
+    done.wait_for()
+    assert page.locator("#board tbody tr.group").count() == 30
+    assert len(shown(page, "semantic.miou")) == 180
+    page.locator("#group").select_option("")
+    click("weighting")
+    click("architecture")  # while nothing else is under way, and then at once a second time
+    page.evaluate("document.querySelectorAll('#board thead tr')[1].cells[1].querySelector('button').click()")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")  # paper does not wait
+    assert shown(page, "weighting") == sorted(shown(page, "weighting"))
+    assert done.count() == 1
+    page.close()
+
+
 def test_a_wrong_address_shows_the_whole_table(visit):
     page = visit(BOARD, place="#sort=nothing:up&hide=column:&group=x&%%%")
     assert page.locator("#count").inner_text() == "20 of 20 rows"
