@@ -192,7 +192,7 @@ def test_a_shared_address_shows_the_same_table(visit):
     assert not head(other, "semantic.miou").is_visible()
     assert head(other, "semantic.pixel_accuracy").is_visible()
     other.get_by_role("button", name="Show all").click()
-    other.wait_for_function("document.querySelector('#count').textContent === '20 of 20 rows'")
+    other.locator("#count", has_text="20 of 20 rows").wait_for()
     assert head(other, "semantic.miou").is_visible()
 
 
@@ -350,7 +350,7 @@ def test_weightings_of_one_architecture_stand_side_by_side_when_they_are_chosen(
     mtan.get_by_role("button", name="all").click()
     assert masks.count() == 5
     page.get_by_role("button", name="Back to the start").click()
-    page.wait_for_function("location.hash === ''")
+    page.wait_for_url(lambda url: "#" not in url)
     assert masks.count() == 1
 
 
