@@ -227,6 +227,7 @@ def interrupt(number: int, frame: object) -> None:
     is_flag=True,
     help="Keep each run's predictions for the whole test split beside its record, as submissions need them.",
 )
+@click.option("--keep-model", is_flag=True, help="Keep each run's network beside its record, in safetensors.")
 def run(
     selection: Selection,
     *,
@@ -238,6 +239,7 @@ def run(
     threads: int,
     dry_run: bool,
     keep_predictions: bool,
+    keep_model: bool,
 ) -> None:
     """Do the runs of a grid that have no record yet, or whose record says that they failed.
 
@@ -259,6 +261,7 @@ def run(
         execution.policy(selection.store),
         execution.grace,
         keep_predictions,
+        keep_model,
     )
     for ending in (signal.SIGTERM, signal.SIGHUP):
         if current_thread() is main_thread() and signal.getsignal(ending) is signal.SIG_DFL:

@@ -14,6 +14,7 @@ from benchmark import analysis, speed, toyproblem
 from benchmark.analysis import METHODS, Board
 from benchmark.errors import UserError
 from benchmark.report import cards
+from benchmark.report.attention import attention_of
 from benchmark.report.board import BoardPage, Fill, board_files
 from benchmark.report.columns import COSTS, DELTA, FLAT, LEGACY_DELTA, anchor, metrics_of, score_columns
 from benchmark.report.exports import bibliography
@@ -26,15 +27,20 @@ from benchmark.report.reported import tables
 from benchmark.report.rows import Variant, commit, machine, read
 from benchmark.report.runs import run_page
 from benchmark.report.speed import NETWORK_COLUMNS, WEIGHTING_COLUMNS, speed_page
-from benchmark.report.table import DASH, written
+from benchmark.report.table import DASH, SAID, written
 from benchmark.report.titles import stems, titles
 from benchmark.report.toy import toy_page
 from benchmark.speed import SpeedRecord
 from benchmark.store import Problem, Store
 from benchmark.tasks import KINDS
 from benchmark.toyproblem import ToyRecord
+from benchmark.trust import LEVELS, Standing, standing
 
-ASSETS = ("style.css", "theme.js", "board.js", "pareto.js", "map.js")
+ASSETS = ("style.css", "theme.js", "board.js", "pareto.js", "map.js", "gallery.js")
+#: Who vouches for a run that was made here.
+OWN = Standing("rerun")
+#: Samples whose attention masks are on a run's page.
+RUN_SAMPLES = 2
 #: Kinds of pages about one thing, and what they are called.
 KINDS_OF_PAGES = {"architectures": "Architecture", "weightings": "Weighting", "datasets": "Data set"}
 
@@ -112,7 +118,7 @@ def render(
         kinds |= {("weightings", row.kind[1]) for row in page.rows if row.kind[1] != "none"}
         kinds.add(("datasets", page.board.dataset.name))
         yield from board_files(page, site.marks, fill, [about(*kind) for kind in sorted(kinds)], site.suite).items()
-        yield from _runs(page, site.marks, fill)
+        yield from _runs(page, site.marks, fill, store)
     yield from held.files.items()
     yield from _things(site, held.by_dataset, fill)
     for name in ASSETS:
@@ -147,14 +153,18 @@ def _boards(boards: Sequence[Board], store: Store, rule: str) -> Iterator[BoardP
     for board, stem, title in zip(boards, stems(boards), titles(boards), strict=True):
         twins = any(metric.legacy for task in board.tasks for metric in metrics_of(task, legacy=True))
         readings = tuple(read(board, [v for v in variants(rule) if twins or not v.legacy]))
-        yield BoardPage(readings, stem, title, gallery(readings[0], store))
+        standings = {record.id: standing(store, record) for record in board.records}
+        foreign = {run: found for run, found in standings.items() if found != OWN}
+        yield BoardPage(readings, stem, title, gallery(readings[0], store), foreign)
 
 
-def _runs(page: BoardPage, marks: Marks, fill: Fill) -> Iterator[tuple[str, bytes]]:
+def _runs(page: BoardPage, marks: Marks, fill: Fill, store: Store) -> Iterator[tuple[str, bytes]]:
     for row in page.rows:
         for record in row.records:
             shown = run_page(page.numbers, row, record, marks.colour(row.kind[0]))
-            yield run_link(record), fill("run.html", root="../", page=page, run=shown)
+            attention = attention_of(record, store, RUN_SAMPLES)
+            yield run_link(record), fill("run.html", root="../", page=page, run=shown, attention=attention)
+            yield from attention.files.items() if attention else ()
 
 
 def _things(site: Site, held: Mapping[str, tuple[Holding, ...]], fill: Fill) -> Iterator[tuple[str, bytes]]:
@@ -209,6 +219,8 @@ def _environment(site: Site) -> Environment:
         "scores": [column for dataset in analysis.SCORES for column in score_columns(dataset)],
         "methods_of_intervals": METHODS,
         "costs": COSTS,
+        "levels": LEVELS,
+        "said": SAID,
         "dash": DASH,
         "dash_icon": dash_icon,
         "metrics_of": metrics_of,

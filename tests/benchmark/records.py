@@ -219,6 +219,18 @@ def predictions(found):
     return arrays
 
 
+def attention(found):
+    """Masks of two levels for every task; the second one's pixels are 16 × 16."""
+    rng, arrays = noise(found.id, "masks"), {}
+    for task in found.tasks:
+        fine = rng.integers(0, 256, (3, 1, 48, 64))
+        coarse = rng.integers(0, 256, (3, 1, 3, 4)).repeat(16, 2).repeat(16, 3)
+        arrays[f"masks-{task.name}"] = np.concatenate([fine, coarse], 1).astype(np.uint8)
+        arrays[f"maskends-{task.name}"] = np.array([[0.25, 0.75], [0.4, 0.456]], np.float32)
+        arrays[f"masklevels-{task.name}"] = np.array(["encoder 1", "decoder <b>1</b>"])
+    return arrays
+
+
 def fashion_truth():
     """Grey pictures with two labels, one of them unknown."""
     rng = noise("fashion")
@@ -235,6 +247,7 @@ def fill(root, records, pictures=True):
         drawn, shown = None, None
         if pictures and found.status == "ok" and found.tasks == SCENES:
             drawn, shown = predictions(found), truth()
+            drawn |= attention(found) if found.spec.architecture.name == "mtan" else {}
         elif pictures and found.status == "ok" and found.tasks == FASHION:
             shown = fashion_truth()
             drawn = {"left": np.array([1, 2, 7], np.int16), "right": np.array([4, 8, 0], np.int16)}
