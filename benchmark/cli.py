@@ -30,7 +30,7 @@ from benchmark.execution.display import Display, duration
 from benchmark.execution.executor import Setup
 from benchmark.execution.grid import run_all
 from benchmark.execution.local import default_workers
-from benchmark.execution.states import RunState, refuse_other_data, states
+from benchmark.execution.states import RunState, other_precision, refuse_other_data, states
 from benchmark.grid import Filters, Undefined, expand, grid_names, load_grid, undefined
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS, Registry, load_plugin_file
 from benchmark.spec import Component, RunSpec
@@ -294,10 +294,17 @@ def run(
         show_plan(selection, setup, workers)
         return
     store.check_writable()
-    missing = [known.spec for known in states(specs, store) if known.state != "done"]
+    known = states(specs, store)
+    missing = [run.spec for run in known if run.state != "done"]
     console.print(f"{len(specs)} runs in the grid, {len(specs) - len(missing)} done already, {len(missing)} to do.")
     if not missing:
         return
+    if execution.here and (other := other_precision(known, store, setup.hardware.precision)):
+        console.print(
+            f"[yellow]Note:[/] what is done was run in {other}, what follows is in {setup.hardware.precision}; "
+            f"--precision {escape(other)} keeps them alike.",
+            soft_wrap=True,
+        )
     datasets = {spec.dataset.model_dump_json(): spec.dataset for spec in missing}
     hashes = {key: prepare(dataset, setup.storage) for key, dataset in datasets.items()}
     refuse_other_data(store, {key: (dataset.name, hashes[key]) for key, dataset in datasets.items()})

@@ -112,6 +112,7 @@ class Provenance(Frozen):
     Attributes:
         packages: versions of the packages that decide the numbers, and of installed plugins.
         plugins: SHA-256 of each plugin file.
+        device_type: None in records from before it was kept.
         workers: runs at once on the machine, which slow each other.
     """
 
@@ -128,6 +129,7 @@ class Provenance(Frozen):
     workers: int
     data_hash: str | None
     started: str
+    device_type: Literal["cpu", "cuda"] | None = None
 
 
 class RunRecord(Frozen):

@@ -97,6 +97,13 @@ def test_more_runs_do_only_what_is_missing(mtbench):
     assert {path: mtbench.records[path] for path in before} == before
 
 
+def test_runs_in_another_precision_than_those_that_are_done_are_told(mtbench):
+    mtbench("run", "--architecture", "single-task", "--precision", "fp32")
+    assert "keeps them alike" not in mtbench("run", "--weighting", "equal", "--precision", "fp32").output
+    result = mtbench("run", "--weighting", "dwa", "--precision", "bf16")
+    assert "what is done was run in fp32, what follows is in bf16; --precision fp32 keeps them alike" in result.output
+
+
 def test_several_workers_give_the_same_records(mtbench, tmp_path):
     mtbench("run", "--workers", "1")
     alone = [r.curves for r in Store(mtbench.folder / "results").scan()[0]]

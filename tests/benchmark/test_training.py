@@ -213,6 +213,21 @@ def test_hardware_that_is_not_there_is_named(device, precision):
         Hardware.choose(device, precision)
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_auto_is_bf16_where_the_processor_computes_in_it(monkeypatch, native):
+    # oneDNN's own answer is yes on any AVX-512, where it would convert: that must not count.
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native, raising=False)
+    assert Hardware.choose("cpu").precision == ("bf16" if native and torch.backends.mkldnn.is_available() else "fp32")
+    assert Hardware.choose("cpu", "fp32").precision == "fp32"
+    assert Hardware.choose("cpu", "bf16").precision == "bf16"
+
+
+def test_auto_is_fp32_where_torch_does_not_tell(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
+    assert Hardware.choose("cpu").precision == "fp32"
+
+
 def test_bf16_trains_too(storage):
     record = execute(
         spec("mtan", options={"width": 4}), storage=storage, hardware=dataclasses.replace(CPU, precision="bf16")
