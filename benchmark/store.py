@@ -94,6 +94,8 @@ class Cost(Frozen):
             in which gradients were sampled.
         train_seconds: all training steps.
         wall_seconds: the whole run, with loading and evaluation.
+        evaluation_seconds: all evaluations; what of the whole is neither this nor steps is loading, bookkeeping and
+            checkpoints. None in records from before it was kept.
         peak_bytes: most memory held, on the GPU if there is one, else by the whole process.
     """
 
@@ -104,6 +106,7 @@ class Cost(Frozen):
     train_seconds: float | None = None
     wall_seconds: float | None = None
     peak_bytes: int | None = None
+    evaluation_seconds: float | None = None
 
 
 class Provenance(Frozen):

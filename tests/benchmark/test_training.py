@@ -40,7 +40,7 @@ def spec(architecture="tiny", weighting="equal", *, dataset="toy", seed=0, optio
 
 def without_times(record):
     """Everything but what a clock decides."""
-    times = ("seconds_per_step", "train_seconds", "wall_seconds", "peak_bytes")
+    times = ("seconds_per_step", "train_seconds", "wall_seconds", "peak_bytes", "evaluation_seconds")
     cost = record.cost.model_copy(update=dict.fromkeys(times))
     return record.model_copy(update={"cost": cost, "provenance": record.provenance.model_copy(update={"started": ""})})
 
@@ -60,6 +60,8 @@ def test_a_run_leaves_a_whole_record(storage):
     assert last.weights == {"semantic": 1.0, "depth": 1.0, "normals": 1.0}
     assert record.cost.parameters == record.cost.shared_parameters + 4 * 3 + 3 + 4 + 1 + 4 * 3 + 3
     # Multiply-adds count double: the 3×3 convolution, then the 1×1 convolutions of 3 + 1 + 3 channels.
+    assert 0 < record.cost.train_seconds < record.cost.wall_seconds
+    assert 0 < record.cost.evaluation_seconds < record.cost.wall_seconds - record.cost.train_seconds
     assert record.cost.forward_flops == 2 * 32 * 32 * 4 * (27 + 7)
     assert record.provenance.data_hash == build_dataset("toy").content_hash(storage)
     assert outcome.predictions["semantic"].shape == (4, 32, 32)
