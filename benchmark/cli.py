@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from threading import current_thread, main_thread
+from time import process_time
 from typing import Any, TypeVar
 
 import click
@@ -35,7 +36,7 @@ from benchmark.grid import Filters, Undefined, expand, grid_names, load_grid, un
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS, Registry, load_plugin_file
 from benchmark.spec import Component, RunSpec
 from benchmark.store import Store
-from benchmark.training.estimate import estimate, work
+from benchmark.training.estimate import estimates, makespan, work
 from benchmark.training.hardware import PRECISIONS, Hardware
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -343,21 +344,24 @@ def prepare(component: Component, storage: Storage) -> str:
 def show_plan(selection: Selection, setup: Setup, workers: int | None) -> None:
     """The runs of a grid, and what those that are not done will cost here."""
     table = Table("data set", "architecture", "weighting", "seed", "record", "PFLOP", "time alone")
-    total, missing = 0.0, 0
+    missing: list[float] = []
+    beginning = process_time()  # of this process so far: a worker has the same to import
     errors.print(f"Timing a few steps of each kind of cell on {escape(setup.hardware.name)} …", soft_wrap=True)
+    found = estimates(selection.specs, setup.hardware)
     for spec in selection.specs:
-        cost = estimate(spec, setup.hardware)
+        cost = found[spec.id]
         record = selection.store.peek(spec)
         status = record.status if record else "missing"
         if status != "ok":
-            total, missing = total + (cost.seconds if cost else 0), missing + 1
+            missing.append(cost.seconds if cost else 0.0)
         cells = (spec.dataset.name, spec.architecture.name, spec.weighting_words, str(spec.seed), status)
         costs = (f"{cost.flops / 1e15:.3g}", duration(cost.seconds)) if cost else ("unknown", "unknown")
         table.add_row(*(escape(cell) for cell in (*cells, *costs)))
     console.print(table)
-    workers = workers or default_workers(missing, setup.hardware)
+    workers = workers or default_workers(len(missing), setup.hardware)
+    whole = duration(makespan(missing, workers, beginning))
     console.print(
-        f"{len(selection.specs)} runs, {missing} to do: about {duration(total / workers)} on {setup.hardware.name} "
+        f"{len(selection.specs)} runs, {len(missing)} to do: about {whole} on {setup.hardware.name} "
         f"({setup.hardware.precision}, {workers} at once). An estimate, from a few timed steps on random pictures."
     )
 

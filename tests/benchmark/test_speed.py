@@ -14,6 +14,7 @@ from benchmark.grid import Filters, Grid, expand
 from benchmark.spec import Component
 from benchmark.store import Store
 from benchmark.tasks import KINDS, Task
+from benchmark.training import estimate as prediction
 from benchmark.training import speed
 from benchmark.training.engine import Trainer
 from benchmark.training.estimate import _cell, estimate, work
@@ -174,8 +175,70 @@ def test_predictions_take_steps_with_the_runs_own_weighting(toy, monkeypatch):
     )
     found = specs("equal", "dwa", "mgda", "cagrad", "rlw")
     assert all(estimate(spec, Hardware("cpu", "fp32", 1, workers=7)).seconds > 0 for spec in found)
-    assert set(seen) == {"Equal", "MGDA"}  # those that look at the same things share a timing
+    assert set(seen) == {"NoneType", "MGDA"}  # those that look at the same things share a timing
     assert len({_cell(spec, CPU) for spec in found}) == 2
+
+
+@pytest.fixture
+def no_memory():
+    """Timings that this test takes are its own."""
+    for cached in (prediction._times, prediction._thought_of):
+        cached.cache_clear()
+    yield
+    for cached in (prediction._times, prediction._thought_of):
+        cached.cache_clear()
+
+
+def wide(*weightings):
+    grid = Grid(
+        seeds=(0, 1), architectures=("split", "split-deep"), weightings=weightings, datasets={"toy": {}},
+        architecture={"width": 4}, protocol={"epochs": 2, "batch_size": 4},
+    )  # fmt: skip
+    return expand(grid)
+
+
+def test_dear_networks_take_plain_steps_and_the_cheapest_says_what_gradients_cost(toy, no_memory, monkeypatch):
+    seen = Counter()
+    advance = Trainer.advance
+
+    def counted(self, batch):
+        seen[sum(p.numel() for p in self.model.parameters()), type(self.weighting).__name__] += 1
+        return advance(self, batch)
+
+    monkeypatch.setattr(Trainer, "advance", counted)
+    monkeypatch.setattr(prediction, "SHORT", 0.0)
+    monkeypatch.setattr(prediction, "LONG", 0.0)
+    found = wide("equal", "uncertainty", "mgda", "graddrop")
+    assert all(cost.seconds > 0 for cost in prediction.estimates(found, CPU).values())
+    plain = {size for size, name in seen if name == "NoneType"}
+    assert len(plain) == 3  # single-task, split, split-deep
+    assert set(seen.values()) == {1}
+    dear = {(size, name) for size, name in seen if name != "NoneType"}
+    assert {name for _, name in dear} == {"MGDA", "GradDrop"}
+    assert len({size for size, _ in dear}) == 1
+
+
+def test_a_prediction_is_steps_evaluations_and_a_beginning(toy, monkeypatch):
+    spec = wide("equal")[-1]
+    monkeypatch.setattr(prediction, "_expected", lambda *_: prediction._Times(9.0, 64.0, 4.0, 0.5))
+    # 2 epochs of 12 // 4 steps; 1 in 64 has 3 passes backwards more, each worth 2/3 of a step; 10 pictures evaluated
+    # in each epoch, at 4 s for 4.
+    expected = 0.5 + 6 * (64 + 2) + 2 * 10
+    assert estimate(spec, CPU).seconds == pytest.approx(expected)
+
+
+def test_a_grid_lasts_until_its_last_run_ends():
+    assert prediction.makespan([], 4, 1.0) == 0
+    assert prediction.makespan([3, 1, 1], 1, 0.5) == 5.5
+    assert prediction.makespan([3, 1, 1], 2, 0.5) == 3.5
+    assert prediction.makespan([1, 1, 3], 2) == 4  # the long one comes last
+    assert prediction.makespan([2.0], 8) == 2
+
+
+def test_the_gramian_rules_own_time_is_part_of_a_prediction(toy, no_memory):
+    equal, mgda, _ = specs("equal", "mgda", "graddrop")
+    assert prediction._thought(mgda) > 0
+    assert prediction._thought(equal) == 0
 
 
 def test_work_counts_the_backward_passes(toy):
