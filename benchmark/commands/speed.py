@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmark.errors import UsageError
+from benchmark.errors import UsageError, UserError
 from benchmark.registry import ARCHITECTURES, WEIGHTINGS, load_plugin_file
 from benchmark.spec import Component
 from benchmark.tasks import Task
@@ -113,6 +113,8 @@ def speed(
                     f"[yellow]Not measured:[/] {escape(f'{row.weighting.name}: {row.error}')}", soft_wrap=True
                 )
         rows += found
+    if all(row.error for row in rows):
+        raise UserError("nothing could be measured: the lines above say why for each; choose another --architecture")
     record = SpeedRecord(
         conditions=conditions(workload, steps),
         weightings=tuple(rows),

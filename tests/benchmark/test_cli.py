@@ -244,6 +244,9 @@ def test_mistakes_end_in_one_line(mtbench, words, code, parts):
         (GRID.replace("width", "widht"), ["unknown architecture option 'widht'", "Did you mean 'width'?"]),
         (GRID.replace('"tiny"', '"split"').replace("width = 4", 'width = "a"'), ["'width'", "whole number"]),
         (GRID.replace('"dwa"', '{ name = "dwa", options = { temperature = "x" } }'), ["'temperature'", "'x'"]),
+        (GRID.replace('["equal", "dwa"]', '["equal", 3]'), ["'weightings' must be", "list of names", "found '3'"]),
+        (GRID.replace('["tiny"]', "7"), ["'architectures' must be", "list of names", "found '7'"]),
+        (GRID.replace('["tiny"]', "[[1.5]]"), ["'architectures' must be", "found '[1.5]'"]),
         (GRID + "options = { sise = 4 }", ["unknown option of 'toy' 'sise'", "Did you mean 'size'?"]),
     ],
 )

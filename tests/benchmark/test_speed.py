@@ -130,6 +130,15 @@ def test_the_command_shows_a_row_for_each_and_writes_a_record(tmp_path):
         speed.load(file)
 
 
+def test_a_command_that_measured_nothing_exits_with_1(tmp_path):
+    file = tmp_path / "speed.json"
+    result = mtbench("--weighting", "mgda-ub", "--width", "4", "--size", "32x48", "--steps", "1", "--json", str(file))
+    assert result.exit_code == 1
+    assert "nothing could be measured" in result.stderr.strip().splitlines()[-1]
+    assert "Not measured: mgda-ub" in result.output
+    assert not file.exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
