@@ -28,7 +28,11 @@ N = TypeVar("N")
 TIMED_STEPS = 5
 TIMED_SECONDS = 0.6
 #: Seconds of a first step that counts as it is, with no other: what it does for the first time is little beside it.
-LONG = 1.0
+LONG = 0.25
+#: Floating-point operations of a timed step at most: of a dear network, smaller batches are timed than the run's.
+AFFORDABLE = 1.5e11
+#: Pictures of a timed step at least, and where the weighting cuts the batch into thirds.
+SMALLEST, SMALLEST_CUT = 3, 6
 #: Seconds of a step up to which every kind of weighting is timed on every network.
 SHORT = 0.15
 #: Times that a weighting's rule for a K×K matrix is timed, the first for nothing.
@@ -81,8 +85,8 @@ def estimates(specs: Sequence[RunSpec], hardware: Hardware) -> dict[str, Estimat
     operations among the data set's runs. Weightings that look at the same things differ by what they compute of a K×K
     matrix, which is timed by itself.
     """
-    cells = {spec.id: _cell(spec, hardware) for spec in specs}
     flops = {spec.id: _try(_forward_flops, *_network(spec)) for spec in specs}
+    cells = {spec.id: _cell(spec, hardware, flops[spec.id]) for spec in specs}
     gauges: dict[tuple[str, str], _Cell] = {}
     for spec in sorted(specs, key=lambda spec: flops[spec.id] or float("inf")):
         cell = cells[spec.id]
@@ -91,13 +95,15 @@ def estimates(specs: Sequence[RunSpec], hardware: Hardware) -> dict[str, Estimat
     for spec in specs:
         cell, forward = cells[spec.id], flops[spec.id]
         times = _try(_expected, cell, gauges[cell.dataset, cell.needs])
-        found[spec.id] = None if forward is None or times is None else _extrapolated(spec, forward, times)
+        found[spec.id] = None if forward is None or times is None else _extrapolated(cell, spec, forward, times)
     return found
 
 
-def _extrapolated(spec: RunSpec, forward: int, times: "_Times") -> Estimate:
-    evaluation = _evaluated(spec) * times.evaluation / spec.protocol.batch_size
-    return Estimate(forward * _passes(spec), times.beginning + _steps(spec) * times.step * _sampling(spec) + evaluation)
+def _extrapolated(cell: "_Cell", spec: RunSpec, forward: int, times: "_Times") -> Estimate:
+    passes = max(0.0, times.step - times.optimizer) * spec.protocol.batch_size / cell.batch
+    steps = _steps(spec) * (times.optimizer + passes * _sampling(spec))
+    evaluation = _evaluated(spec) * times.evaluation / cell.batch
+    return Estimate(forward * _passes(spec), times.beginning + steps + evaluation)
 
 
 def _sampling(spec: RunSpec) -> float:
@@ -184,7 +190,7 @@ def _forward_flops(dataset: str, architecture: str) -> int:
 
 @dataclass(frozen=True)
 class _Cell:
-    """What decides the cost of a step, and one run that has it."""
+    """What decides the cost of a step, and one run that has it; ``batch`` is that of the steps to be timed."""
 
     dataset: str
     architecture: str
@@ -194,21 +200,27 @@ class _Cell:
     spec: RunSpec = field(compare=False)
 
 
-def _cell(spec: RunSpec, hardware: Hardware) -> _Cell:
+def _cell(spec: RunSpec, hardware: Hardware, flops: int | None = None) -> _Cell:
     needs = PLAIN
     if spec.weighting:
         entry = WEIGHTINGS[spec.weighting.name]
         needs = entry.factory.needs({**entry.preset, **spec.weighting.options})
-    return _Cell(*_network(spec), needs, spec.protocol.batch_size, hardware, spec)
+    batch = spec.protocol.batch_size
+    if flops:
+        cut = spec.weighting is not None and isinstance(_try(_weighting, spec), SampledWeighting)
+        least = SMALLEST_CUT if cut else SMALLEST
+        batch = min(batch, max(least, int(AFFORDABLE / (units("losses", 1) * flops))))
+    return _Cell(*_network(spec), needs, batch, hardware, spec)
 
 
 class _Times(NamedTuple):
-    """Seconds of a network's first training step, of a later one, of the evaluation of as many pictures, and of what a
-    run does before its first step.
+    """Seconds of a first training step, of a later one, of what the optimiser does in it, of the evaluation of
+    as many pictures, and of what a run does before its first step.
     """
 
     first: float
     step: float
+    optimizer: float
     evaluation: float
     beginning: float
 
@@ -220,7 +232,7 @@ def _expected(cell: _Cell, gauge: _Cell) -> _Times:
         return plain
     if plain.step <= SHORT:
         measured = _times(cell)
-        return measured._replace(step=measured.step + max(0.0, _thought(cell.spec) - _thought(_timed_as[cell])))
+        return plain._replace(step=measured.step + max(0.0, _thought(cell.spec) - _thought(_timed_as[cell])))
     dear = _times(gauge).first / _times(_plainly(gauge)).first
     return plain._replace(step=plain.step * dear + _thought(cell.spec))
 
@@ -254,7 +266,7 @@ def _times(cell: _Cell) -> _Times:
         evaluation = stepper.evaluation()
         if evaluation < SHORT:
             evaluation = stepper.evaluation()
-    return _Times(first, float(np.median(timed)), evaluation, beginning)
+    return _Times(first, float(np.median(timed)), stepper.move(), evaluation, beginning)
 
 
 def _thought(spec: RunSpec) -> float:

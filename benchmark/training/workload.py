@@ -109,6 +109,15 @@ class Stepper:
         state: Sequence[Tensor] = list(self.weighting.state_dict().values()) if self.weighting else []
         return sum(found.nbytes for found in rows) + sum(tensor.nbytes for tensor in state)
 
+    def move(self) -> float:
+        """Seconds of the optimiser's part of a step, by the gradients of the last one."""
+        hardware = self.load.hardware
+        hardware.synchronize()
+        started = perf_counter()
+        self.trainer.optimizer.step()
+        hardware.synchronize()
+        return perf_counter() - started
+
     def evaluation(self) -> float:
         """Seconds of an evaluation of the batch's pictures: predictions, losses and metrics."""
         hardware = self.load.hardware
