@@ -108,6 +108,20 @@ class Seeds(click.ParamType):
         return tuple(seeds)
 
 
+class Workers(click.ParamType):
+    """A number of runs at once; None for ``auto``."""
+
+    name = "auto|number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """Parse; click reports what is wrong."""
+        if value == "auto":
+            return None
+        if not (str(value).isdecimal() and int(value) > 0):
+            self.fail(f"expected auto or a number from 1 on, found '{value}'", param, ctx)
+        return int(value)
+
+
 def store_option(command: F) -> F:
     """The option that names the records' folder."""
     return click.option(
@@ -245,7 +259,13 @@ def interrupt(number: int, frame: object) -> None:
 @source_option
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True, help="Of the networks.")
-@click.option("--workers", type=click.IntRange(1), help="Runs at once. Default: one per processor, or one on a GPU.")
+@click.option(
+    "--workers",
+    type=Workers(),
+    default="auto",
+    show_default=True,
+    help="Runs at once. auto: processors / --threads on the CPU; one on a GPU, where more may fit.",
+)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of each run.")
 @click.option("--dry-run", is_flag=True, help="Only list the runs and what they will cost.")
 @click.option(

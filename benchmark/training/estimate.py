@@ -207,9 +207,7 @@ def _cell(spec: RunSpec, hardware: Hardware, flops: int | None = None) -> _Cell:
         needs = entry.factory.needs({**entry.preset, **spec.weighting.options})
     batch = spec.protocol.batch_size
     if flops:
-        cut = spec.weighting is not None and isinstance(_try(_weighting, spec), SampledWeighting)
-        least = SMALLEST_CUT if cut else SMALLEST
-        batch = min(batch, max(least, int(AFFORDABLE / (units("losses", 1) * flops))))
+        batch = min(batch, max(SMALLEST, int(AFFORDABLE / (units("losses", 1) * flops))))
     return _Cell(*_network(spec), needs, batch, hardware, spec)
 
 
@@ -231,15 +229,24 @@ def _expected(cell: _Cell, gauge: _Cell) -> _Times:
     if cell.needs == PLAIN:
         return plain
     if plain.step <= SHORT:
-        measured = _times(cell)
-        return plain._replace(step=measured.step + max(0.0, _thought(cell.spec) - _thought(_timed_as[cell])))
-    dear = _times(gauge).first / _times(_plainly(gauge)).first
+        timed = _divisible(cell)
+        step = _times(timed).step * cell.batch / timed.batch
+        return plain._replace(step=step + max(0.0, _thought(cell.spec) - _thought(_timed_as[timed])))
+    timed = _divisible(gauge)
+    dear = _times(timed).first / _times(_plainly(timed)).first
     return plain._replace(step=plain.step * dear + _thought(cell.spec))
 
 
 def _plainly(cell: _Cell) -> _Cell:
     """The same network with nothing but the sum of its losses."""
     return replace(cell, needs=PLAIN, spec=cell.spec.model_copy(update={"weighting": None}))
+
+
+def _divisible(cell: _Cell) -> _Cell:
+    """The same with a batch that the weighting can cut, where it cuts batches."""
+    if not isinstance(_weighting(cell.spec), SampledWeighting):
+        return cell
+    return replace(cell, batch=min(cell.spec.protocol.batch_size, max(cell.batch, SMALLEST_CUT)))
 
 
 #: By cell the run whose weighting was timed for it.
@@ -249,8 +256,8 @@ _timed_as: dict[_Cell, RunSpec] = {}
 @cache
 def _times(cell: _Cell) -> _Times:
     _timed_as[cell] = cell.spec
+    cell.hardware.set_up()  # the last network is freed before the next is built
     started = perf_counter()
-    torch.set_num_threads(cell.hardware.threads)
     data = _dataset(cell.spec)
     load = Workload(tuple(data.tasks), data.image_shape, cell.batch, cell.hardware, joint=data.joint)
     stepper = Stepper(cell.spec.architecture, cell.spec.weighting, load)
@@ -262,7 +269,7 @@ def _times(cell: _Cell) -> _Times:
         while len(timed) < TIMED_STEPS and sum(timed) < TIMED_SECONDS:
             timed.append(stepper.step())
     evaluation = 0.0
-    if cell.needs == PLAIN or sum(timed) < TIMED_SECONDS:
+    if cell.needs == PLAIN:  # what a network predicts in is no matter of its weighting
         evaluation = stepper.evaluation()
         if evaluation < SHORT:
             evaluation = stepper.evaluation()

@@ -201,7 +201,7 @@ def test_data_that_changed_are_not_mixed(mtbench):
 
 
 def test_a_dry_run_lists_every_run_and_writes_nothing(mtbench):
-    result = mtbench("run", "--dry-run")
+    result = mtbench("run", "--dry-run", "--workers", "auto")
     assert result.exit_code == 0
     assert result.output.count("missing") == 3
     assert "3 runs, 3 to do: about" in result.output
@@ -220,6 +220,8 @@ def test_a_dry_run_lists_every_run_and_writes_nothing(mtbench):
         (["run", "--precision", "fp8"], 2, ["fp8"]),
         (["run", "--source", "toy"], 2, ["--source needs DATASET=DIR, found 'toy'"]),
         (["run", "--source", "toy=/no/such"], 1, ["there is no folder /no/such"]),
+        (["run", "--workers", "0"], 2, ["expected auto or a number from 1 on, found '0'"]),
+        (["run", "--workers", "many"], 2, ["expected auto or a number from 1 on, found 'many'"]),
         (["run", "--colour"], 2, ["No such option"]),
         (["run", "--executor", "kubernetes"], 2, ["kubernetes"]),
         (["run", "--ray-address", "auto"], 2, ["--ray-address goes with --executor ray"]),

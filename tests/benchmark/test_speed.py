@@ -245,7 +245,9 @@ def test_a_smaller_batch_of_a_dear_network_is_timed_and_all_but_the_optimiser_gr
     assert estimate(spec, CPU).seconds == pytest.approx(0.5 + 6 * (20 + 64 + 2) + 2 * 10)
     modo = wide("modo")[-1].model_copy(update={"protocol": Protocol(epochs=1, batch_size=9)})
     monkeypatch.undo()
-    assert _cell(modo, CPU, 10**15).batch == 6  # each third needs two pictures where batches are normalised
+    assert (
+        prediction._divisible(_cell(modo, CPU, 10**15)).batch == 6
+    )  # each third needs two pictures where batches are normalised
 
 
 def test_a_grid_lasts_until_its_last_run_ends():
