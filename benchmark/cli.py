@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from threading import current_thread, main_thread
+from time import process_time
 from typing import Any, TypeVar
 
 import click
@@ -32,12 +33,12 @@ from benchmark.execution.display import Display, duration
 from benchmark.execution.executor import Setup
 from benchmark.execution.grid import run_all
 from benchmark.execution.local import default_workers
-from benchmark.execution.states import RunState, refuse_other_data, states
+from benchmark.execution.states import RunState, other_precision, refuse_other_data, states
 from benchmark.grid import Filters, Undefined, expand, grid_names, load_grid, undefined
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS, Registry, load_plugin_file
 from benchmark.spec import Component, RunSpec
 from benchmark.store import Store
-from benchmark.training.estimate import estimate, work
+from benchmark.training.estimate import estimates, makespan, work
 from benchmark.training.hardware import PRECISIONS, Hardware
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -108,6 +109,20 @@ class Seeds(click.ParamType):
                 self.fail(f"expected seeds such as 0,1,2 or 0-4, found '{value}'", param, ctx)
             seeds.update(dict.fromkeys(range(int(first), int(last or first) + 1)))
         return tuple(seeds)
+
+
+class Workers(click.ParamType):
+    """A number of runs at once; None for ``auto``."""
+
+    name = "auto|number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """Parse; click reports what is wrong."""
+        if value == "auto":
+            return None
+        if not (str(value).isdecimal() and int(value) > 0):
+            self.fail(f"expected auto or a number from 1 on, found '{value}'", param, ctx)
+        return int(value)
 
 
 def store_option(command: F) -> F:
@@ -219,7 +234,13 @@ def interrupt(number: int, frame: object) -> None:
 @source_option
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True, help="Of the networks.")
-@click.option("--workers", type=click.IntRange(1), help="Runs at once. Default: one per processor, or one on a GPU.")
+@click.option(
+    "--workers",
+    type=Workers(),
+    default="auto",
+    show_default=True,
+    help="Runs at once. auto: processors / --threads on the CPU; one on a GPU, where more may fit.",
+)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of each run.")
 @click.option("--dry-run", is_flag=True, help="Only list the runs and what they will cost.")
 @click.option(
@@ -272,10 +293,17 @@ def run(
         show_plan(selection, setup, workers)
         return
     store.check_writable()
-    missing = [known.spec for known in states(specs, store) if known.state != "done"]
+    known = states(specs, store)
+    missing = [run.spec for run in known if run.state != "done"]
     console.print(f"{len(specs)} runs in the grid, {len(specs) - len(missing)} done already, {len(missing)} to do.")
     if not missing:
         return
+    if execution.here and (other := other_precision(known, store, setup.hardware.precision)):
+        console.print(
+            f"[yellow]Note:[/] what is done was run in {other}, what follows is in {setup.hardware.precision}; "
+            f"--precision {escape(other)} keeps them alike.",
+            soft_wrap=True,
+        )
     datasets = {spec.dataset.model_dump_json(): spec.dataset for spec in missing}
     hashes = {key: prepare(dataset, setup.storage, store) for key, dataset in datasets.items()}
     refuse_other_data(store, {key: (dataset.name, hashes[key]) for key, dataset in datasets.items()})
@@ -315,21 +343,24 @@ def prepare(component: Component, storage: Storage, store: Store) -> str:
 def show_plan(selection: Selection, setup: Setup, workers: int | None) -> None:
     """The runs of a grid, and what those that are not done will cost here."""
     table = Table("data set", "architecture", "weighting", "seed", "record", "PFLOP", "time alone")
-    total, missing = 0.0, 0
+    missing: list[float] = []
+    beginning = process_time()  # of this process so far: a worker has the same to import
     errors.print(f"Timing a few steps of each kind of cell on {escape(setup.hardware.name)} …", soft_wrap=True)
+    found = estimates(selection.specs, setup.hardware)
     for spec in selection.specs:
-        cost = estimate(spec, setup.hardware)
+        cost = found[spec.id]
         record = selection.store.peek(spec)
         status = record.status if record else "missing"
         if status != "ok":
-            total, missing = total + (cost.seconds if cost else 0), missing + 1
+            missing.append(cost.seconds if cost else 0.0)
         cells = (spec.dataset.name, spec.architecture.name, spec.weighting_words, str(spec.seed), status)
         costs = (f"{cost.flops / 1e15:.3g}", duration(cost.seconds)) if cost else ("unknown", "unknown")
         table.add_row(*(escape(cell) for cell in (*cells, *costs)))
     console.print(table)
-    workers = workers or default_workers(missing, setup.hardware)
+    workers = workers or default_workers(len(missing), setup.hardware)
+    whole = duration(makespan(missing, workers, beginning))
     console.print(
-        f"{len(selection.specs)} runs, {missing} to do: about {duration(total / workers)} on {setup.hardware.name} "
+        f"{len(selection.specs)} runs, {len(missing)} to do: about {whole} on {setup.hardware.name} "
         f"({setup.hardware.precision}, {workers} at once). An estimate, from a few timed steps on random pictures."
     )
 

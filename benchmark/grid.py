@@ -133,11 +133,31 @@ def load_grid(name: str) -> Grid:
     else:
         raise UsageError(f"{unknown('grid', name, grid_names())}, or a path that ends in .toml")
     try:
-        return Grid.model_validate(tomllib.loads(text))
+        raw = tomllib.loads(text)
+        _check_lists(name, raw)
+        return Grid.model_validate(raw)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"the grid {name} is not valid TOML: {error}") from error
     except ValidationError as error:
         raise UsageError(f"the grid {name} is not valid: {first_error(error)}") from error
+
+
+def _check_lists(name: str, raw: Mapping[str, Any]) -> None:
+    """Say in plain words what is no list of methods; all else is the model's to check."""
+    for key in ("architectures", "weightings"):
+        listed = raw.get(key, "all")
+        if listed == "all":
+            continue
+        wrong = (
+            [value for value in listed if not isinstance(value, str) and not isinstance(value, dict)]
+            if isinstance(listed, list)
+            else [listed]
+        )
+        if wrong:
+            raise UsageError(
+                f"the grid {name} is not valid: '{key}' must be \"all\" or a list of names, or of tables such as "
+                f'{{ name = "mtan", options = {{ }} }}; found {str(wrong[0])[:80]!r}'
+            )
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from types import UnionType
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin
 
 from benchmark.errors import UsageError, UserError, unknown
 
@@ -20,6 +21,8 @@ PLUGIN_GROUP = "mtbench.plugins"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 #: What tables and records say where there is no weighting; what grids say for everything.
 RESERVED = frozenset({"none", "all"})
+#: Whole numbers below this are floats without loss.
+EXACT = 2**53
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Callable[..., Any])
@@ -64,18 +67,49 @@ class Entry(Generic[T]):
         for name in options:
             if name not in known:
                 raise unknown(f"option of '{self.name}'", name, known)
-        # 2 and 2.0 are the same option, and must be the same run.
-        given = {k: float(v) if type(v) is int and type(known[k]) is float else v for k, v in options.items()}
+        # 2 and 2.0 are the same option, and must be the same run; so are [1, 0] and [1.0, 0.0].
+        lists = self._lists_of_numbers()
+        given = {
+            k: float(v) if type(v) is int and type(known[k]) is float else _as_floats(v) if k in lists else v
+            for k, v in options.items()
+        }
         values = {**known, **given}
         for name, value in values.items():
             if value is inspect.Parameter.empty:
                 raise UsageError(f"'{self.name}' needs the option '{name}', which has no default")
         return values
 
+    def _lists_of_numbers(self) -> set[str]:
+        """Options that hold floats, by their annotation or by their default."""
+        try:
+            parameters = inspect.signature(self.factory, eval_str=True).parameters.values()
+        except Exception:  # noqa: BLE001 - foreign code may name types that are there for a type checker alone
+            parameters = inspect.signature(self.factory).parameters.values()
+        return {p.name for p in parameters if _holds_floats(p.annotation) or _floats(p.default)}
+
     def build(self, *args: Any, **options: Any) -> T:
         """Construct the object: ``args`` come from the suite, ``options`` from the user."""
         built: T = self.factory(*args, **self.resolve(options), **self.preset)
         return built
+
+
+def _holds_floats(annotation: Any) -> bool:
+    """Whether an annotation is a list, tuple or sequence of floats, or None besides."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        return any(_holds_floats(one) for one in inner)
+    return origin in (list, tuple, Sequence) and bool(inner) and set(inner) <= {float, Ellipsis}
+
+
+def _floats(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(type(v) is float for v in value)
+
+
+def _as_floats(value: Any) -> Any:
+    """The list with whole numbers as floats; anything else as it is."""
+    if isinstance(value, list | tuple):
+        return [float(v) if type(v) is int and abs(v) < EXACT else v for v in value]
+    return value
 
 
 class Registry(Generic[T]):

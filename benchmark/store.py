@@ -102,6 +102,8 @@ class Cost(Frozen):
             in which gradients were sampled.
         train_seconds: all training steps.
         wall_seconds: the whole run, with loading and evaluation.
+        evaluation_seconds: all evaluations; what of the whole is neither this nor steps is loading, bookkeeping and
+            checkpoints. None in records from before it was kept.
         peak_bytes: most memory held, on the GPU if there is one, else by the whole process.
     """
 
@@ -112,6 +114,7 @@ class Cost(Frozen):
     train_seconds: float | None = None
     wall_seconds: float | None = None
     peak_bytes: int | None = None
+    evaluation_seconds: float | None = None
 
 
 class Provenance(Frozen):
@@ -120,6 +123,7 @@ class Provenance(Frozen):
     Attributes:
         packages: versions of the packages that decide the numbers, and of installed plugins.
         plugins: SHA-256 of each plugin file.
+        device_type: None in records from before it was kept.
         workers: runs at once on the machine, which slow each other.
     """
 
@@ -136,6 +140,7 @@ class Provenance(Frozen):
     workers: int
     data_hash: str | None
     started: str
+    device_type: Literal["cpu", "cuda"] | None = None
 
 
 class RunRecord(Frozen):

@@ -163,7 +163,7 @@ class Ground:
 
 def plain(record):
     """A record without times."""
-    times = ("seconds_per_step", "train_seconds", "wall_seconds", "peak_bytes")
+    times = ("seconds_per_step", "train_seconds", "wall_seconds", "peak_bytes", "evaluation_seconds")
     cost = record.cost.model_copy(update=dict.fromkeys(times))
     changed = record.provenance.model_copy(update={"started": ""})
     return record.model_copy(update={"cost": cost, "provenance": changed})

@@ -133,8 +133,14 @@ def confirm_command(results: Path, reruns: Path) -> None:
       mtbench run --grid quick --plugin theirs.py --architecture theirs --results reruns
       mtbench submit confirm --reruns reruns
     """
-    for record, same in confirm(Store(results), Store(reruns)):
+    again = Store(reruns)
+    for record, same in confirm(Store(results), again):
         verdict = "[green]came back[/]" if same else "[red]gave other numbers[/]"
+        theirs, own = record.provenance.precision, again.peek(record.spec)
+        if not same and own and own.provenance.precision != theirs:
+            verdict += escape(
+                f" in {own.provenance.precision}, but was made in {theirs}: run it again with --precision {theirs}"
+            )
         console.print(f"{escape(record.spec.label)}: {verdict}", soft_wrap=True)
 
 

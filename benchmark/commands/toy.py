@@ -15,6 +15,7 @@ from rich.table import Table
 
 from benchmark import toyproblem
 from benchmark.data.workers import cores
+from benchmark.errors import UserError
 from benchmark.registry import WEIGHTINGS, load_plugin_file
 from benchmark.spec import Component
 from benchmark.toyproblem import MethodPaths, ToyRecord
@@ -77,6 +78,8 @@ def toy(weightings: tuple[str, ...], results: Path, plugins: tuple[Path, ...], w
             progress.advance(bar)
     _show(known, chosen)
     console.print(f"The paths are in {escape(str(results / toyproblem.FILE))}", soft_wrap=True)
+    if all(path.error for name in chosen for path in known[name].paths):
+        raise UserError("every path failed: the table above says why; 'mtbench toy --help' shows what can be changed")
 
 
 def _without_required_options() -> list[str]:

@@ -1,10 +1,12 @@
-"""A run's spec as a grid file that makes the same run again."""
+"""A run's spec as a grid file that makes the same run again, and the command for it."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from benchmark.spec import Component, RunSpec
+from benchmark.store import Provenance
 
 
 def grid_file(spec: RunSpec) -> str:
@@ -27,6 +29,20 @@ def grid_file(spec: RunSpec) -> str:
         f"options = {_value(spec.dataset.options)}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def command(origin: Provenance) -> str:
+    """The words that run that grid file as ``origin`` says: numbers come back only in the same precision."""
+    words = ["mtbench", "run", "--grid", "run.toml", "--device", _device(origin), "--precision", origin.precision]
+    if origin.threads != 1:
+        words += ["--threads", str(origin.threads)]
+    return shlex.join([*words, "--results", "again", *(w for file in origin.plugins for w in ("--plugin", file))])
+
+
+def _device(origin: Provenance) -> str:
+    """The kind of device; records from before it was kept are of fp32 on processors or of bf16 on CUDA."""
+    known = origin.device_type
+    return known or ("cpu" if origin.precision == "fp32" and "NVIDIA" not in origin.device else "cuda")
 
 
 def _choice(component: Component) -> str:

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from benchmark.report import series as curves_of
 from benchmark.report.columns import COSTS, Column, primary, task_columns
 from benchmark.report.plot import DASHES, Chart, Frame, drawable, limits, thin
-from benchmark.report.reproduce import grid_file
+from benchmark.report.reproduce import command, grid_file
 from benchmark.report.rows import Numbers, Row, number
 from benchmark.report.series import Getter
 from benchmark.report.table import DASH, formatter
@@ -57,6 +57,7 @@ class RunPage:
     gradients: tuple[Panel, ...]
     siblings: tuple[RunRecord, ...]
     grid: str
+    command: str
 
 
 def run_page(numbers: Numbers, row: Row, record: RunRecord, colour: str) -> RunPage:
@@ -85,6 +86,7 @@ def run_page(numbers: Numbers, row: Row, record: RunRecord, colour: str) -> RunP
         tuple(_gradients(record, colour)),
         _near(row, record),
         grid_file(record.spec),
+        command(record.provenance),
     )
 
 

@@ -194,6 +194,7 @@ def snapshot(trainer: Trainer) -> State:
         "diagnostics": trainer.diagnostics.state(),
         "epoch_seconds": list(trainer.epoch_seconds),
         "step_seconds": list(trainer.step_seconds),
+        "evaluation_seconds": trainer.evaluation_seconds,
     }
 
 
@@ -227,6 +228,7 @@ def restore(trainer: Trainer, state: State) -> None:
     trainer.diagnostics.restore(state["diagnostics"], trainer.device)
     trainer.epoch_seconds = list(state["epoch_seconds"])
     trainer.step_seconds = list(state["step_seconds"])
+    trainer.evaluation_seconds = state["evaluation_seconds"]
 
 
 def _check_form(trainer: Trainer, state: State) -> None:
@@ -235,6 +237,8 @@ def _check_form(trainer: Trainer, state: State) -> None:
         raise Unusable("its pass is not that of its epoch")
     if not isinstance(state["schedule"], dict) or state["schedule"].keys() != trainer.schedule.state_dict().keys():
         raise Unusable("its schedule is not that of the protocol")
+    if not isinstance(state["evaluation_seconds"], float):
+        raise Unusable("its time of evaluation is no number")
     for name in ("epoch_seconds", "step_seconds"):
         values = state[name]
         if (

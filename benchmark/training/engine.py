@@ -76,6 +76,8 @@ class Trainer:
         #: By epoch, of all training steps; and of one step that is not sampled for diagnostics.
         self.epoch_seconds: list[float] = []
         self.step_seconds: list[float] = []
+        #: Of all evaluations.
+        self.evaluation_seconds = 0.0
         self.diagnostics = GradientDiagnostics([task.name for task in model.tasks])
         self.batches = training_batches(splits["train"], spec, augmentation)
         self.others = OtherBatches(splits, spec)
@@ -149,10 +151,12 @@ class Trainer:
             self._begin_phase(second_phase(self.protocol))
         metrics = {}
         if epoch % self.protocol.evaluate_every == 0 or epoch == self.protocol.epochs:
+            started = perf_counter()
             for split in ("val", "test"):
                 evaluation = evaluate(self.model, self.splits[split], self.hardware)
                 losses[split] = finite(evaluation.losses)
                 metrics[split] = {task: finite(values) for task, values in evaluation.metrics.items()}
+            self.evaluation_seconds += perf_counter() - started
         return EpochRecord(
             epoch=epoch,
             learning_rate=learning_rate,

@@ -1,28 +1,44 @@
 """What a run will cost, before it is run and before its data are there."""
 
+import heapq
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
+from time import perf_counter
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 
 from benchmark.data import DataSet, SeparateDataSet, build_dataset
 from benchmark.errors import UserError
 from benchmark.model import build_model
 from benchmark.registry import WEIGHTINGS
-from benchmark.spec import Component, RunSpec
+from benchmark.spec import Component, RunSpec, derive_seed
 from benchmark.training import augmentation, separate
+from benchmark.training.diagnostics import INTERVAL
 from benchmark.training.hardware import Hardware
 from benchmark.training.run import forward_flops
 from benchmark.training.workload import Stepper, Workload, cost_class, units
-from benchmark.weighting import SampledWeighting, Weighting, build_weighting
+from benchmark.weighting import GramianWeighting, SampledWeighting, Weighting, build_weighting
 
 N = TypeVar("N")
 
 #: Steps that are timed after one that warms up; fewer where they take longer than this many seconds.
-TIMED_STEPS = 2
-TIMED_SECONDS = 1.0
+TIMED_STEPS = 5
+TIMED_SECONDS = 0.6
+#: Seconds of a first step that counts as it is, with no other: what it does for the first time is little beside it.
+LONG = 0.25
+#: Floating-point operations of a timed step at most: of a dear network, smaller batches are timed than the run's.
+AFFORDABLE = 1.5e11
+#: Pictures of a timed step at least, and where the weighting cuts the batch into thirds.
+SMALLEST, SMALLEST_CUT = 3, 6
+#: Seconds of a step up to which every kind of weighting is timed on every network.
+SHORT = 0.15
+#: Times that a weighting's rule for a K×K matrix is timed, the first for nothing.
+THOUGHTS = 6
+#: What a step looks at that sums the losses.
+PLAIN = Weighting.needs({})
 
 
 @dataclass(frozen=True)
@@ -57,17 +73,59 @@ def work(specs: Sequence[RunSpec]) -> dict[str, float]:
 
 
 def estimate(spec: RunSpec, hardware: Hardware) -> Estimate | None:
-    """Time a few of the run's own steps on random pictures and extrapolate; None for a run that cannot take one.
+    """``estimates`` of one run."""
+    return estimates([spec], hardware)[spec.id]
 
-    Cells of the same network and batch share the timing where their weightings look at the same things: what these then
-    compute of a K×K matrix is no part of the prediction.
+
+def estimates(specs: Sequence[RunSpec], hardware: Hardware) -> dict[str, Estimate | None]:
+    """By run id: a few of the runs' own steps on random pictures, extrapolated; None for a run that cannot take one.
+
+    Every network is timed under plain sums of losses. A weighting that looks at more is timed on it too where a step is
+    short. Where it is not, the plain step is multiplied by what the same look costs on the network of the fewest
+    operations among the data set's runs. Weightings that look at the same things differ by what they compute of a K×K
+    matrix, which is timed by itself.
     """
-    flops = _try(_forward_flops, *_network(spec))
-    times = _try(_times, _cell(spec, hardware))
-    if flops is None or times is None:
-        return None
-    evaluation = _evaluated(spec) * times.evaluation / spec.protocol.batch_size
-    return Estimate(flops * _passes(spec), _steps(spec) * times.step + evaluation)
+    flops = {spec.id: _try(_forward_flops, *_network(spec)) for spec in specs}
+    cells = {spec.id: _cell(spec, hardware, flops[spec.id]) for spec in specs}
+    gauges: dict[tuple[str, str], _Cell] = {}
+    for spec in sorted(specs, key=lambda spec: flops[spec.id] or float("inf")):
+        cell = cells[spec.id]
+        gauges.setdefault((cell.dataset, cell.needs), cell)
+    found: dict[str, Estimate | None] = {}
+    for spec in specs:
+        cell, forward = cells[spec.id], flops[spec.id]
+        times = _try(_expected, cell, gauges[cell.dataset, cell.needs])
+        found[spec.id] = None if forward is None or times is None else _extrapolated(cell, spec, forward, times)
+    return found
+
+
+def _extrapolated(cell: "_Cell", spec: RunSpec, forward: int, times: "_Times") -> Estimate:
+    passes = max(0.0, times.step - times.optimizer) * spec.protocol.batch_size / cell.batch
+    steps = _steps(spec) * (times.optimizer + passes * _sampling(spec))
+    evaluation = _evaluated(spec) * times.evaluation / cell.batch
+    return Estimate(forward * _passes(spec), times.beginning + steps + evaluation)
+
+
+def _sampling(spec: RunSpec) -> float:
+    """What the steps sampled for diagnostics add to the mean step: K more passes backwards, where gradients are not at
+    hand anyway.
+    """
+    kind = cost_class(_weighting(spec)) if spec.weighting else None
+    return 1 + 2 * len(_dataset(spec).tasks) / units("losses", 1) / INTERVAL if kind in ("losses", "again") else 1.0
+
+
+def makespan(seconds: Sequence[float], workers: int, beginning: float = 0.0) -> float:
+    """When the last of these runs ends, given out in this order to whichever worker is free.
+
+    Args:
+        seconds: of each run.
+        workers: how many there are.
+        beginning: seconds that each takes to start up.
+    """
+    free = [beginning] * max(1, min(workers, len(seconds)))
+    for run in seconds:
+        heapq.heapreplace(free, free[0] + run)
+    return max(free) if seconds else 0.0
 
 
 def _try(measure: Callable[..., N], *arguments: Any) -> N | None:
@@ -132,7 +190,7 @@ def _forward_flops(dataset: str, architecture: str) -> int:
 
 @dataclass(frozen=True)
 class _Cell:
-    """What decides the cost of a step, and one run that has it."""
+    """What decides the cost of a step, and one run that has it; ``batch`` is that of the steps to be timed."""
 
     dataset: str
     architecture: str
@@ -142,30 +200,103 @@ class _Cell:
     spec: RunSpec = field(compare=False)
 
 
-def _cell(spec: RunSpec, hardware: Hardware) -> _Cell:
-    needs = "nothing"
+def _cell(spec: RunSpec, hardware: Hardware, flops: int | None = None) -> _Cell:
+    needs = PLAIN
     if spec.weighting:
         entry = WEIGHTINGS[spec.weighting.name]
         needs = entry.factory.needs({**entry.preset, **spec.weighting.options})
-    return _Cell(*_network(spec), needs, spec.protocol.batch_size, hardware, spec)
+    batch = spec.protocol.batch_size
+    if flops:
+        batch = min(batch, max(SMALLEST, int(AFFORDABLE / (units("losses", 1) * flops))))
+    return _Cell(*_network(spec), needs, batch, hardware, spec)
 
 
 class _Times(NamedTuple):
-    """Seconds of a training step, and of a forward pass of as many pictures in evaluation."""
+    """Seconds of a first training step, of a later one, of what the optimiser does in it, of the evaluation of
+    as many pictures, and of what a run does before its first step.
+    """
 
+    first: float
     step: float
+    optimizer: float
     evaluation: float
+    beginning: float
+
+
+def _expected(cell: _Cell, gauge: _Cell) -> _Times:
+    """A cell's times, measured or scaled; ``gauge`` is the cheapest cell that looks at the same things."""
+    plain = _times(_plainly(cell))
+    if cell.needs == PLAIN:
+        return plain
+    if plain.step <= SHORT:
+        timed = _divisible(cell)
+        step = _times(timed).step * cell.batch / timed.batch
+        return plain._replace(step=step + max(0.0, _thought(cell.spec) - _thought(_timed_as[timed])))
+    timed = _divisible(gauge)
+    dear = _times(timed).first / _times(_plainly(timed)).first
+    return plain._replace(step=plain.step * dear + _thought(cell.spec))
+
+
+def _plainly(cell: _Cell) -> _Cell:
+    """The same network with nothing but the sum of its losses."""
+    return replace(cell, needs=PLAIN, spec=cell.spec.model_copy(update={"weighting": None}))
+
+
+def _divisible(cell: _Cell) -> _Cell:
+    """The same with a batch that the weighting can cut, where it cuts batches."""
+    if not isinstance(_weighting(cell.spec), SampledWeighting):
+        return cell
+    return replace(cell, batch=min(cell.spec.protocol.batch_size, max(cell.batch, SMALLEST_CUT)))
+
+
+#: By cell the run whose weighting was timed for it.
+_timed_as: dict[_Cell, RunSpec] = {}
 
 
 @cache
 def _times(cell: _Cell) -> _Times:
-    torch.set_num_threads(cell.hardware.threads)
+    _timed_as[cell] = cell.spec
+    cell.hardware.set_up()  # the last network is freed before the next is built
+    started = perf_counter()
     data = _dataset(cell.spec)
     load = Workload(tuple(data.tasks), data.image_shape, cell.batch, cell.hardware, joint=data.joint)
     stepper = Stepper(cell.spec.architecture, cell.spec.weighting, load)
-    stepper.step()
-    timed: list[float] = []
-    while len(timed) < TIMED_STEPS and sum(timed) < TIMED_SECONDS:
-        timed.append(stepper.step())
-    stepper.evaluation()
-    return _Times(sum(timed) / len(timed), stepper.evaluation())
+    beginning = perf_counter() - started
+    first = stepper.step()
+    timed = [first]
+    if first < LONG:
+        timed = [stepper.step()]
+        while len(timed) < TIMED_STEPS and sum(timed) < TIMED_SECONDS:
+            timed.append(stepper.step())
+    evaluation = 0.0
+    if cell.needs == PLAIN:  # what a network predicts in is no matter of its weighting
+        evaluation = stepper.evaluation()
+        if evaluation < SHORT:
+            evaluation = stepper.evaluation()
+    return _Times(first, float(np.median(timed)), stepper.move(), evaluation, beginning)
+
+
+def _thought(spec: RunSpec) -> float:
+    """Seconds in which a weighting turns a K×K matrix of inner products into weights; 0 where it sees none."""
+    if not spec.weighting:
+        return 0.0
+    return _thought_of(spec.weighting.model_dump_json(), spec.dataset.model_dump_json())
+
+
+@cache
+def _thought_of(weighting: str, dataset: str) -> float:
+    method, data = Component.model_validate_json(weighting), Component.model_validate_json(dataset)
+    tasks = build_dataset(data.name, **data.options).tasks
+    draw = torch.Generator().manual_seed(derive_seed("thought"))
+    with torch.random.fork_rng(devices=[]):
+        built = build_weighting(method.name, tasks, **method.options)
+        if not isinstance(built, GramianWeighting):
+            return 0.0
+        timed: list[float] = []
+        while len(timed) < THOUGHTS:
+            rows = torch.randn(len(tasks), 8, generator=draw, dtype=torch.float64)
+            losses = 0.1 + torch.rand(len(tasks), generator=draw, dtype=torch.float64)
+            started = perf_counter()
+            built.from_gramian(rows @ rows.T, losses)
+            timed.append(perf_counter() - started)
+    return sum(timed[1:]) / len(timed[1:])

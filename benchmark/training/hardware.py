@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -32,7 +33,7 @@ class Hardware:
 
     @classmethod
     def choose(cls, device: str = "auto", precision: str = "auto", threads: int = 1, *, workers: int = 1) -> "Hardware":
-        """Resolve ``auto``: CUDA where there is one; bf16 on CUDA devices that compute in it, float32 elsewhere.
+        """Resolve ``auto``: CUDA where there is one; bf16 on devices that compute in it, float32 elsewhere.
 
         Raises:
             UsageError: the device does not exist here, or the precision is unknown.
@@ -52,39 +53,45 @@ class Hardware:
         if precision not in PRECISIONS:
             raise UsageError(f"unknown precision '{precision}'. Known: {', '.join(PRECISIONS)}")
         if precision == "auto":
-            precision = "bf16" if kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+            native = torch.cuda.is_bf16_supported(including_emulation=False) if kind == "cuda" else processor_has_bf16()
+            precision = "bf16" if native else "fp32"
         return cls(device, precision, threads, workers)
+
+    @property
+    def kind(self) -> Literal["cpu", "cuda"]:
+        """What the device is, without its index."""
+        return "cuda" if torch.device(self.device).type == "cuda" else "cpu"
 
     @property
     def name(self) -> str:
         """The processor's or the GPU's name."""
         device = torch.device(self.device)
-        return torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+        return torch.cuda.get_device_name(device) if self.kind == "cuda" else _processor()
 
     def set_up(self) -> None:
         """Settings of this process that a run depends on, and memory that the last run left behind."""
         torch.set_num_threads(self.threads)
         gc.collect()
-        if torch.device(self.device).type == "cuda":
+        if self.kind == "cuda":
             torch.backends.cudnn.allow_tf32 = self.precision != "fp32"  # fp32 is to mean what it says
             torch.cuda.empty_cache()
 
     def synchronize(self) -> None:
         """Wait until the device has done all that it was given."""
-        if torch.device(self.device).type == "cuda":
+        if self.kind == "cuda":
             torch.cuda.synchronize(self.device)
 
     @contextmanager
     def seeded(self, seed: int) -> Iterator[None]:
         """Inside, torch's own generators start from ``seed``; outside, they go on as if nothing had been drawn."""
         device = torch.device(self.device)
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with torch.random.fork_rng(devices=[device] if self.kind == "cuda" else []):
             torch.manual_seed(seed)
             yield
 
     def autocast(self) -> AbstractContextManager[None]:
         """The context of forward passes."""
-        return torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bf16")
+        return torch.autocast(self.kind, torch.bfloat16, enabled=self.precision == "bf16")
 
     @contextmanager
     def exact(self) -> Iterator[None]:
@@ -92,7 +99,7 @@ class Hardware:
         kept = torch.backends.cudnn.allow_tf32
         torch.backends.cudnn.allow_tf32 = False
         try:
-            with torch.autocast(torch.device(self.device).type, enabled=False):
+            with torch.autocast(self.kind, enabled=False):
                 yield
         finally:
             torch.backends.cudnn.allow_tf32 = kept
@@ -134,6 +141,16 @@ class MemoryPeak:
         elif self._resettable:
             lines = Path("/proc/self/status").read_text().splitlines()
             self.bytes = next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
+
+
+def processor_has_bf16() -> bool:
+    """Whether the processor multiplies bf16 itself, and torch's kernels let it.
+
+    Those of oneDNN also run where there is AVX-512 without AVX512_BF16, in float32 with conversions: slower than fp32.
+    Every processor with AMX's bf16 has AVX512_BF16 too. Others, such as ARM's, are not known to be faster: fp32 there.
+    """
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return bool(native and torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _processor() -> str:

@@ -37,6 +37,7 @@ def provenance(
         workers=hardware.workers,
         data_hash=data_hash,
         started=started.isoformat(timespec="seconds"),
+        device_type=hardware.kind,
     )
 
 

@@ -225,7 +225,11 @@ def _attempt(
                 trainer.fit(remember, lambda: checkpoints.pause(lambda: snapshot(trainer) | progress.state(peak.now())))
             finally:
                 progress.learn(peak_bytes=peak.now())
-        progress.learn(seconds_per_step=min(trainer.step_seconds), train_seconds=sum(trainer.epoch_seconds))
+        progress.learn(
+            seconds_per_step=min(trainer.step_seconds),
+            train_seconds=sum(trainer.epoch_seconds),
+            evaluation_seconds=trainer.evaluation_seconds,
+        )
         if trainer.weighting is not None and hasattr(trainer.weighting, "fallbacks"):
             progress.fallbacks = int(cast(Tensor, trainer.weighting.fallbacks))
         _keep_pictures(trainer.model, splits["test"], hardware=hardware, progress=progress, note=watcher.note)

@@ -14,7 +14,7 @@ from benchmark.spec import Component, Protocol, RunSpec, derive_seed
 from benchmark.tasks import Task
 from benchmark.training.batches import gathered
 from benchmark.training.engine import Trainer
-from benchmark.training.evaluation import predict
+from benchmark.training.evaluation import evaluate
 from benchmark.training.gradients import RepresentationGradients, Rows, TaskGradients
 from benchmark.training.hardware import Hardware
 from benchmark.training.separate import SeparateModel
@@ -103,16 +103,21 @@ class Stepper:
         state: Sequence[Tensor] = list(self.weighting.state_dict().values()) if self.weighting else []
         return sum(found.nbytes for found in rows) + sum(tensor.nbytes for tensor in state)
 
-    @torch.no_grad()
-    def evaluation(self) -> float:
-        """Seconds of a forward pass of the batch in evaluation, until the device is done."""
+    def move(self) -> float:
+        """Seconds of the optimiser's part of a step, by the gradients of the last one."""
         hardware = self.load.hardware
-        self.model.eval()
         hardware.synchronize()
         started = perf_counter()
-        with hardware.autocast():
-            predict(self.model, self.batch.images)
+        self.trainer.optimizer.step()
         hardware.synchronize()
+        return perf_counter() - started
+
+    def evaluation(self) -> float:
+        """Seconds of an evaluation of the batch's pictures: predictions, losses and metrics."""
+        hardware = self.load.hardware
+        hardware.synchronize()
+        started = perf_counter()
+        evaluate(self.model, self.trainer.splits["val"], hardware)
         self.model.train()
         return perf_counter() - started
 

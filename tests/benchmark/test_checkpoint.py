@@ -38,7 +38,7 @@ def spec(architecture="forgetful", weighting="equal", **protocol):
 
 
 def without_times(record):
-    times = ("seconds_per_step", "train_seconds", "wall_seconds", "peak_bytes")
+    times = ("seconds_per_step", "train_seconds", "wall_seconds", "peak_bytes", "evaluation_seconds")
     cost = record.cost.model_copy(update=dict.fromkeys(times))
     return record.model_copy(update={"cost": cost, "provenance": record.provenance.model_copy(update={"started": ""})})
 

@@ -97,6 +97,13 @@ def test_more_runs_do_only_what_is_missing(mtbench):
     assert {path: mtbench.records[path] for path in before} == before
 
 
+def test_runs_in_another_precision_than_those_that_are_done_are_told(mtbench):
+    mtbench("run", "--architecture", "single-task", "--precision", "fp32")
+    assert "keeps them alike" not in mtbench("run", "--weighting", "equal", "--precision", "fp32").output
+    result = mtbench("run", "--weighting", "dwa", "--precision", "bf16")
+    assert "what is done was run in fp32, what follows is in bf16; --precision fp32 keeps them alike" in result.output
+
+
 def test_several_workers_give_the_same_records(mtbench, tmp_path):
     mtbench("run", "--workers", "1")
     alone = [r.curves for r in Store(mtbench.folder / "results").scan()[0]]
@@ -194,7 +201,7 @@ def test_data_that_changed_are_not_mixed(mtbench):
 
 
 def test_a_dry_run_lists_every_run_and_writes_nothing(mtbench):
-    result = mtbench("run", "--dry-run")
+    result = mtbench("run", "--dry-run", "--workers", "auto")
     assert result.exit_code == 0
     assert result.output.count("missing") == 3
     assert "3 runs, 3 to do: about" in result.output
@@ -217,6 +224,8 @@ def test_a_dry_run_lists_every_run_and_writes_nothing(mtbench):
         (["run", "--source", ".", "--dataset", "toy", "--dataset", "scenes"], 2, ["may be of any of toy, scenes"]),
         (["run", "--source", "toy=.", "--source", "toy=.."], 2, ["--source gives 'toy' two folders, . and .."]),
         (["run", "--source", "toy=/no/such"], 1, ["there is no folder /no/such"]),
+        (["run", "--workers", "0"], 2, ["expected auto or a number from 1 on, found '0'"]),
+        (["run", "--workers", "many"], 2, ["expected auto or a number from 1 on, found 'many'"]),
         (["run", "--colour"], 2, ["No such option"]),
         (["run", "--executor", "kubernetes"], 2, ["kubernetes"]),
         (["run", "--ray-address", "auto"], 2, ["--ray-address goes with --executor ray"]),
@@ -241,6 +250,9 @@ def test_mistakes_end_in_one_line(mtbench, words, code, parts):
         (GRID.replace("width", "widht"), ["unknown architecture option 'widht'", "Did you mean 'width'?"]),
         (GRID.replace('"tiny"', '"split"').replace("width = 4", 'width = "a"'), ["'width'", "whole number"]),
         (GRID.replace('"dwa"', '{ name = "dwa", options = { temperature = "x" } }'), ["'temperature'", "'x'"]),
+        (GRID.replace('["equal", "dwa"]', '["equal", 3]'), ["'weightings' must be", "list of names", "found '3'"]),
+        (GRID.replace('["tiny"]', "7"), ["'architectures' must be", "list of names", "found '7'"]),
+        (GRID.replace('["tiny"]', "[[1.5]]"), ["'architectures' must be", "found '[1.5]'"]),
         (GRID + "options = { sise = 4 }", ["unknown option of 'toy' 'sise'", "Did you mean 'size'?"]),
     ],
 )

@@ -29,7 +29,7 @@ from benchmark.report.exports import tex
 from benchmark.report.links import Links
 from benchmark.report.marks import Marks
 from benchmark.report.plot import Scale, limits
-from benchmark.report.reproduce import grid_file
+from benchmark.report.reproduce import command, grid_file
 from benchmark.report.rows import Variant, read
 from benchmark.spec import Component, Protocol, RunSpec
 from benchmark.store import Store, record_bytes
@@ -208,6 +208,34 @@ def test_a_run_page_shows_its_numbers(folder):
     assert float(row[1]) == pytest.approx(best["test"]["semantic"]["miou"], abs=5e-3)
     assert float(row[2]) == pytest.approx(best["val"]["semantic"]["miou"], abs=5e-3)
     assert float(row[4]) == pytest.approx(found.curves[-1].metrics["test"]["semantic"]["miou"], abs=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ({"precision": "fp32", "device": "Intel(R) Xeon(R) Processor", "threads": 1}, "--device cpu --precision fp32"),
+        ({"precision": "bf16"}, "--device cuda --precision bf16 --threads 4"),
+        ({"precision": "fp32", "threads": 1}, "--device cuda --precision fp32"),
+        (
+            {"precision": "bf16", "device": "Intel(R) Xeon(R) Processor", "device_type": "cpu", "threads": 2},
+            "--device cpu --precision bf16 --threads 2",
+        ),
+    ],
+)
+def test_the_command_of_a_run_names_the_precision_that_it_was_made_in(place, words):
+    found = made.record("mtan", place=place).provenance
+    assert command(found) == f"mtbench run --grid run.toml {words} --results again"
+
+
+def test_a_board_says_that_its_runs_differ_in_precision(tmp_path):
+    cpu = {"device": "Xeon", "device_type": "cpu"}
+    records = [
+        made.record("single-task", None, place={**cpu, "precision": "fp32"}),
+        made.record("mtan", place={**cpu, "precision": "bf16"}),
+    ]
+    report.build(made.fill(tmp_path / "results", records, pictures=False), tmp_path / "out")
+    page = next((tmp_path / "out").glob("scenes-??????.html")).read_text()
+    assert "The runs were made with different precisions: bf16, fp32." in pages.Page(page).words
 
 
 def test_the_page_of_a_failed_run_says_why(folder):

@@ -64,7 +64,7 @@ def pictures(seed, count=6):
 
 def without_times(record):
     cost = record.cost.model_copy(
-        update=dict.fromkeys(("seconds_per_step", "train_seconds", "wall_seconds", "peak_bytes"))
+        update=dict.fromkeys(("seconds_per_step", "train_seconds", "wall_seconds", "peak_bytes", "evaluation_seconds"))
     )
     return record.model_copy(update={"cost": cost, "provenance": record.provenance.model_copy(update={"started": ""})})
 

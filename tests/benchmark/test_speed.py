@@ -11,9 +11,10 @@ from benchmark import ARCHITECTURES, WEIGHTINGS, speed
 from benchmark.cli import main
 from benchmark.errors import UserError
 from benchmark.grid import Filters, Grid, expand
-from benchmark.spec import Component
+from benchmark.spec import Component, Protocol
 from benchmark.store import Store
 from benchmark.tasks import KINDS, Task
+from benchmark.training import estimate as prediction
 from benchmark.training.engine import Trainer
 from benchmark.training.estimate import _cell, estimate, work
 from benchmark.training.hardware import Hardware
@@ -133,6 +134,15 @@ def test_the_command_shows_a_row_for_each_and_writes_a_record(tmp_path):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"weightings": 3}))
     with pytest.raises(UserError, match="no valid record"):
         speed.load(file)
+
+
+def test_a_command_that_measured_nothing_exits_with_1(tmp_path):
+    file = tmp_path / "speed.json"
+    result = mtbench("--weighting", "mgda-ub", "--width", "4", "--size", "32x48", "--steps", "1", "--json", str(file))
+    assert result.exit_code == 1
+    assert "nothing could be measured" in result.stderr.strip().splitlines()[-1]
+    assert "Not measured: mgda-ub" in result.output
+    assert not file.exists()
 
 
 @pytest.mark.parametrize(
@@ -293,8 +303,84 @@ def test_predictions_take_steps_with_the_runs_own_weighting(toy, monkeypatch):
     )
     found = specs("equal", "dwa", "mgda", "cagrad", "rlw")
     assert all(estimate(spec, Hardware("cpu", "fp32", 1, workers=7)).seconds > 0 for spec in found)
-    assert set(seen) == {"Equal", "MGDA"}  # those that look at the same things share a timing
+    assert set(seen) == {"NoneType", "MGDA"}  # those that look at the same things share a timing
     assert len({_cell(spec, CPU) for spec in found}) == 2
+
+
+@pytest.fixture
+def no_memory():
+    """Timings that this test takes are its own."""
+    for cached in (prediction._times, prediction._thought_of):
+        cached.cache_clear()
+    yield
+    for cached in (prediction._times, prediction._thought_of):
+        cached.cache_clear()
+
+
+def wide(*weightings):
+    grid = Grid(
+        seeds=(0, 1), architectures=("split", "split-deep"), weightings=weightings, datasets={"toy": {}},
+        architecture={"width": 4}, protocol={"epochs": 2, "batch_size": 4},
+    )  # fmt: skip
+    return expand(grid)
+
+
+def test_dear_networks_take_plain_steps_and_the_cheapest_says_what_gradients_cost(toy, no_memory, monkeypatch):
+    seen = Counter()
+    advance = Trainer.advance
+
+    def counted(self, batch):
+        seen[sum(p.numel() for p in self.model.parameters()), type(self.weighting).__name__] += 1
+        return advance(self, batch)
+
+    monkeypatch.setattr(Trainer, "advance", counted)
+    monkeypatch.setattr(prediction, "SHORT", 0.0)
+    monkeypatch.setattr(prediction, "LONG", 0.0)
+    found = wide("equal", "uncertainty", "mgda", "graddrop")
+    assert all(cost.seconds > 0 for cost in prediction.estimates(found, CPU).values())
+    plain = {size for size, name in seen if name == "NoneType"}
+    assert len(plain) == 3  # single-task, split, split-deep
+    assert set(seen.values()) == {1}
+    dear = {(size, name) for size, name in seen if name != "NoneType"}
+    assert {name for _, name in dear} == {"MGDA", "GradDrop"}
+    assert len({size for size, _ in dear}) == 1
+
+
+def test_a_prediction_is_steps_evaluations_and_a_beginning(toy, monkeypatch):
+    spec = wide("equal")[-1]
+    monkeypatch.setattr(prediction, "_expected", lambda *_: prediction._Times(9.0, 84.0, 20.0, 4.0, 0.5))
+    # 2 epochs of 12 // 4 steps; 1 in 64 has 3 passes backwards more, each worth 2/3 of a step; 10 pictures evaluated
+    # in each epoch, at 4 s for 4.
+    expected = 0.5 + 6 * (20 + 64 + 2) + 2 * 10
+    assert estimate(spec, CPU).seconds == pytest.approx(expected)
+
+
+def test_a_smaller_batch_of_a_dear_network_is_timed_and_all_but_the_optimiser_grows_with_the_batch(toy, monkeypatch):
+    spec = wide("equal")[-1]
+    small = _cell(spec, CPU, 10**15)
+    assert (small.batch, _cell(spec, CPU, 10**6).batch) == (3, 4)
+    monkeypatch.setattr(prediction, "_expected", lambda *_: prediction._Times(9.0, 68.0, 20.0, 3.0, 0.5))
+    monkeypatch.setattr(prediction, "_cell", lambda *_: small)
+    assert estimate(spec, CPU).seconds == pytest.approx(0.5 + 6 * (20 + 64 + 2) + 2 * 10)
+    modo = wide("modo")[-1].model_copy(update={"protocol": Protocol(epochs=1, batch_size=9)})
+    monkeypatch.undo()
+    assert (
+        prediction._divisible(_cell(modo, CPU, 10**15)).batch == 6
+    )  # each third needs two pictures where batches are normalised
+
+
+def test_a_grid_lasts_until_its_last_run_ends():
+    assert prediction.makespan([], 4, 1.0) == 0
+    assert prediction.makespan([3, 1, 1], 1, 0.5) == 5.5
+    assert prediction.makespan([3, 1, 1], 2, 0.5) == 3.5
+    assert prediction.makespan([1, 1, 3], 2) == 4  # the long one comes last
+    assert prediction.makespan([2.0], 8) == 2
+
+
+def test_the_gramian_rules_own_time_is_part_of_a_prediction(toy, no_memory):
+    equal, mgda, _ = specs("equal", "mgda", "graddrop")
+    assert prediction._thought(mgda) > 0
+    assert prediction._thought(equal) == 0
 
 
 def test_work_counts_the_backward_passes(toy):

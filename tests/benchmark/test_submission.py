@@ -236,6 +236,23 @@ def test_reruns_confirm_what_comes_back(honest, source, tmp_path):
     assert standing(own, second).level == "recomputed"
 
 
+def test_a_rerun_in_another_precision_is_told_which_one(honest, tmp_path):
+    own, reruns = Store(tmp_path / "own"), Store(tmp_path / "reruns")
+    first, _ = add(honest, own, Storage.default())[1]
+    other = "fp32" if first.provenance.precision == "bf16" else "bf16"
+    changed = first.curves[0].model_copy(update={"metrics": {}})
+    reruns.put(
+        first.model_copy(
+            update={
+                "curves": (changed, first.curves[1]),
+                "provenance": first.provenance.model_copy(update={"precision": other}),
+            }
+        )
+    )
+    result = CliRunner().invoke(main, ["submit", "confirm", "--results", str(own.root), "--reruns", str(reruns.root)])
+    assert f"run it again with --precision {first.provenance.precision}" in result.output
+
+
 def test_without_predictions_or_data_a_run_is_self_reported(source, toy, honest, tmp_path):
     bare = Store(tmp_path / "bare")
     record = source.scan()[0][0]

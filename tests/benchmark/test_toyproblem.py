@@ -124,6 +124,15 @@ def test_the_command_writes_a_record_and_keeps_what_is_there(tmp_path, toy):
     assert Store(results).scan() == ([], [])
 
 
+def test_a_command_whose_every_path_failed_exits_with_1(tmp_path, toy):
+    words = ["--results", str(tmp_path), "--steps", "500", "--workers", "1", "--plugin", str(toy)]
+    result = mtbench(*words, "--weighting", "runaway")
+    assert result.exit_code == 1
+    assert "every path failed" in result.stderr.strip().splitlines()[-1]
+    assert "diverged" in result.output
+    assert mtbench(*words, "--weighting", "runaway", "--weighting", "equal").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("{", "cannot be read"), ('{"schema_version": 2}', "schema 2"), ('{"schema_version": 1}', "no valid record")],

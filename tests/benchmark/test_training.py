@@ -42,7 +42,7 @@ def spec(architecture="tiny", weighting="equal", *, dataset="toy", seed=0, optio
 
 def without_times(record):
     """Everything but what a clock decides."""
-    times = ("seconds_per_step", "train_seconds", "wall_seconds", "peak_bytes")
+    times = ("seconds_per_step", "train_seconds", "wall_seconds", "peak_bytes", "evaluation_seconds")
     cost = record.cost.model_copy(update=dict.fromkeys(times))
     return record.model_copy(update={"cost": cost, "provenance": record.provenance.model_copy(update={"started": ""})})
 
@@ -62,6 +62,8 @@ def test_a_run_leaves_a_whole_record(storage):
     assert last.weights == {"semantic": 1.0, "depth": 1.0, "normals": 1.0}
     assert record.cost.parameters == record.cost.shared_parameters + 4 * 3 + 3 + 4 + 1 + 4 * 3 + 3
     # Multiply-adds count double: the 3×3 convolution, then the 1×1 convolutions of 3 + 1 + 3 channels.
+    assert 0 < record.cost.train_seconds < record.cost.wall_seconds
+    assert 0 < record.cost.evaluation_seconds < record.cost.wall_seconds - record.cost.train_seconds
     assert record.cost.forward_flops == 2 * 32 * 32 * 4 * (27 + 7)
     assert record.provenance.data_hash == build_dataset("toy").content_hash(storage)
     assert outcome.predictions["semantic"].shape == (4, 32, 32)
@@ -281,6 +283,21 @@ def test_evaluation_does_not_depend_on_its_batch_size(storage, monkeypatch):
 def test_hardware_that_is_not_there_is_named(device, precision):
     with pytest.raises(benchmark.errors.UsageError):
         Hardware.choose(device, precision)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_auto_is_bf16_where_the_processor_computes_in_it(monkeypatch, native):
+    # oneDNN's own answer is yes on any AVX-512, where it would convert: that must not count.
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native, raising=False)
+    assert Hardware.choose("cpu").precision == ("bf16" if native and torch.backends.mkldnn.is_available() else "fp32")
+    assert Hardware.choose("cpu", "fp32").precision == "fp32"
+    assert Hardware.choose("cpu", "bf16").precision == "bf16"
+
+
+def test_auto_is_fp32_where_torch_does_not_tell(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
+    assert Hardware.choose("cpu").precision == "fp32"
 
 
 def test_bf16_trains_too(storage):
