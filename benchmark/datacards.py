@@ -22,7 +22,7 @@ from benchmark.store import Store, TaskInfo, pack, unpack, write_atomically
 #: Bytes of all samples of a set: a few fewer are kept where they would be more.
 MOST_BYTES = 180_000
 
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 Limit = Annotated[float, Field(ge=-1e9, le=1e9)]
 
 

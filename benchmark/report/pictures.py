@@ -175,8 +175,9 @@ class Drawing:
 def truths(tasks: Sequence[TaskInfo], arrays: Mapping[str, np.ndarray], files: dict[str, bytes]) -> tuple[Sample, ...]:
     """Samples with their truth alone; the files of their pictures go into ``files``."""
     found = []
-    for index in range(len(arrays.get("image", ()))):
-        picture = draw_input(arrays["image"][index])
+    images = arrays.get("image", np.zeros(0))
+    for index in range(len(images) if images.ndim == 4 else 0):
+        picture = draw_input(images[index])
         if picture is not None:
             rows = tuple((task.name, (_tile(task, _pick(arrays, task.name, index), None, files),)) for task in tasks)
             size = (picture.shape[1], picture.shape[0])

@@ -21,7 +21,7 @@ from benchmark.datacards import MOST_BYTES, Histogram, keep_card, read_card, rea
 from benchmark.errors import UserError
 from benchmark.index import Index
 from benchmark.registry import DATASETS
-from benchmark.store import Store
+from benchmark.store import Store, pack
 
 made = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "records.py")))
 HASH = "d" * 64
@@ -146,6 +146,7 @@ def test_a_cache_that_may_only_be_read_is_measured_all_the_same(dataset, storage
         (lambda text: text.replace('"schema_version":1', '"schema_version":2'), "schema_version"),
         (lambda text: text.replace("d" * 64, "e" * 64), "card of other data"),
         (lambda text: text.replace('"samples":400', '"samples":-1'), "samples"),
+        (lambda text: text.replace('"samples":400', '"samples":1' + 400 * "0"), "is no data card"),
         (lambda text: text.replace('"low":0.0', '"low":99'), "low must be less than high"),
         (lambda text: text.replace('"mean":2.3', '"mean":NaN'), "is no data card"),
     ],
@@ -159,6 +160,13 @@ def test_a_damaged_card_is_one_clear_line(tmp_path, damage, message):
     with pytest.raises(UserError, match=message) as caught:
         read_card(store, "scenes", HASH)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("arrays", [{}, {"0/image": np.array(3)}, {"0/image": np.zeros((2, 5, 4, 4), np.uint8)}])
+def test_odd_samples_are_not_shown(tmp_path, arrays):
+    store = made.fill(tmp_path / "results", [made.record()])
+    made.keep_card(store).with_suffix(".npz").write_bytes(pack(arrays))
+    assert "The kept samples cannot be read" in page_of(store, tmp_path / "reports")
 
 
 def test_a_histogram_has_a_width():
