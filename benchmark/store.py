@@ -39,6 +39,8 @@ MODEL = "model-"
 MASKS, MASK_ENDS, MASK_LEVELS = "masks-", "maskends-", "masklevels-"
 #: What follows a record's name in the file that says who vouches for it (``benchmark.trust``).
 TRUST_SUFFIX = ".trust.json"
+#: Folder of a data set's cards, below the data set's own.
+CARDS = "cards"
 
 #: Values by task.
 ByTask = dict[str, float | None]
@@ -178,8 +180,8 @@ class Store:
     holds what was predicted there: ``challenge-<task>`` and ``challenge-<task>-id``. ``.mtbench`` holds what is derived
     from all this or belongs to runs in progress, and may be deleted whenever nothing runs. ``….test.npz`` holds the
     predictions for the whole test split, and ``….safetensors`` the network after the last epoch, where a run was told
-    to keep them; ``….trust.json`` says who vouches for a
-    record that came in a submission.
+    to keep them; ``….trust.json`` says who vouches for a record that came in a submission. ``<data set>/cards`` holds
+    what the data measurably are (``benchmark.datacards``).
     """
 
     def __init__(self, root: Path) -> None:
@@ -197,10 +199,15 @@ class Store:
             UserError: a name of the spec would lead out of the folder.
         """
         name = f"{spec.architecture.name}_{spec.weighting_name}_s{spec.seed}_{spec.id}.json"
-        for part in (spec.dataset.name, name):
-            if part.startswith(".") or len(part.encode(errors="replace")) > LONGEST_NAME or UNSAFE.search(part):
-                raise UserError(f"{part[:80]!r} cannot be the name of a file; registered names always can")
-        return self.root / spec.dataset.name / name
+        return self.root / _safe(spec.dataset.name) / _safe(name)
+
+    def card_path(self, dataset: str, data_hash: str) -> Path:
+        """The file that says what the data of this content hash are.
+
+        Raises:
+            UserError: a name would lead out of the folder.
+        """
+        return self.root / _safe(dataset) / CARDS / f"{_safe(data_hash[:16])}.json"
 
     def check_writable(self) -> None:
         """Try to write, before hours are spent on runs.
@@ -340,7 +347,7 @@ class Store:
 
     def _files(self) -> Iterator[Path]:
         found = (path for path in self.root.glob("*/*.json") if not path.parent.name.startswith("."))
-        return iter(sorted(path for path in found if not path.name.endswith(TRUST_SUFFIX)))
+        return iter(sorted(path for path in found if is_record(path.name)))
 
     def predictions(self, record: RunRecord) -> dict[str, np.ndarray] | None:
         """The pictured test samples' predictions by task; None where none were kept."""
@@ -370,6 +377,17 @@ class Store:
         if record.truth is None or Path(record.truth).name != record.truth:
             return None
         return unpack(self.path(record.spec).parent / record.truth)
+
+
+def is_record(name: str) -> bool:
+    """Whether a file of this name in a data set's folder is a record's."""
+    return name.endswith(".json") and not name.endswith(TRUST_SUFFIX)
+
+
+def _safe(part: str) -> str:
+    if part.startswith(".") or len(part.encode(errors="replace")) > LONGEST_NAME or UNSAFE.search(part):
+        raise UserError(f"{part[:80]!r} cannot be the name of a file; registered names always can")
+    return part
 
 
 def read_record(path: Path) -> RunRecord:

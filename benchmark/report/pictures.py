@@ -172,6 +172,24 @@ class Drawing:
         return found
 
 
+def truths(tasks: Sequence[TaskInfo], arrays: Mapping[str, np.ndarray], files: dict[str, bytes]) -> tuple[Sample, ...]:
+    """Samples with their truth alone; the files of their pictures go into ``files``."""
+    found = []
+    for index in range(len(arrays.get("image", ()))):
+        picture = draw_input(arrays["image"][index])
+        name = _pick(arrays, "id", index)
+        if picture is not None:
+            rows = tuple((task.name, (_tile(task, _pick(arrays, task.name, index), None, files),)) for task in tasks)
+            size = (picture.shape[1], picture.shape[0])
+            found.append(Sample(str(index if name is None else name), Tile(keep_picture(picture, files)), rows, size))
+    return tuple(found)
+
+
+def class_colours(task: TaskInfo) -> Mapping[str, str]:
+    """By class, the colour in which its kind draws it; empty where it is not drawn."""
+    return dict(_legend(task))
+
+
 def _pick(arrays: Mapping[str, np.ndarray], task: str, index: int) -> np.ndarray | None:
     values = arrays.get(task)
     return np.asarray(values[index]) if values is not None and values.ndim and index < len(values) else None

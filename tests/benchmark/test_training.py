@@ -181,6 +181,25 @@ def test_the_learning_rate_decays_by_the_protocol(storage):
     assert [epoch.learning_rate for epoch in record.curves] == pytest.approx([1e-2, 1e-2, 1e-3, 1e-3, 1e-4])
 
 
+def test_a_second_phase_has_its_own_learning_rate_and_the_same_decay(storage):
+    run = spec(epochs=6, lr_step=2, lr_decay=0.1, restart_after=3, restart_learning_rate=5e-3)
+    record = execute(run, storage=storage, hardware=CPU).record
+    assert [e.learning_rate for e in record.curves] == pytest.approx([1e-2, 1e-2, 1e-3, 5e-3, 5e-3, 5e-4])
+
+
+def test_a_second_phase_begins_without_momentum(storage):
+    """Of plain gradient descent, a restart with the same rate changes nothing; of momentum, the steps after it."""
+    phases = {}
+    for momentum in (0.0, 0.9):
+        for after in (0, 2):
+            run = spec(epochs=3, optimizer="sgd", momentum=momentum, learning_rate=1e-3, restart_after=after)
+            curves = execute(run, storage=storage, hardware=CPU).record.curves
+            phases[momentum, after] = [epoch.losses["train"] for epoch in curves]
+    assert phases[0.0, 0] == phases[0.0, 2]
+    assert phases[0.9, 0][:2] == phases[0.9, 2][:2]
+    assert phases[0.9, 0][2] != phases[0.9, 2][2]
+
+
 def test_dwa_moves_its_weights_from_the_third_epoch_on(storage):
     record = execute(spec(weighting="dwa", epochs=4), storage=storage, hardware=CPU).record
     weights = [list(epoch.weights.values()) for epoch in record.curves]

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmark import report, toyproblem
+from benchmark import report, speed, toyproblem
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [
@@ -25,7 +25,7 @@ made = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "benchma
 #: One page of every kind.
 BOARD = "scenes-??????.html"
 KINDS = [
-    "index.html", "methods.html", "method.html", "published.html", "toy.html", "scenes-*-ranks.html",
+    "index.html", "methods.html", "method.html", "published.html", "toy.html", "speed.html", "scenes-*-ranks.html",
     BOARD, "scenes-*-last.html", "scenes-*-pareto.html",
     "scenes-*-map.html", "scenes-*-fronts.html", "scenes-*-curves.html", "scenes-*-weights.html",
     "scenes-*-gradients.html", "scenes-*-pictures.html", "multi-fashion-*-pictures.html", "architectures/mtan.html",
@@ -42,7 +42,10 @@ def folder(tmp_path_factory):
     records += [made.record("<img src=x onerror=alert(1)>", "a&b", seed=s) for s in (0, 1)]
     records += [made.record("mtan", "constant", weighting_options={"weights": [i, 1 - i, 0]}) for i in (0.25, 0.75)]
     store = made.fill(base / "results", [*records, *made.fashion()])
+    made.keep_card(store)
     toyproblem.save(made.toy(), store.root)
+    for i, record in enumerate(made.speeds()):
+        speed.save(record, store.root / f"speed-{i}.json")
     report.build(store, base / "reports")
     return base / "reports"
 
