@@ -2,12 +2,45 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, cast
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, cast
 
 from torch import Tensor, nn
 
 from benchmark.registry import ARCHITECTURES
 from benchmark.tasks import Task
+
+
+@dataclass(frozen=True)
+class Flow:
+    """How features flow, as far as a small picture of two tasks tells.
+
+    Attributes:
+        lanes: rows of stages from top to bottom, each of both tasks or of one.
+        links: what passes besides each lane's own features: nothing; ``feeds``, after every stage the shared features
+            to the tasks' lanes; ``masks``, the same at every stage through masks; ``own masks``, each lane's features
+            from stage to stage through masks; ``mixes``, after every stage a mixture of all lanes' features to each.
+    """
+
+    lanes: tuple[Literal["shared", "task"], ...]
+    links: Literal["none", "feeds", "masks", "own masks", "mixes"] = "none"
+
+
+@dataclass(frozen=True)
+class ArchitectureCard:
+    """What a reader must know of an architecture besides what its class says.
+
+    Attributes:
+        paper: authors, title, venue and year.
+        url: of the paper.
+        flow: how features flow; None draws nothing.
+        bibtex: the paper's entry.
+    """
+
+    paper: str
+    url: str = ""
+    flow: Flow | None = None
+    bibtex: str = ""
 
 
 class MultiTaskModel(nn.Module, ABC):
@@ -29,6 +62,7 @@ class MultiTaskModel(nn.Module, ABC):
     separable: ClassVar[bool] = True
     #: Whether ``representation`` and ``predict`` are defined.
     has_representation: ClassVar[bool] = False
+    card: ClassVar[ArchitectureCard | None] = None
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """Cross-stitch network: one stream per task, joined between stages by learned linear combinations."""
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from baselines.architectures.pattern import SharingPattern
 from baselines.backbones import Memory, Stage, build_backbone
 from benchmark.errors import unknown
+from benchmark.model import ArchitectureCard, Flow
 from benchmark.registry import ARCHITECTURES
 from benchmark.tasks import Task
 
@@ -72,6 +73,15 @@ class CrossStitch(SharingPattern):
         backbone: see ``build_backbone``.
         stitch: ``matrix``, as in Misra et al.; ``vector``, as in the code of Liu et al.: all streams get one sum.
     """
+
+    card: ClassVar[ArchitectureCard | None] = ArchitectureCard(
+        "Misra, Shrivastava, Gupta, Hebert. Cross-Stitch Networks for Multi-Task Learning. CVPR 2016",
+        "https://arxiv.org/abs/1604.03539",
+        Flow(("task", "task"), "mixes"),
+        "@inproceedings{misra2016cross, title={Cross-Stitch Networks for Multi-Task Learning}, author={Misra, Ishan "
+        "and Shrivastava, Abhinav and Gupta, Abhinav and Hebert, Martial}, booktitle={IEEE Conference on Computer "
+        "Vision and Pattern Recognition}, year={2016}}",
+    )
 
     def __init__(
         self, tasks: Sequence[Task], *, width: int = 64, backbone: str = "segnet", stitch: str = "matrix"

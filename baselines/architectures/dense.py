@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from baselines.architectures.pattern import SharingPattern
+from baselines.architectures.sources import of_mtan
 from baselines.backbones import Memory, Stage, build_backbone
+from benchmark.model import ArchitectureCard, Flow
 from benchmark.registry import ARCHITECTURES
 from benchmark.tasks import Task
 
@@ -32,6 +34,8 @@ class Dense(SharingPattern):
         width: channels of the backbone's first level.
         backbone: see ``build_backbone``.
     """
+
+    card: ClassVar[ArchitectureCard | None] = of_mtan(Flow(("task", "shared", "task"), "feeds"))
 
     def __init__(self, tasks: Sequence[Task], *, width: int = 64, backbone: str = "segnet") -> None:
         super().__init__(tasks, build_backbone(backbone, width))

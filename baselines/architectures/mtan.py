@@ -1,14 +1,16 @@
 """Multi-Task Attention Network: a shared network from whose stages each task masks what it needs."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.architectures.pattern import SharingPattern
+from baselines.architectures.sources import of_mtan
 from baselines.backbones import Memory, Stage, build_backbone, conv_block
+from benchmark.model import ArchitectureCard, Flow
 from benchmark.registry import ARCHITECTURES
 from benchmark.tasks import Task
 
@@ -54,6 +56,8 @@ class MTAN(SharingPattern):
         width: channels of the backbone's first level.
         backbone: see ``build_backbone``.
     """
+
+    card: ClassVar[ArchitectureCard | None] = of_mtan(Flow(("task", "shared", "task"), "masks"))
 
     def __init__(self, tasks: Sequence[Task], *, width: int = 64, backbone: str = "segnet") -> None:
         super().__init__(tasks, build_backbone(backbone, width))

@@ -6,7 +6,9 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from baselines.architectures.pattern import ByPosition, SharingPattern
+from baselines.architectures.sources import of_mtan
 from baselines.architectures.split import Split
+from benchmark.model import ArchitectureCard, Flow
 from benchmark.registry import ARCHITECTURES
 from benchmark.tasks import Task
 
@@ -44,6 +46,8 @@ class SingleTask(OnePerTask):
         width: channels of the backbone's first level.
         backbone: see ``build_backbone``.
     """
+
+    card: ClassVar[ArchitectureCard | None] = of_mtan(Flow(("task", "task")))
 
     reference: ClassVar[bool] = True
 

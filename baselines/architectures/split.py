@@ -6,8 +6,10 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from baselines.architectures.pattern import SharingPattern
+from baselines.architectures.sources import of_mtan
 from baselines.backbones import Memory, build_backbone
 from benchmark.errors import unknown
+from benchmark.model import ArchitectureCard, Flow
 from benchmark.registry import ARCHITECTURES
 from benchmark.tasks import Task
 
@@ -28,6 +30,8 @@ class Split(SharingPattern):
         backbone: see ``build_backbone``.
         variant: ``standard``; ``wide``, twice the channels at the deepest level; ``deep``, twice the layers.
     """
+
+    card: ClassVar[ArchitectureCard | None] = of_mtan(Flow(("shared",)))
 
     has_representation: ClassVar[bool] = True
 

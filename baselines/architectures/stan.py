@@ -1,9 +1,12 @@
 """Single-Task Attention Network: what MTAN's attention is worth without any sharing."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from baselines.architectures.mtan import MTAN
 from baselines.architectures.single_task import OnePerTask
+from baselines.architectures.sources import of_mtan
+from benchmark.model import ArchitectureCard, Flow
 from benchmark.registry import ARCHITECTURES
 from benchmark.tasks import Task
 
@@ -19,6 +22,8 @@ class STAN(OnePerTask):
         width: channels of the backbone's first level.
         backbone: see ``build_backbone``.
     """
+
+    card: ClassVar[ArchitectureCard | None] = of_mtan(Flow(("task", "task"), "own masks"))
 
     def __init__(self, tasks: Sequence[Task], *, width: int = 64, backbone: str = "segnet") -> None:
         super().__init__(tasks, MTAN, width=width, backbone=backbone)

@@ -197,7 +197,7 @@ def _tables(page: BoardPage, fill: Fill) -> dict[str, bytes]:
             machines=machines(reading.finished),
         )
         caption = f"{page.board.dataset.name}, {page.title}, board {page.board.key}"
-        result[page.file(slug, "csv")] = exports.run_table(reading)
+        result[page.file(slug, "csv")] = exports.run_table(reading, page.foreign)
         result[page.file(slug, "tex")] = exports.latex(laid, caption, page.file(slug, "")[:-1])
     return result
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from benchmark.errors import UserError
+from benchmark.model import Flow
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS, Registry
+from benchmark.report.flow import diagram
 
 REGISTRIES: Mapping[str, Registry[Any]] = {
     "architectures": ARCHITECTURES,
@@ -44,6 +46,7 @@ class About:
         entries: its card's parts.
         bibtex: entries to cite.
         known: whether it is registered here; a plugin that is not loaded is known by its records alone.
+        diagram: of an architecture, how its features flow; empty where it does not say.
         redistribution: of data, whether its pictures may be passed on; None where that is no question, or nobody says.
     """
 
@@ -53,6 +56,7 @@ class About:
     bibtex: str = ""
     known: bool = False
     redistribution: bool | None = None
+    diagram: str = ""
 
 
 def about(kind: str, name: str) -> About:
@@ -73,7 +77,9 @@ def about(kind: str, name: str) -> About:
     parts += _options(entry.defaults, getattr(card, "hyperparameters", None))
     bibtex = str(getattr(card, "bibtex", "") or "")
     passed_on = getattr(card, "redistribution", None)
-    return About(entry.summary, tuple(paragraphs[1:]), tuple(parts), bibtex, True, passed_on)
+    flow = getattr(card, "flow", None)
+    drawn = diagram(flow) if isinstance(flow, Flow) else ""
+    return About(entry.summary, tuple(paragraphs[1:]), tuple(parts), bibtex, True, passed_on, drawn)
 
 
 def as_stated(card: Mapping[str, Any]) -> About:
@@ -95,7 +101,7 @@ def _parts(card: Mapping[str, Any]) -> list[Entry]:
     found = []
     for name, value in card.items():
         title = TITLES.get(name, name.replace("_", " "))
-        if name in ("bibtex", "hyperparameters") or not value or isinstance(value, bool):
+        if name in ("bibtex", "hyperparameters", "flow") or not value or isinstance(value, bool):
             continue
         if isinstance(value, Mapping):
             found.append(Entry(title, pairs=tuple((str(k), without_scheme(str(v))) for k, v in value.items())))

@@ -2,12 +2,13 @@
 
 import csv
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 
 from benchmark.report.columns import Column, columns
 from benchmark.report.rows import Numbers, machine, machines
 from benchmark.report.table import MINUS, Table
+from benchmark.trust import Standing
 
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -17,19 +18,25 @@ _TEX = {
 }  # fmt: skip
 
 
-def run_table(numbers: Numbers) -> bytes:
-    """CSV with one line per run: all columns in their stored units, unrounded."""
+def run_table(numbers: Numbers, foreign: Mapping[str, Standing]) -> bytes:
+    """CSV with one line per run: all columns in their stored units, unrounded; and who vouches for it.
+
+    Args:
+        numbers: of the board.
+        foreign: by id, the standing of the runs that came in submissions.
+    """
     shown = columns(numbers.board, machines(numbers.finished), numbers.variant.legacy)
     buffer = StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["run", "architecture", "weighting", "seed", "status", *(c.id for c in shown), "machine"])
+    writer.writerow(["run", "architecture", "weighting", "seed", "status", *(c.id for c in shown), "machine", "trust"])
     for row in numbers.rows:
         for record in row.records:
             seed = record.spec.seed
             values = [row.samples.get(c.key, {}).get(seed, "") if record.status == "ok" else "" for c in shown]
             numbers_only = ["" if value != value else value for value in values]
             names = [safe(row.architecture), safe(row.weighting)]
-            writer.writerow([record.id, *names, seed, record.status, *numbers_only, safe(machine(record))])
+            trust = foreign[record.id].level if record.id in foreign else "rerun"
+            writer.writerow([record.id, *names, seed, record.status, *numbers_only, safe(machine(record)), trust])
     return buffer.getvalue().encode("utf-8", "replace")
 
 

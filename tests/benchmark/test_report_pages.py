@@ -468,6 +468,29 @@ def test_lists_of_a_description_are_lists(folder):
     assert "<li>the head reads the last a.</li></ul>" in text
 
 
+def test_an_architecture_s_page_shows_its_flow_and_its_paper(folder):
+    words = {
+        "mtan": "task lane, shared lane, task lane; at every stage, each task&#x27;s lane takes the shared features",
+        "dense": "after every stage, the shared lane feeds",
+        "single-task": "task lane, task lane; nothing passes",
+    }
+    for name, said in words.items():
+        text = (folder / "architectures" / f"{name}.html").read_text()
+        assert said in text
+        assert "End-to-End Multi-Task Learning with Attention" in text
+        assert "@inproceedings{liu2019end" in text
+
+
+@pytest.mark.parametrize("name", [n for n in ARCHITECTURES if ARCHITECTURES[n].factory.card])
+def test_a_flow_is_that_of_the_parameters(name):
+    # Shared lanes where parameters are shared, as many lanes of tasks as tasks have parameters of their own in stages.
+    factory = ARCHITECTURES[name].factory
+    flow = factory.card.flow
+    assert factory.shares == ("shared" in flow.lanes or flow.links == "mixes")
+    assert factory.has_representation == (flow.lanes == ("shared",))
+    assert flow.lanes.count("task") in (0, 2)
+
+
 def test_a_weighting_s_page_shows_its_card(folder):
     text = (folder / "weightings" / "dwa.html").read_text()
     shown = pages.Page(text)
