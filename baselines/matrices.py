@@ -7,8 +7,6 @@ from benchmark.weighting import Direction
 
 #: Columns whose products are summed in the gradients' own precision; sums over blocks are in float64.
 BLOCK = 4096
-
-
 #: Columns that rules of many passes take at a time on a CPU: K rows of them and what is made of them stay in its cache.
 CHUNK = 1 << 16
 
@@ -16,6 +14,20 @@ CHUNK = 1 << 16
 def chunk(values: Tensor) -> int:
     """How many columns to take at a time; all of them on a GPU, where every further kernel costs."""
     return CHUNK if values.device.type == "cpu" else max(1, values.shape[-1])
+
+
+class Room:
+    """Memory that a rule overwrites in every step: fresh memory of a gradient's size costs a CPU as much as a sum."""
+
+    def __init__(self) -> None:
+        self._held = torch.empty(0)
+
+    def like(self, tensor: Tensor, *, dtype: torch.dtype | None = None, count: int | None = None) -> Tensor:
+        """(``count``,) numbers of any value, the same ones in every call; as many as in a tensor, and of its kind."""
+        wanted, count = dtype or tensor.dtype, tensor.numel() if count is None else count
+        if (self._held.dtype, self._held.device, len(self._held)) != (wanted, tensor.device, count):
+            self._held = torch.empty(count, dtype=wanted, device=tensor.device)
+        return self._held
 
 
 class RunningRows(nn.Module):

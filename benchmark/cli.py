@@ -19,9 +19,11 @@ from rich.table import Table
 
 import benchmark.report as report_pages
 from benchmark.commands.data import data, prepare_shown
+from benchmark.commands.datacard import card, keep_missing_card
 from benchmark.commands.decathlon import decathlon
 from benchmark.commands.execution import Execution, execution_options
 from benchmark.commands.listing import cards
+from benchmark.commands.sources import parse_sources, source_option
 from benchmark.commands.speed import speed
 from benchmark.commands.submit import submit
 from benchmark.commands.toy import toy
@@ -86,6 +88,7 @@ def main(debug: bool) -> None:
 
 
 main.add_command(data)
+data.add_command(card)
 main.add_command(submit)
 submit.add_command(decathlon)
 
@@ -141,17 +144,6 @@ def plugin_option(command: F) -> F:
         multiple=True,
         type=click.Path(path_type=Path),
         help="Python file that registers methods or data sets. May be given again.",
-    )(command)
-
-
-def source_option(command: F) -> F:
-    """The option that says where a data set's official files lie."""
-    return click.option(
-        "--source",
-        "sources",
-        multiple=True,
-        metavar="DATASET=DIR",
-        help="Folder of a data set's official files. May be given again.",
     )(command)
 
 
@@ -231,23 +223,6 @@ def grid_options(command: Callable[..., None]) -> Callable[..., None]:
     return selected
 
 
-def parse_sources(sources: tuple[str, ...]) -> dict[str, Path]:
-    """``DATASET=DIR`` words by data set.
-
-    Raises:
-        UsageError: a word is of another form or names no data set.
-    """
-    folders = {}
-    for word in sources:
-        name, equals, folder = word.partition("=")
-        if not equals or not folder:
-            raise UsageError(f"--source needs DATASET=DIR, found '{word}'")
-        if not Path(folder).is_dir():
-            raise UserError(f"--source {word}: there is no folder {folder}")
-        folders[DATASETS[name].name] = Path(folder)
-    return folders
-
-
 def interrupt(number: int, frame: object) -> None:
     """Handle a signal as Ctrl-C is handled: stop the workers, say what is kept."""
     raise KeyboardInterrupt(number)
@@ -273,6 +248,7 @@ def interrupt(number: int, frame: object) -> None:
     is_flag=True,
     help="Keep each run's predictions for the whole test split beside its record, as submissions need them.",
 )
+@click.option("--keep-model", is_flag=True, help="Keep each run's network beside its record, in safetensors.")
 def run(
     selection: Selection,
     *,
@@ -284,6 +260,7 @@ def run(
     threads: int,
     dry_run: bool,
     keep_predictions: bool,
+    keep_model: bool,
 ) -> None:
     """Do the runs of a grid that have no record yet, or whose record says that they failed.
 
@@ -299,12 +276,13 @@ def run(
       mtbench run --grid nyuv2 --source nyuv2=~/nyuv2 --smoke --results smoke
     """
     setup = Setup(
-        Storage.default(parse_sources(sources)),
+        Storage.default(parse_sources(sources, list(dict.fromkeys(spec.dataset.name for spec in selection.specs)))),
         Hardware.choose(*((device, precision) if execution.here else ("auto", "auto")), threads),
         selection.plugins,
         execution.policy(selection.store),
         execution.grace,
         keep_predictions,
+        keep_model,
     )
     for ending in (signal.SIGTERM, signal.SIGHUP):
         if current_thread() is main_thread() and signal.getsignal(ending) is signal.SIG_DFL:
@@ -327,7 +305,7 @@ def run(
             soft_wrap=True,
         )
     datasets = {spec.dataset.model_dump_json(): spec.dataset for spec in missing}
-    hashes = {key: prepare(dataset, setup.storage) for key, dataset in datasets.items()}
+    hashes = {key: prepare(dataset, setup.storage, store) for key, dataset in datasets.items()}
     refuse_other_data(store, {key: (dataset.name, hashes[key]) for key, dataset in datasets.items()})
     wanted, workers = workers, workers or default_workers(len(missing), setup.hardware)
     setup = replace(setup, hardware=replace(setup.hardware, workers=workers))
@@ -354,10 +332,11 @@ def run(
         raise UserError(f"{bad} of {len(missing)} runs failed: 'mtbench status' says why; to try them again: {again}")
 
 
-def prepare(component: Component, storage: Storage) -> str:
-    """Prepare a data set, unless it is ready; its content hash."""
+def prepare(component: Component, storage: Storage, store: Store) -> str:
+    """Prepare a data set, unless it is ready, and keep its card with the records; its content hash."""
     dataset = build_dataset(component.name, **component.options)
     prepare_shown(dataset, storage)
+    keep_missing_card(store, dataset, storage)
     return dataset.content_hash(storage)
 
 

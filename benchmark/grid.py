@@ -258,7 +258,7 @@ def shrunk(grid: Grid) -> Grid:
             "seeds": grid.seeds[:1],
             "architectures": listed,
             "architecture": {**grid.architecture, **SMOKE_ARCHITECTURE},
-            "protocol": {**grid.protocol, **SMOKE_PROTOCOL},
+            "protocol": _small_protocol(grid.protocol),
             "datasets": {name: _small(name, choice) for name, choice in grid.datasets.items()},
         }
     )
@@ -270,9 +270,15 @@ def _small(name: str, choice: DataSetChoice | None = None) -> DataSetChoice:
         update={
             "options": {**choice.options, **getattr(DATASETS[name].factory, "smoke", {})},
             "architecture": {**choice.architecture, **SMOKE_ARCHITECTURE},
-            "protocol": {**choice.protocol, **SMOKE_PROTOCOL},
+            "protocol": _small_protocol(choice.protocol),
         }
     )
+
+
+def _small_protocol(protocol: Options) -> Options:
+    """A second phase stays, and begins after the first of the two epochs."""
+    phase = {"restart_after": 1, "restart_learning_rate": 1e-4} if protocol.get("restart_after") else {}
+    return {**protocol, **SMOKE_PROTOCOL, **phase}
 
 
 def _cells(grid: Grid, filters: Filters, dataset: str, choice: DataSetChoice, seed: int) -> Iterator[RunSpec]:

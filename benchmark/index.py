@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.errors import UserError
-from benchmark.store import Problem, RunRecord, Store, write_atomically
+from benchmark.store import Problem, RunRecord, Store, is_record, write_atomically
 from benchmark.tasks import KINDS, Metric
 
 ROWS = "index.sqlite"
@@ -269,7 +269,7 @@ def _stamps(root: Path) -> dict[str, Stamp]:
         ) from error
     for folder in folders:
         for entry in os.scandir(folder.path):
-            if entry.name.endswith(".json") and not entry.name.startswith("."):
+            if is_record(entry.name) and not entry.name.startswith("."):
                 try:
                     state = entry.stat()
                 except OSError:

@@ -55,6 +55,21 @@ class MultiTaskModel(nn.Module, ABC):
         """What ``forward`` makes of the feature: ``forward(images)`` is ``predict(representation(images))``."""
         raise TypeError(f"{type(self).__name__} has no single feature that feeds all heads")
 
+    def attention_masks(self, images: Tensor, tasks: Iterable[str] | None = None) -> dict[str, dict[str, Tensor]]:
+        """What an architecture whose tasks attend to parts of shared features lets through; empty for all others.
+
+        Optional, and for pictures only: no number depends on it. It is asked in evaluation mode, without gradients.
+
+        Args:
+            images: (B, 3, H, W) in [0, 1].
+            tasks: names of the tasks to tell of; all when None.
+
+        Returns:
+            By task, and by name of the level in the order in which features pass them, such as ``encoder 1``: the mask
+            (B, C, h, w) in [0, 1], one map for each channel of the feature that it multiplies, of that feature's size.
+        """
+        return {}
+
     @abstractmethod
     def task_parameters(self, task: str) -> list[nn.Parameter]:
         """The parameters that the loss of ``task`` alone reaches."""

@@ -87,6 +87,9 @@ class Protocol(Frozen):
         scale_crop: enlarge each training sample by 1.0, 1.2 or 1.5 at random and keep a random part of the size before;
             ``literature`` and ``consistent`` differ in what becomes of surface normals, see ``training.augmentation``.
         random_crop: of pictures stored larger than networks see them, train on a random part, not the middle.
+        restart_after: epochs after which a second phase begins: a new optimiser, without the momentum so far, and a
+            schedule of the same ``lr_step`` and ``lr_decay`` counted from there; 0 for one phase.
+        restart_learning_rate: at the start of the second phase; None for ``learning_rate``.
     """
 
     epochs: int = Field(ge=1)
@@ -102,11 +105,21 @@ class Protocol(Frozen):
     flip: Annotated[bool, LATER] = False
     scale_crop: Annotated[Literal["none", "literature", "consistent"], LATER] = "none"
     random_crop: Annotated[bool, LATER] = False
+    restart_after: Annotated[int, Field(ge=0), LATER] = 0
+    restart_learning_rate: Annotated[Annotated[float, Field(gt=0)] | None, LATER] = None
 
     @model_validator(mode="after")
     def _momentum_is_of_sgd(self) -> "Protocol":
         if self.optimizer == "adam" and self.momentum != type(self).model_fields["momentum"].default:
             raise ValueError("momentum is an option of the optimizer sgd alone")
+        return self
+
+    @model_validator(mode="after")
+    def _a_restart_lies_within_training(self) -> "Protocol":
+        if self.restart_after >= self.epochs and self.restart_after:
+            raise ValueError(f"restart_after must be less than the {self.epochs} epochs, or 0 for one phase")
+        if self.restart_learning_rate is not None and not self.restart_after:
+            raise ValueError("restart_learning_rate needs restart_after, the epochs before the second phase")
         return self
 
 

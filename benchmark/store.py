@@ -15,6 +15,7 @@ from typing import Any, Literal
 from zipfile import BadZipFile
 
 import numpy as np
+import safetensors.numpy
 from pydantic import ValidationError
 
 from benchmark.errors import UserError
@@ -31,8 +32,15 @@ UNSAFE = re.compile(r"[/\\\x00-\x1f\x7f\ud800-\udfff]")
 LONGEST_NAME = 220
 #: Arrays whose names begin so hold the whole test split and get a file of their own.
 WHOLE_TEST = "test-"
+#: Arrays whose names begin so are the network's parameters and buffers, and get a file of their own, too.
+MODEL = "model-"
+#: Arrays of an architecture's attention to the pictured samples, by task: uint8 masks (P, L, h, w), averaged over
+#: channels; the values (L, 2) of each level's 0 and 255; the levels' names (L,). No task's name can make two alike.
+MASKS, MASK_ENDS, MASK_LEVELS = "masks-", "maskends-", "masklevels-"
 #: What follows a record's name in the file that says who vouches for it (``benchmark.trust``).
 TRUST_SUFFIX = ".trust.json"
+#: Folder of a data set's cards, below the data set's own.
+CARDS = "cards"
 
 #: Values by task.
 ByTask = dict[str, float | None]
@@ -171,12 +179,14 @@ class Store:
     """A folder of records.
 
     ``<data set>/<architecture>_<weighting>_s<seed>_<id>.json`` is a record; the ``.npz`` beside it holds the last
-    epoch's predictions for the pictured test samples, one array a task; ``<data set>/truth-<hash>.npz`` holds their
+    epoch's predictions for the pictured test samples, one array a task, and for an architecture that attends its masks
+    (``MASKS``); ``<data set>/truth-<hash>.npz`` holds their
     inputs and targets. Of a data set that withholds the targets of a further split, say ``challenge``, the first also
     holds what was predicted there: ``challenge-<task>`` and ``challenge-<task>-id``. ``.mtbench`` holds what is derived
     from all this or belongs to runs in progress, and may be deleted whenever nothing runs. ``….test.npz`` holds the
-    predictions for the whole test split, where a run was told to keep them; ``….trust.json`` says who vouches for a
-    record that came in a submission.
+    predictions for the whole test split, and ``….safetensors`` the network after the last epoch, where a run was told
+    to keep them; ``….trust.json`` says who vouches for a record that came in a submission. ``<data set>/cards`` holds
+    what the data measurably are (``benchmark.datacards``).
     """
 
     def __init__(self, root: Path) -> None:
@@ -194,10 +204,15 @@ class Store:
             UserError: a name of the spec would lead out of the folder.
         """
         name = f"{spec.architecture.name}_{spec.weighting_name}_s{spec.seed}_{spec.id}.json"
-        for part in (spec.dataset.name, name):
-            if part.startswith(".") or len(part.encode(errors="replace")) > LONGEST_NAME or UNSAFE.search(part):
-                raise UserError(f"{part[:80]!r} cannot be the name of a file; registered names always can")
-        return self.root / spec.dataset.name / name
+        return self.root / _safe(spec.dataset.name) / _safe(name)
+
+    def card_path(self, dataset: str, data_hash: str) -> Path:
+        """The file that says what the data of this content hash are.
+
+        Raises:
+            UserError: a name would lead out of the folder.
+        """
+        return self.root / _safe(dataset) / CARDS / f"{_safe(data_hash[:16])}.json"
 
     def check_writable(self) -> None:
         """Try to write, before hours are spent on runs.
@@ -292,7 +307,13 @@ class Store:
         if truth is not None and record.truth is not None and not (path.parent / record.truth).exists():
             write_atomically(path.parent / record.truth, pack(truth))
         whole = {name: array for name, array in (predictions or {}).items() if name.startswith(WHOLE_TEST)}
-        pictured = {name: array for name, array in (predictions or {}).items() if name not in whole}
+        network = {name: array for name, array in (predictions or {}).items() if name.startswith(MODEL)}
+        pictured = {name: array for name, array in (predictions or {}).items() if name not in whole | network}
+        if network:
+            tensors = {name.removeprefix(MODEL): np.array(array, order="C") for name, array in network.items()}
+            write_atomically(path.with_suffix(".safetensors"), safetensors.numpy.save(tensors))
+        else:
+            path.with_suffix(".safetensors").unlink(missing_ok=True)
         for suffix, arrays in ((".npz", pictured), (".test.npz", whole)):
             if arrays:
                 write_atomically(path.with_suffix(suffix), pack(arrays))
@@ -331,15 +352,29 @@ class Store:
 
     def _files(self) -> Iterator[Path]:
         found = (path for path in self.root.glob("*/*.json") if not path.parent.name.startswith("."))
-        return iter(sorted(path for path in found if not path.name.endswith(TRUST_SUFFIX)))
+        return iter(sorted(path for path in found if is_record(path.name)))
 
     def predictions(self, record: RunRecord) -> dict[str, np.ndarray] | None:
         """The pictured test samples' predictions by task; None where none were kept."""
         return unpack(self.path(record.spec).with_suffix(".npz"))
 
+    def has_predictions(self, record: RunRecord) -> bool:
+        """Whether pictures of the run were kept."""
+        return self.path(record.spec).with_suffix(".npz").is_file()
+
+    def masks(self, record: RunRecord) -> dict[str, np.ndarray]:
+        """What was kept of the architecture's attention to the pictured test samples; empty where nothing was."""
+        path = self.path(record.spec).with_suffix(".npz")
+        return (unpack(path, (MASKS, MASK_ENDS, MASK_LEVELS)) if path.is_file() else None) or {}
+
     def whole_test(self, record: RunRecord) -> Path | None:
         """The file of the predictions for the whole test split; None where they were not kept."""
         path = self.path(record.spec).with_suffix(".test.npz")
+        return path if path.is_file() else None
+
+    def model(self, record: RunRecord) -> Path | None:
+        """The file of the network after the last epoch, in safetensors; None where it was not kept."""
+        path = self.path(record.spec).with_suffix(".safetensors")
         return path if path.is_file() else None
 
     def truth(self, record: RunRecord) -> dict[str, np.ndarray] | None:
@@ -347,6 +382,17 @@ class Store:
         if record.truth is None or Path(record.truth).name != record.truth:
             return None
         return unpack(self.path(record.spec).parent / record.truth)
+
+
+def is_record(name: str) -> bool:
+    """Whether a file of this name in a data set's folder is a record's."""
+    return name.endswith(".json") and not name.endswith(TRUST_SUFFIX)
+
+
+def _safe(part: str) -> str:
+    if part.startswith(".") or len(part.encode(errors="replace")) > LONGEST_NAME or UNSAFE.search(part):
+        raise UserError(f"{part[:80]!r} cannot be the name of a file; registered names always can")
+    return part
 
 
 def read_record(path: Path) -> RunRecord:
@@ -436,10 +482,10 @@ def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
-def unpack(path: Path) -> dict[str, np.ndarray] | None:
-    """The arrays of an .npz file; None where it is missing or damaged: pictures are no part of the numbers."""
+def unpack(path: Path, prefixes: tuple[str, ...] = ("",)) -> dict[str, np.ndarray] | None:
+    """The arrays of an .npz file whose names begin so; None where it is missing or damaged: pictures are no numbers."""
     try:
         with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            return dict(arrays)
+            return {name: arrays[name] for name in arrays.files if name.startswith(prefixes)}
     except (OSError, ValueError, EOFError, BadZipFile, zlib.error):
         return None

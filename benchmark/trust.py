@@ -15,7 +15,7 @@ Level = Literal["self-reported", "recomputed", "rerun"]
 #: Levels in words, from the least to the most.
 LEVELS: dict[str, str] = {
     "self-reported": "the submitter's numbers; nothing was recomputed",
-    "recomputed": "the last epoch's test metrics were recomputed here from the submitted predictions",
+    "recomputed": "the last epoch's test metrics were recomputed here from the submitted predictions or network",
     "rerun": "run here, or run again here with the same result",
 }
 
@@ -27,7 +27,7 @@ class Trust(Frozen):
         record_sha256: of the record's file: a note about another state of the file says nothing.
         bundle_sha256: of the bundle that it came in.
         submitter, note: the submitter's words: foreign text, to be shown as text.
-        epoch: whose test metrics were recomputed: the predictions are those of the last epoch only.
+        epoch: whose test metrics were recomputed: predictions and network are those of the last epoch only.
         deviation: the greatest relative difference between a recomputed and a submitted metric; predictions are kept in
             half precision, so that it is seldom zero.
         metrics: the recomputed metrics, by task.

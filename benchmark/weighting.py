@@ -251,7 +251,7 @@ class Direction(NamedTuple):
     """What a ``MatrixWeighting`` gives.
 
     Attributes:
-        vector: (P,) the direction d; the optimiser steps along −d.
+        vector: (P,) the direction d; the optimiser steps along −d. Its memory may be used again in the next step.
         weights: (K,) with d = Σ w_k g_k, for the record, g_k being the gradients or the running means that the method
             puts in their place; NaN where there are none.
     """
@@ -304,9 +304,10 @@ class MatrixWeighting(GradientWeighting):
 class SampledWeighting(GradientWeighting):
     """Weights from inner products of gradients of independent samples, so that their expectation is unbiased.
 
-    The step's batch is cut into three parts, each with a forward pass and gradients of its own: with J_i those of part
-    i, the weights come from J_1 J_2ᵀ and the direction is Σ w_k g_k over part 3. A step so sees as many pictures as
-    with any other weighting. Task-specific parameters move by the mean of the three parts' gradients.
+    The step's batch is cut into three parts, each with a forward pass of its own: with J_i the gradients of part i, the
+    weights come from J_1 J_2ᵀ and the direction is Σ w_k g_k over part 3, which one backward pass of the weighted sum
+    gives. A step so sees as many pictures as with any other weighting. Task-specific parameters move by the mean of the
+    three parts' gradients.
     """
 
     parts: ClassVar[int] = 3
@@ -315,7 +316,10 @@ class SampledWeighting(GradientWeighting):
     @classmethod
     def cost(cls, options: Mapping[str, Any]) -> str:
         """See ``Weighting.cost``."""
-        return f"{cls.parts} forward, {cls.parts} backward for each task, each on 1/{cls.parts} of the batch"
+        return (
+            f"on 1/{cls.parts} of the batch each: {cls.parts} forward, {cls.parts - 1} backward for each task, 1 "
+            "backward of the weighted sum"
+        )
 
     def check_batch(self, size: int) -> None:
         """Whether a batch can be cut.
@@ -381,7 +385,7 @@ def direction(weighting: Weighting, gradients: Tensor, losses: Tensor) -> Tensor
     exact = gradients.double() * slopes(weighting, losses.double())[:, None]
     if isinstance(weighting, MatrixWeighting):
         weighting.sized(gradients.shape[1])
-        return weighting.from_gradients(exact.to(gradients), losses.to(gradients)).vector
+        return weighting.from_gradients(exact.to(gradients), losses.to(gradients)).vector.clone()
     products, known = (exact @ exact.T).cpu(), losses.double().cpu()
     if isinstance(weighting, SampledWeighting):
         weights = weighting.from_products(products, known)

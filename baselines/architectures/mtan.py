@@ -1,6 +1,6 @@
 """Multi-Task Attention Network: a shared network from whose stages each task masks what it needs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 import torch
@@ -71,6 +71,29 @@ class MTAN(SharingPattern):
 
     def features(self, images: Tensor, chosen: Sequence[int]) -> list[Tensor]:
         """The last masked (encoder alone: transformed) feature of each task."""
+        return self._follow(images, chosen)
+
+    def attention_masks(self, images: Tensor, tasks: Iterable[str] | None = None) -> dict[str, dict[str, Tensor]]:
+        """Every level's masks: ``encoder 1`` … from the largest map down, then ``decoder 1`` … back up."""
+        chosen = self.positions(tasks)
+        found: dict[str, dict[str, Tensor]] = {self.names[k]: {} for k in chosen}
+        depth = len(self.backbone.encoder)
+
+        def keep(level: int, masks: list[Tensor]) -> None:
+            name = f"encoder {level + 1}" if level < depth else f"decoder {level - depth + 1}"
+            for k, mask in zip(chosen, masks, strict=True):
+                found[self.names[k]][name] = mask
+
+        self._follow(images, chosen, keep)
+        return found
+
+    def _follow(
+        self,
+        images: Tensor,
+        chosen: Sequence[int],
+        seen: Callable[[int, list[Tensor]], None] = lambda level, masks: None,
+    ) -> list[Tensor]:
+        """See ``features``; ``seen`` is told every level's masks, those of the encoder counted first."""
         memory: Memory = []
         levels = list(zip(self.stages, cast(Iterable[Stage], self.trunk), self.transforms, strict=True))
         depth = len(self.backbone.encoder)
@@ -80,11 +103,13 @@ class MTAN(SharingPattern):
             u, p = stage.parts(plan.enter(x, memory))
             x = plan.leave(p, memory)
             masks = self._masks(level, u, chosen, paths)
+            seen(level, masks)
             paths = [(plan.shrink(transform(mask * p)),) for mask in masks]
         for level, (plan, stage, transform) in enumerate(levels[depth:], depth):
             x = plan.enter(x, memory)
             paths = [(transform(upsample(a, x.shape[-2:])),) for (a,) in paths]
             masks = self._masks(level, x, chosen, paths)
+            seen(level, masks)
             x = stage(x)
             paths = [(mask * x,) for mask in masks]
         return [a for (a,) in paths]

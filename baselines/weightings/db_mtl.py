@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from baselines.matrices import RunningRows, all_finite, nowhere
+from baselines.matrices import Room, RunningRows, all_finite, chunk, nowhere
 from baselines.weightings.solvers import checked_number
 from benchmark.errors import UsageError
 from benchmark.registry import WEIGHTINGS
@@ -67,7 +67,7 @@ class DualBalancing(MatrixWeighting):
         if self.beta >= 1:
             raise UsageError(f"'db-mtl' needs a number from 0 and below 1 as 'beta', found {beta!r}")
         self.beta_decay = checked_number("db-mtl", "beta_decay", beta_decay, zero=True)
-        self.means = RunningRows(len(self.tasks))
+        self.means, self._room = RunningRows(len(self.tasks)), Room()
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def task_losses(self, losses: Sequence[Tensor]) -> list[Tensor]:
@@ -85,8 +85,11 @@ class DualBalancing(MatrixWeighting):
             return nowhere(gradients)
         self.steps.add_(1)
         kept = self.beta / self.steps.double() ** self.beta_decay
-        means = self.means.like(gradients)
-        means.lerp_(gradients, (1 - kept).to(gradients))
-        lengths = torch.linalg.vector_norm(means, dim=1, dtype=torch.float64)
+        means, share, size = self.means.like(gradients), (1 - kept).to(gradients), chunk(gradients)
+        squares = gradients.new_zeros(len(gradients), dtype=torch.float64)
+        for mean, gradient in zip(means.split(size, dim=1), gradients.split(size, dim=1), strict=True):
+            mean.lerp_(gradient, share)
+            squares += torch.linalg.vector_norm(mean, dim=1, dtype=torch.float64).square_()
+        lengths = squares.sqrt()
         weights = torch.where(lengths > 0, lengths.max() / lengths, 0).to(gradients)
-        return Direction(weights @ means, weights)
+        return Direction(torch.mv(means.T, weights, out=self._room.like(means[0])), weights)

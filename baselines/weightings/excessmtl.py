@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from baselines.matrices import RunningRows, all_finite, chunk, nowhere
+from baselines.matrices import Room, RunningRows, all_finite, chunk, nowhere
 from baselines.weightings.solvers import checked_number
 from benchmark.errors import UsageError
 from benchmark.registry import WEIGHTINGS
@@ -72,7 +72,7 @@ class ExcessMTL(MatrixWeighting):
         if isinstance(warmup_epochs, bool) or not isinstance(warmup_epochs, int) or warmup_epochs < 0:
             raise UsageError(f"'excessmtl' needs a whole number from 0 as 'warmup_epochs', found {warmup_epochs!r}")
         self.warmup_epochs = warmup_epochs
-        self.squares = RunningRows(len(self.tasks))
+        self.squares, self._room = RunningRows(len(self.tasks)), Room()
         for name in ("log_weights", "first_sums", "first_counts"):
             self.register_buffer(name, torch.zeros(len(self.tasks), dtype=torch.float64))
         self.register_buffer("epochs", torch.zeros((), dtype=torch.int64))
@@ -96,7 +96,7 @@ class ExcessMTL(MatrixWeighting):
         ratios = torch.where(collecting, 0, estimates * self.first_counts / self.first_sums)
         self.log_weights.copy_(torch.log_softmax(self.log_weights + self.step_size * ratios, dim=0))
         weights = (len(gradients) * self.log_weights.exp()).to(gradients)
-        return Direction(weights @ gradients, weights)
+        return Direction(torch.mv(gradients.T, weights, out=self._room.like(gradients[0])), weights)
 
 
 def _excess(gradient: Tensor, squares: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baselines.matrices import RunningRows, all_finite, inner_products, nowhere
+from baselines.matrices import Room, RunningRows, all_finite, inner_products, nowhere
 from baselines.simplex import nearest_on_simplex
 from baselines.weightings.solvers import checked_number
 from benchmark.errors import UsageError
@@ -102,7 +102,7 @@ class MoCo(MatrixWeighting):
             raise UsageError(f"'moco' needs true or false as 'scaled', found {scaled!r}")
         self.scaled = scaled
         count = len(self.tasks)
-        self.means = RunningRows(count)
+        self.means, self._room = RunningRows(count), Room()
         self.register_buffer("coefficients", torch.full((count,), 1 / count, dtype=torch.float64))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
@@ -127,7 +127,7 @@ class MoCo(MatrixWeighting):
             return nowhere(gradients)
         self.coefficients.copy_(torch.from_numpy(nearest_on_simplex(moved)))
         weights = self.coefficients.to(gradients)
-        return Direction(weights @ means, weights)
+        return Direction(torch.mv(means.T, weights, out=self._room.like(means[0])), weights)
 
 
 def _of_length(gradient: Tensor, length: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from benchmark.tasks import Task
 from benchmark.weighting import Card, SampledWeighting
 
 
-@WEIGHTINGS.register("modo")
+@WEIGHTINGS.register("modo", version=2)
 class MoDo(SampledWeighting):
     """Multi-objective gradient with double sampling (Chen et al., NeurIPS 2023).
 

@@ -18,7 +18,7 @@ from benchmark.weighting import Card, SampledWeighting
 Array = NDArray[np.float64]
 
 
-@WEIGHTINGS.register("sdmgrad")
+@WEIGHTINGS.register("sdmgrad", version=2)
 class SDMGrad(SampledWeighting):
     """Stochastic direction-oriented multi-objective gradient descent (Xiao et al., NeurIPS 2023).
 

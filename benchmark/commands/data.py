@@ -19,10 +19,12 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from benchmark.commands.sources import parse_sources, source_option
 from benchmark.data import DataSet, Storage, build_dataset
 from benchmark.data.check import check as problems_of
-from benchmark.data.measured import data_card
+from benchmark.data.measured import CARD_FILE, data_card
 from benchmark.data.prepared import MANIFEST, megabytes, read_manifest
+from benchmark.data.sources import source_root
 from benchmark.data.streaming import StreamedDataSet, unfinished_sets
 from benchmark.errors import UsageError, UserError
 from benchmark.registry import DATASETS, load_plugin_file
@@ -103,12 +105,10 @@ def prepare_shown(dataset: DataSet, storage: Storage) -> None:
 
 @data.command()
 @click.argument("name")
-@click.option(
-    "--source", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Folder of the official files."
-)
+@source_option
 @options_option
 @plugin_option
-def prepare(name: str, source: Path | None, options: tuple[str, ...]) -> None:
+def prepare(name: str, sources: tuple[str, ...], options: tuple[str, ...]) -> None:
     """Make the prepared form of a data set. After an interruption, the same command goes on from there.
 
     \b
@@ -117,7 +117,7 @@ def prepare(name: str, source: Path | None, options: tuple[str, ...]) -> None:
       mtbench data prepare cityscapes --source ~/cityscapes --option classes=19 --option height=256
     """
     dataset = build_dataset(name, **parse_options(options))
-    storage = Storage.default({dataset.name: source} if source else None)
+    storage = Storage.default(parse_sources(sources, [dataset.name], only=True))
     prepare_shown(dataset, storage)
     for piece in dataset.pieces:
         data_card(piece, storage)
@@ -208,17 +208,30 @@ def size_of(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.iterdir())
 
 
+def files_seen(dataset: DataSet, storage: Storage) -> str:
+    """What a sound set's check says of its official files."""
+    manifest = dataset.manifest(storage)
+    if not manifest.get("sources"):
+        return ""
+    there = source_root(dataset, storage, manifest) is not None
+    return "; official files unchanged" if there else "; official files not here, so not compared"
+
+
 @data.command()
 @click.argument("name", required=False)
+@source_option
 @options_option
 @plugin_option
-def check(name: str | None, options: tuple[str, ...]) -> None:
+def check(name: str | None, sources: tuple[str, ...], options: tuple[str, ...]) -> None:
     """Look at every value of a prepared set, or of all of them: hashes, counts, ranges, units.
+
+    The official files are compared too, by their hashes, where they still lie in the folder that they were prepared
+    from, or in the one that --source names.
 
     \b
     Example:
       mtbench data check
-      mtbench data check nyuv2 --option classes=40
+      mtbench data check nyuv2 --option classes=40 --source ~/nyuv2
     """
     storage = Storage.default()
     if name is None and options:
@@ -226,6 +239,12 @@ def check(name: str | None, options: tuple[str, ...]) -> None:
     chosen = [build_dataset(name, **parse_options(options))] if name else prepared_sets(storage)
     if not chosen:
         raise UserError(f"nothing is prepared in {storage.cache}; 'mtbench data list' says how")
+    names = list(dict.fromkeys(dataset.name for dataset in chosen))
+    named = parse_sources(sources, names, only=True)
+    storage = Storage(
+        storage.cache,
+        {piece.name: named[whole.name] for whole in chosen if whole.name in named for piece in whole.pieces},
+    )
     bad = 0
     pieces = [piece for whole in chosen for piece in whole.pieces]
     for dataset in pieces:
@@ -239,8 +258,10 @@ def check(name: str | None, options: tuple[str, ...]) -> None:
             card = data_card(dataset, storage)
             title = card["stated"]["title"] if card["stated"] else "no data card"
             counts = ", ".join(f"{count} {split}" for split, count in dataset.manifest(storage)["samples"].items())
-            console.print(f"[green]✓[/] {escape(dataset.name)}: {counts}; {escape(title)}", soft_wrap=True)
-            console.print(f"  card: {escape(str(dataset.folder(storage) / 'card.json'))}", soft_wrap=True)
+            files = files_seen(dataset, storage)
+            console.print(f"[green]✓[/] {escape(dataset.name)}: {counts}; {escape(title)}{files}", soft_wrap=True)
+            if (kept := dataset.folder(storage) / CARD_FILE).exists():
+                console.print(f"  card: {escape(str(kept))}", soft_wrap=True)
     if bad:
         raise UserError(
             f"{bad} of {len(pieces)} prepared sets are not sound: delete their folders and prepare them again"

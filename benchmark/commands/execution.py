@@ -83,6 +83,7 @@ class Execution:
             checkpoints=setup.checkpoints,
             grace=self.grace,
             keep_predictions=setup.keep_predictions,
+            keep_model=setup.keep_model,
         )
         if self.executor == "ray":
             return RayExecutor(parcel, address=self.ray_address, gpus=self.gpus, workers=workers)

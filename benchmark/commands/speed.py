@@ -1,36 +1,51 @@
 """`mtbench speed`: what steps cost here."""
 
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from benchmark.data.workers import cores
 from benchmark.errors import UsageError, UserError
 from benchmark.registry import ARCHITECTURES, WEIGHTINGS, load_plugin_file
 from benchmark.spec import Component
-from benchmark.tasks import Task
-from benchmark.training.hardware import PRECISIONS, Hardware
-from benchmark.training.provenance import git_state, provenance
-from benchmark.training.speed import (
+from benchmark.speed import (
+    Alone,
+    ArchitectureSpeed,
+    Conditions,
+    GrowthCurve,
     SpeedRecord,
     Spread,
     WeightingSpeed,
-    conditions,
+    measure_architectures,
+    measure_growth,
+    measure_peaks,
     measure_weightings,
     save,
 )
+from benchmark.store import TaskInfo
+from benchmark.tasks import Task
+from benchmark.training.hardware import PRECISIONS, Hardware
+from benchmark.training.provenance import git_state, provenance
 from benchmark.training.workload import Workload
 
 console = Console(highlight=False)
 
+Mode = Literal["architectures", "weightings", "growth"]
 #: The tasks of the paper's indoor data sets.
 TASKS = (Task("semantic", "segmentation", 13), Task("depth", "depth", 1), Task("normals", "normals", 3))
-#: What every step is compared with.
+#: How losses are weighted where nothing else is said, and what weightings are compared with.
 BASELINE = "equal"
+#: Timed steps by what is measured.
+STEPS: dict[Mode, int] = {"architectures": 10, "weightings": 20, "growth": 3}
+#: Networks by what is measured; every one that is registered where none is named here.
+NETWORKS: dict[Mode, tuple[str, ...]] = {"weightings": ("mtan",), "growth": ("split", "cross-stitch", "dense", "mtan")}
 
 
 class Size(click.ParamType):
@@ -50,15 +65,25 @@ class Size(click.ParamType):
 
 @click.command()
 @click.option("--weightings", "compare_weightings", is_flag=True, help="Every weighting against equal weights.")
+@click.option("--growth", is_flag=True, help="Time and memory against batch, resolution, tasks and width.")
 @click.option("--weighting", "names", multiple=True, help="Only this weighting. May be given again.")
-@click.option("--architecture", "architectures", multiple=True, help="Network. May be given again. Default: mtan.")
+@click.option(
+    "--architecture",
+    "architectures",
+    multiple=True,
+    help="Network. May be given again. Default: all; mtan for weightings; split, cross-stitch, dense, mtan for growth.",
+)
 @click.option("--width", type=click.IntRange(1), default=64, show_default=True, help="Of the networks.")
 @click.option("--size", type=Size(), default="96x128", show_default=True, help="Of pictures, height first.")
 @click.option("--batch", type=click.IntRange(1), default=4, show_default=True, help="Pictures per step.")
-@click.option("--steps", type=click.IntRange(1), default=20, show_default=True, help="Timed steps of each weighting.")
+@click.option(
+    "--steps",
+    type=click.IntRange(1),
+    help="Timed steps of each. Default: 10 of each network, 20 of each weighting, 3 at each size.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True, help="Of the networks.")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads. Default: all; 1 for weightings.")
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write the record here.")
 @click.option(
     "--plugin",
@@ -70,59 +95,53 @@ class Size(click.ParamType):
 def speed(
     *,
     compare_weightings: bool,
+    growth: bool,
     names: tuple[str, ...],
     architectures: tuple[str, ...],
     width: int,
     size: tuple[int, int],
     batch: int,
-    steps: int,
+    steps: int | None,
     device: str,
     precision: str,
-    threads: int,
+    threads: int | None,
     file: Path | None,
     plugins: tuple[Path, ...],
 ) -> None:
     """Time training steps here, on random pictures with three dense tasks.
 
-    A weighting's steps alternate with those of equal weights on a network of the same kind; the table has the median of
-    their ratios and its quartiles. Do nothing else on the machine meanwhile.
+    Without --weightings or --growth, each network's step alternates with a plain one of the same network: float32,
+    default memory layout, eager, torch's own Adam. With --weightings, a weighting's steps alternate with those of equal
+    weights on a network of the same kind. Tables have the median of the pairs' ratios and its quartiles. Memory is
+    measured in a process for each. Do nothing else on the machine meanwhile.
 
     \b
     Example:
-      mtbench speed --weightings
-      mtbench speed --weightings --architecture split --architecture mtan --device cuda --json results/speed-gpu.json
+      mtbench speed
+      mtbench speed --weightings --architecture split --architecture mtan
+      mtbench speed --growth --json results/speed-growth.json
     """
     for plugin in plugins:
         load_plugin_file(plugin)
-    if not (compare_weightings or names):
-        raise UsageError("say what to measure: --weightings")
-    networks = [_network(name, width) for name in architectures or ("mtan",)]
+    mode = _mode(compare_weightings or bool(names), growth)
+    networks = [_network(name, width, mode) for name in architectures or NETWORKS.get(mode) or tuple(ARCHITECTURES)]
     chosen = [Component.of(WEIGHTINGS, name) for name in names or [n for n in WEIGHTINGS if not WEIGHTINGS[n].required]]
-    hardware = Hardware.choose(device, precision, threads)
-    workload = Workload(TASKS, (3, *size), batch, hardware)
+    hardware = Hardware.choose(device, precision, threads or (1 if mode == "weightings" else cores()))
+    load = Workload(TASKS, (3, *size), batch, hardware)
+    steps = steps or STEPS[mode]
     started, git = datetime.now(UTC), git_state()
-    rows: list[WeightingSpeed] = []
-    for network in networks:
-        measured = measure_weightings(network, chosen, Component.of(WEIGHTINGS, BASELINE), workload, pairs=steps)
-        with console.status(f"timing {escape(network.name)}"):
-            found = list(measured)
-        console.print(_table(network.name, found))
-        for row in found:
-            if row.error:
-                console.print(
-                    f"[yellow]Not measured:[/] {escape(f'{row.weighting.name}: {row.error}')}", soft_wrap=True
-                )
-        rows += found
-    if all(row.error for row in rows):
-        raise UserError("nothing could be measured: the lines above say why for each; choose another --architecture")
-    record = SpeedRecord(
-        conditions=conditions(workload, steps),
-        weightings=tuple(rows),
-        provenance=provenance(hardware, None, started, git),
-    )
+    record = SpeedRecord(conditions=conditions(load, steps), provenance=provenance(hardware, None, started, git))
+    with Alone(plugins) as alone:
+        match mode:
+            case "weightings":
+                record = _weightings(record, networks, chosen, load, alone)
+            case "growth":
+                record = _growth(record, networks, load, alone)
+            case _:
+                record = _architectures(record, networks, load, alone)
     console.print(
-        f"{hardware.name}, {hardware.precision}, {threads} threads; {size[0]} × {size[1]} pixels, batch {batch}, "
-        f"width {width}, {steps} pairs of steps; peak memory is the {record.conditions.memory}'s.",
+        f"{hardware.name}, {hardware.precision}, {hardware.threads} threads; {size[0]} × {size[1]} pixels, "
+        f"batch {batch}, width {width}; {steps} timed steps of each; peak memory is the {record.conditions.memory}'s.",
         soft_wrap=True,
     )
     if file:
@@ -130,19 +149,151 @@ def speed(
         console.print(f"The record is in {escape(str(file))}", soft_wrap=True)
 
 
-def _network(name: str, width: int) -> Component:
+def _mode(weightings: bool, growth: bool) -> Mode:
+    if weightings and growth:
+        raise UsageError("--weightings and --growth are two measurements: give one of them")
+    return "weightings" if weightings else "growth" if growth else "architectures"
+
+
+def _network(name: str, width: int, mode: Mode) -> Component:
     entry = ARCHITECTURES[name]
-    if not entry.factory.shares:
+    if mode == "weightings" and not entry.factory.shares:
         raise UsageError(f"'{name}' shares nothing, so there is nothing to weight; choose another --architecture")
     return Component.of(ARCHITECTURES, name, {"width": width} if "width" in entry.defaults else {})
 
 
-def _table(title: str, rows: list[WeightingSpeed]) -> Table:
-    columns = ("× equal", "quartiles", "limit", "met", "ms", "peak MB", "kept MB")
-    table = Table(title=escape(title), title_justify="left")
-    table.add_column("weighting", overflow="fold")
+def conditions(load: Workload, steps: int) -> Conditions:
+    """The conditions of a measurement."""
+    channels, height, width = load.image_shape
+    return Conditions(
+        tasks=tuple(TaskInfo(name=t.name, kind=t.kind, channels=t.channels) for t in load.tasks),
+        channels=channels,
+        height=height,
+        width=width,
+        batch=load.batch,
+        pairs=steps,
+        memory="process" if load.hardware.device == "cpu" else "device",
+    )
+
+
+def _architectures(record: SpeedRecord, networks: list[Component], load: Workload, alone: Alone) -> SpeedRecord:
+    with console.status("timing large operations"):
+        record = record.model_copy(update={"peaks": measure_peaks(load.hardware)})
+    found = measure_architectures(networks, _equal(), load, pairs=record.conditions.pairs, alone=alone)
+    rows = tuple(_watched(found, [f"timing {network.name}" for network in networks]))
+    record = record.model_copy(update={"architectures": rows})
+    console.print(_architecture_table(record))
+    _tell_errors([(row.architecture.name, row.error) for row in rows])
+    _check([row.error for row in rows])
+    for peak in record.peaks:
+        console.print(
+            f"Peak, {peak.precision}: {peak.rate.median / 1e9:.4g} GFLOP/s by {peak.operation} of {peak.shape}.",
+            soft_wrap=True,
+        )
+    if record.times_plain:
+        console.print(f"Geometric mean: {record.times_plain:.2f} times as fast as plain.")
+    return record
+
+
+def _weightings(
+    record: SpeedRecord, networks: list[Component], chosen: list[Component], load: Workload, alone: Alone
+) -> SpeedRecord:
+    rows: list[WeightingSpeed] = []
+    for network in networks:
+        measured = measure_weightings(network, chosen, _equal(), load, pairs=record.conditions.pairs, alone=alone)
+        found = list(_watched(measured, [f"timing {network.name}, {weighting.name}" for weighting in chosen]))
+        console.print(_weighting_table(network.name, found))
+        _tell_errors([(row.weighting.name, row.error) for row in found])
+        rows += found
+    _check([row.error for row in rows])
+    return record.model_copy(update={"weightings": tuple(rows)})
+
+
+def _growth(record: SpeedRecord, networks: list[Component], load: Workload, alone: Alone) -> SpeedRecord:
+    curves: list[GrowthCurve] = []
+    with console.status("timing") as status:
+        for curve in measure_growth(
+            networks,
+            _equal(),
+            load,
+            steps=record.conditions.pairs,
+            alone=alone,
+            begun=lambda what: status.update(f"timing {escape(what)}"),
+        ):
+            curves.append(curve)
+            console.print(_growth_table(curve))
+            _tell_errors([(f"{curve.architecture.name}, {p.label}", p.error) for p in curve.points])
+    _check([point.error for curve in curves for point in curve.points])
+    return record.model_copy(update={"growth": tuple(curves)})
+
+
+def _equal() -> Component:
+    return Component.of(WEIGHTINGS, BASELINE)
+
+
+def _watched(measured: Iterator[Any], words: Sequence[str]) -> Iterator[Any]:
+    """Each measurement, with words on the terminal while it is made."""
+    for text in words:
+        with console.status(escape(text)):
+            found = next(measured)
+        yield found
+
+
+def _tell_errors(found: Sequence[tuple[str, str | None]]) -> None:
+    """Say what could not be measured."""
+    for name, error in found:
+        if error:
+            console.print(f"[yellow]Not measured:[/] {escape(f'{name}: {error}')}", soft_wrap=True)
+
+
+def _check(errors: Sequence[str | None]) -> None:
+    """Raise where every measurement has an error.
+
+    Raises:
+        UserError: as told.
+    """
+    if all(errors):
+        raise UserError("nothing could be measured: the lines above say why for each; choose another --architecture")
+
+
+def _table(title: str, first: str, columns: Sequence[str]) -> Table:
+    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(first, overflow="fold", min_width=8)
     for column in columns:
         table.add_column(column, no_wrap=True, justify="right")
+    return table
+
+
+def _architecture_table(record: SpeedRecord) -> Table:
+    columns = ("× plain", "quartiles", "ms", "plain", "img/s", "GFLOP/s", "peak", "MB", "plain")
+    table = _table(
+        "steps against those of the plain network: milliseconds, share of peak, memory", "architecture", columns
+    )
+    for row in record.architectures:
+        table.add_row(escape(row.architecture.name), *_architecture_cells(record, row))
+    return table
+
+
+def _architecture_cells(record: SpeedRecord, row: ArchitectureSpeed) -> list[str]:
+    if row.ratio is None or row.seconds is None:
+        return ["–"]
+    share = record.share(row)
+    return [
+        f"{row.ratio.median:.2f}",
+        f"{row.ratio.low:.2f}–{row.ratio.high:.2f}",
+        _milliseconds(row.seconds),
+        _milliseconds(row.plain_seconds),
+        f"{record.conditions.batch / row.seconds.median:.3g}",
+        "–" if row.rate is None else f"{row.rate / 1e9:.3g}",
+        "–" if share is None else f"{100 * share:.0f} %",
+        _megabytes(row.peak_bytes),
+        _megabytes(row.plain_peak_bytes),
+    ]
+
+
+def _weighting_table(title: str, rows: list[WeightingSpeed]) -> Table:
+    columns = ("× equal", "quartiles", "limit", "met", "ms", "peak MB", "kept MB")
+    table = _table(title, "weighting", columns)
     for row in rows:
         if row.ratio is None:
             table.add_row(escape(row.weighting.name), "–")
@@ -157,6 +308,17 @@ def _table(title: str, rows: list[WeightingSpeed]) -> Table:
             _megabytes(row.peak_bytes),
             _megabytes(row.kept_bytes),
         )
+    return table
+
+
+def _growth_table(curve: GrowthCurve) -> Table:
+    exponents = (curve.exponent("seconds"), curve.exponent("bytes"), curve.exponent("flops"))
+    powers = [f"^{power:.2f}" if power is not None else "" for power in exponents]
+    columns = [f"{name} {power}".strip() for name, power in zip(("ms", "peak MB", "GFLOP"), powers, strict=True)]
+    table = _table(f"{curve.architecture.name} by {curve.axis}", curve.axis, columns)
+    for point in curve.points:
+        flops = "–" if point.flops is None else f"{point.flops / 1e9:.4g}"
+        table.add_row(point.label, _milliseconds(point.seconds), _megabytes(point.peak_bytes), flops)
     return table
 
 

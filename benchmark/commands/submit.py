@@ -55,10 +55,11 @@ def pack_command(
     weightings: tuple[str, ...],
     plugins: tuple[Path, ...],
 ) -> None:
-    """Pack records, their predictions for the whole test split, and the source of their plugins.
+    """Pack records, their predictions for the whole test split or their networks, and the source of their plugins.
 
-    Predictions are there for runs made with 'mtbench run --keep-predictions'; without them nobody can recompute a
-    metric.
+    Predictions are there for runs made with 'mtbench run --keep-predictions', networks (in safetensors) for those with
+    '--keep-model'. From predictions everybody can recompute the metrics, from a network those who have its
+    architecture and some time; without either nobody can.
 
     \b
     Example:
@@ -73,9 +74,9 @@ def pack_command(
         and (not weightings or record.spec.weighting_name in weightings)
     ]
     manifest = pack(store, records, bundle, submitter=submitter, note=note, plugins=plugins)
-    kept = sum(run.predictions for run in manifest.runs)
+    kept, models = sum(run.predictions for run in manifest.runs), sum(run.model for run in manifest.runs)
     console.print(
-        f"{len(manifest.runs)} runs, {kept} with predictions, are in {escape(str(bundle))} "
+        f"{len(manifest.runs)} runs, {kept} with predictions, {models} with checkpoints, are in {escape(str(bundle))} "
         f"({bundle.stat().st_size / 2**20:.1f} MiB).",
         soft_wrap=True,
     )

@@ -18,6 +18,8 @@ class DataCard:
         homepage: the official page.
         obtain: how to get the official files, step by step.
         caveats: what has misled people.
+        redistribution: whether the licence lets anyone pass pictures on. Only then are samples kept in results folders,
+            which people publish, without being asked for.
     """
 
     title: str
@@ -30,3 +32,4 @@ class DataCard:
     homepage: str
     obtain: str
     caveats: tuple[str, ...] = ()
+    redistribution: bool = False

@@ -1,6 +1,5 @@
 """Whether a prepared set is what its manifest and its data set say: hashes, counts, types, ranges, units."""
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -8,7 +7,8 @@ import numpy as np
 
 from benchmark.data.dataset import ID, DataSet, Storage
 from benchmark.data.measured import known_mask, parts
-from benchmark.data.prepared import SOURCES, describe, describe_ids, load_array
+from benchmark.data.prepared import describe, describe_ids, load_array
+from benchmark.data.sources import changed_sources, listed, source_root
 from benchmark.errors import UserError
 from benchmark.tasks import Stored
 
@@ -17,7 +17,8 @@ SLACK = 0.01
 
 
 def check(dataset: DataSet, storage: Storage) -> list[str]:
-    """Look at every value of a prepared set.
+    """Look at every value of a prepared set, and at the official files where they are: in the folder that ``storage``
+    names, where they must be, or in the one that they were prepared from.
 
     Returns:
         What is wrong, one line each; empty where all is well.
@@ -42,16 +43,14 @@ def _heading(dataset: DataSet, manifest: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _sources(dataset: DataSet, storage: Storage, manifest: Mapping[str, Any]) -> Iterator[str]:
-    sources = manifest.get("sources")
-    if not sources:
-        return
     try:
-        text = (dataset.folder(storage) / SOURCES).read_bytes()
-    except OSError as error:
-        yield f"{SOURCES} cannot be read ({error.strerror})"
+        files = listed(dataset, storage, manifest)
+        root = source_root(dataset, storage, manifest)
+    except UserError as error:
+        yield str(error)
         return
-    if hashlib.sha256(text).hexdigest() != sources["sha256"]:
-        yield f"{SOURCES} is not what was prepared"
+    if root is not None and (flaw := changed_sources(root, files)):
+        yield flaw
 
 
 def _arrays(dataset: DataSet, storage: Storage, manifest: Mapping[str, Any]) -> Iterator[str]:

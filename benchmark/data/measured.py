@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -23,7 +24,9 @@ SOME = 32
 
 
 def data_card(dataset: DataSet, storage: Storage) -> dict[str, Any]:
-    """The card of a prepared set as its author states it, with what was measured; kept as ``card.json`` beside it.
+    """The card of a prepared set as its author states it, with what was measured.
+
+    It is kept as ``card.json`` in the set's folder, where that can be written.
 
     Returns:
         ``schema``, ``dataset``, ``version``, ``options``, ``content_hash``; ``stated``: the ``DataCard``, or None;
@@ -31,7 +34,7 @@ def data_card(dataset: DataSet, storage: Storage) -> dict[str, Any]:
         spread evenly) and ``fields``, see ``measure``.
 
     Raises:
-        UserError: the set is not prepared, or its folder cannot be written.
+        UserError: the set is not prepared, or is damaged.
     """
     manifest = dataset.manifest(storage)
     file = dataset.folder(storage) / CARD_FILE
@@ -51,7 +54,8 @@ def data_card(dataset: DataSet, storage: Storage) -> dict[str, Any]:
         "splits": measure(dataset, storage),
     }
     text = json.dumps(card, indent=1) + "\n"
-    _write(file, text, storage.cache)
+    with suppress(UserError):  # a cache that others may only read: it is measured each time
+        _write(file, text, storage.cache)
     return cast(dict[str, Any], json.loads(text))  # the same whether it was read or made
 
 
@@ -76,10 +80,9 @@ def measure(dataset: DataSet, storage: Storage) -> dict[str, Any]:
     splits = {}
     for split in SPLITS:
         ids = _opened(folder, split, ID)
-        chosen = np.linspace(0, len(ids) - 1, min(PICTURED, len(ids))).round().astype(int)
         splits[split] = {
             "samples": len(ids),
-            "pictured": [ids[i].item() for i in chosen],
+            "pictured": [ids[i].item() for i in pictured(len(ids))],
             "fields": {
                 task.name: _field(
                     _opened(folder, split, task.name), dataset.fields[task.name], task, highest[task.name]
@@ -88,6 +91,11 @@ def measure(dataset: DataSet, storage: Storage) -> dict[str, Any]:
             },
         }
     return splits
+
+
+def pictured(count: int) -> list[int]:
+    """The places of the samples of a split that are shown, spread evenly."""
+    return [int(i) for i in np.linspace(0, count - 1, min(PICTURED, count)).round()]
 
 
 def _opened(folder: Path, split: str, field: str) -> np.ndarray:

@@ -62,6 +62,7 @@ CARD = DataCard(
         "The published MultiFashion's generator was never published: numbers do not compare with its tables.",
         "An article occurs in many pictures of its split.",
     ),
+    redistribution=True,
 )
 
 

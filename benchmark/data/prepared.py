@@ -197,7 +197,8 @@ def write_sources(folder: Path, root: Path, hashes: Mapping[Path, str]) -> dict[
     lines = sorted(f"{digest}  {file.relative_to(root)}\n" for file, digest in hashes.items())
     (folder / SOURCES).write_text("".join(lines))
     size = sum(file.stat().st_size for file in hashes)
-    return {"files": len(hashes), "bytes": size, "sha256": hashlib.sha256("".join(lines).encode()).hexdigest()}
+    digest = hashlib.sha256("".join(lines).encode()).hexdigest()
+    return {"files": len(hashes), "bytes": size, "sha256": digest, "root": str(root)}
 
 
 def read_manifest(file: Path) -> dict[str, Any]:

@@ -27,6 +27,7 @@ class Setup:
         checkpoints: None keeps none.
         grace: seconds that a worker gets to write a checkpoint when it is to end.
         keep_predictions: whether runs bring their decisions for the whole test split.
+        keep_model: whether they bring their network.
     """
 
     storage: Storage
@@ -35,6 +36,7 @@ class Setup:
     checkpoints: Policy | None = None
     grace: float = GRACE
     keep_predictions: bool = False
+    keep_model: bool = False
 
     def load_plugins(self) -> None:
         """Register what the plugins hold, in this process.
@@ -144,6 +146,7 @@ def work(spec: RunSpec, setup: Setup, tell: Callable[[Happening], None], stop: C
         stop=stop,
         checkpoints=setup.checkpoints,
         keep_predictions=setup.keep_predictions,
+        keep_model=setup.keep_model,
     )
     try:
         return Ended(spec.id, execute(spec, storage=setup.storage, hardware=setup.hardware, watcher=watcher))

@@ -41,6 +41,7 @@ class Parcel:
     checkpoints: Policy | None = None
     grace: float = GRACE
     keep_predictions: bool = False
+    keep_model: bool = False
 
     def unpack(self) -> Setup:
         """The set-up in this process, with plugins loaded.
@@ -57,7 +58,13 @@ class Parcel:
             )
         hardware = Hardware.choose(self.device, self.precision, self.threads, workers=self.workers)
         return Setup(
-            Storage.default(self.sources), hardware, plugins, self.checkpoints, self.grace, self.keep_predictions
+            Storage.default(self.sources),
+            hardware,
+            plugins,
+            self.checkpoints,
+            self.grace,
+            self.keep_predictions,
+            self.keep_model,
         )
 
 

@@ -23,6 +23,7 @@ from benchmark.report.table import table
 from benchmark.report.titles import settings
 from benchmark.report.volumes import volumes
 from benchmark.store import RunRecord
+from benchmark.trust import Standing
 
 #: Fills a template: (template, context) -> the page.
 Fill = Callable[..., bytes]
@@ -47,12 +48,14 @@ class BoardPage:
     Attributes:
         readings: the board's numbers, the default reading first.
         stem: its file names without suffix.
+        foreign: by run id who vouches for the runs that came in submissions.
     """
 
     readings: tuple[Numbers, ...]
     stem: str
     title: str
     gallery: Gallery | None
+    foreign: Mapping[str, Standing]
 
     @property
     def numbers(self) -> Numbers:
@@ -182,7 +185,7 @@ def _tables(page: BoardPage, fill: Fill) -> dict[str, bytes]:
     result = {}
     for reading in page.readings:
         slug = reading.variant.slug
-        laid = table(reading)
+        laid = table(reading, page.foreign)
         result[page.file(slug)] = fill(
             "board.html",
             page=page,

@@ -44,6 +44,7 @@ class About:
         entries: its card's parts.
         bibtex: entries to cite.
         known: whether it is registered here; a plugin that is not loaded is known by its records alone.
+        redistribution: of data, whether its pictures may be passed on; None where that is no question, or nobody says.
     """
 
     summary: str = ""
@@ -51,6 +52,7 @@ class About:
     entries: tuple[Entry, ...] = ()
     bibtex: str = ""
     known: bool = False
+    redistribution: bool | None = None
 
 
 def about(kind: str, name: str) -> About:
@@ -64,13 +66,19 @@ def about(kind: str, name: str) -> About:
     paragraphs = _paragraphs(inspect.getdoc(entry.factory) or "")
     card = getattr(entry.factory, "card", None)
     card = card if is_dataclass(card) else None
-    parts = list(_entries(card)) if card else []
+    parts = _parts({part.name: getattr(card, part.name) for part in fields(card)}) if card else []
     needs = getattr(entry.factory, "needs", None) if kind == "weightings" else None
     if callable(needs):
         parts.insert(2 if card else 0, Entry("needs in a step", str(needs(entry.defaults | dict(entry.preset)))))
     parts += _options(entry.defaults, getattr(card, "hyperparameters", None))
     bibtex = str(getattr(card, "bibtex", "") or "")
-    return About(entry.summary, tuple(paragraphs[1:]), tuple(parts), bibtex, True)
+    passed_on = getattr(card, "redistribution", None)
+    return About(entry.summary, tuple(paragraphs[1:]), tuple(parts), bibtex, True, passed_on)
+
+
+def as_stated(card: Mapping[str, Any]) -> About:
+    """What is known of a data set that is not registered here, from the card that was kept with its records."""
+    return About(str(card.get("summary", "")), entries=tuple(_parts({k: v for k, v in card.items() if k != "summary"})))
 
 
 def _options(defaults: Mapping[str, Any], origins: Any) -> list[Entry]:
@@ -82,13 +90,12 @@ def _options(defaults: Mapping[str, Any], origins: Any) -> list[Entry]:
     return [Entry("options and the origin of their defaults", pairs=tuple(pairs))] if pairs else []
 
 
-def _entries(card: Any) -> list[Entry]:
-    """The card's fields in their order; whatever fields a kind of card has."""
+def _parts(card: Mapping[str, Any]) -> list[Entry]:
+    """A card's fields in their order; whatever fields a kind of card has."""
     found = []
-    for part in fields(card):
-        value = getattr(card, part.name)
-        title = TITLES.get(part.name, part.name.replace("_", " "))
-        if part.name in ("bibtex", "hyperparameters") or not value:
+    for name, value in card.items():
+        title = TITLES.get(name, name.replace("_", " "))
+        if name in ("bibtex", "hyperparameters") or not value or isinstance(value, bool):
             continue
         if isinstance(value, Mapping):
             found.append(Entry(title, pairs=tuple((str(k), without_scheme(str(v))) for k, v in value.items())))
@@ -96,7 +103,7 @@ def _entries(card: Any) -> list[Entry]:
             found.append(Entry(title, items=tuple(without_scheme(str(item)) for item in value)))
         else:
             text = without_scheme(str(value))
-            found.append(Entry(title, text=text, verbatim=part.name == "formula"))
+            found.append(Entry(title, text=text, verbatim=name == "formula"))
     return found
 
 

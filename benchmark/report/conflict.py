@@ -15,8 +15,11 @@ from benchmark.report.rows import Numbers, Row
 from benchmark.report.series import mean_over_training, series
 
 LINE = 20
-LEFT, GAP, PANEL = 236, 40, 190
+GAP, PANEL = 40, 190
 TOP = 46
+#: Pixels before the first panel: at least and at most; a mark's place, and a letter's width on average, rather wide.
+LEFT = (236, 330)
+MARK, LETTER = 24, 6.2
 
 
 @dataclass(frozen=True)
@@ -71,13 +74,14 @@ def overview(numbers: Numbers, marks: Marks, link: Link) -> Figure | None:
         return None
     reach = max((abs(v) for e in entries for i in range(len(pairs)) for v in e.spread("cosines", i)), default=1.0)
     reach = min(1.0, max(1.08 * reach, 0.05))
-    scales = [_scale(0, 0.0, 100.0), _scale(1, -reach, reach), _scale(2, 0.0, 100.0)]
+    left = min(max(LEFT[0], MARK + 12 + LETTER * max(len(entry.name) for entry in entries)), LEFT[1])
+    scales = [_scale(left, i, *ends) for i, ends in enumerate(((0.0, 100.0), (-reach, reach), (0.0, 100.0)))]
     bottom = TOP + LINE * len(entries)
     titles = ("conflicting pairs (%)", "mean cosine", "share of gradient norms (%)")
     parts = [_head(title, scale, bottom) for title, scale in zip(titles, scales, strict=True)]
     for i, entry in enumerate(entries):
         parts.append(_line(entry, TOP + LINE * (i + 0.5), scales, marks, link))
-    width = LEFT + 3 * PANEL + 2 * GAP + 12
+    width = round(left) + 3 * PANEL + 2 * GAP + 12
     label = f"How the tasks' gradients met, {len(entries)} lines: conflicting pairs, cosines and norms"
     svg = (
         f'<svg class="figure wide" viewBox="0 0 {width} {bottom + 24}" role="group" aria-label="{escape(label)}">'
@@ -116,7 +120,7 @@ def _line(entry: Entry, y: float, scales: Sequence[Scale], marks: Marks, link: L
     architecture = first.kind[0] if alone else None
     colour = marks.colour(architecture)
     mark = marks.drawn(architecture, first.kind[1], (10, y), 6)
-    head = f'{mark}<text x="24" y="{y + 4:.1f}" class="rn">{escape(entry.name)}</text>'
+    head = f'{mark}<text x="{MARK}" y="{y + 4:.1f}" class="rn">{_fitting(entry.name)}</text>'
     parts = [f'<a href="{escape(link(first))}">{head}</a>' if alone else head]
     for member in sorted(entry.members, key=lambda m: m.row.pair):
         own = marks.colour(member.row.kind[0])
@@ -129,12 +133,21 @@ def _line(entry: Entry, y: float, scales: Sequence[Scale], marks: Marks, link: L
     return "".join(parts)
 
 
+def _fitting(name: str) -> Markup:
+    """A name that ends before the first panel: of a long one head and tail, and the whole under the pointer."""
+    most = int((LEFT[1] - MARK - 12) / LETTER)
+    if len(name) <= most:
+        return escape(name)
+    tail = most // 2
+    return Markup("<title>{}</title>{}…{}").format(name, name[: most - tail - 1], name[-tail:])
+
+
 def _letter(place: int) -> str:
     return chr(ord("a") + place % 26)
 
 
-def _scale(place: int, low: float, high: float) -> Scale:
-    start = LEFT + place * (PANEL + GAP)
+def _scale(left: float, place: int, low: float, high: float) -> Scale:
+    start = left + place * (PANEL + GAP)
     return Scale(low, high, start, start + PANEL)
 
 
@@ -143,7 +156,7 @@ def _head(title: str, scale: Scale, bottom: float) -> str:
     grid = "".join(f"M{scale(v):.1f} {TOP}V{bottom}" for v, _ in ticks)
     words = "".join(f'<text class="tm" x="{scale(v):.1f}" y="{TOP - 6}">{t}</text>' for v, t in ticks)
     words += "".join(f'<text class="tm" x="{scale(v):.1f}" y="{bottom + 14}">{t}</text>' for v, t in ticks)
-    return f'<path class="gr" d="{grid}"/>{words}<text class="al" x="{scale.start}" y="{TOP - 26}">{title}</text>'
+    return f'<path class="gr" d="{grid}"/>{words}<text class="al" x="{scale.start:.1f}" y="{TOP - 26}">{title}</text>'
 
 
 def _dot(values: Sequence[float], scale: Scale, y: float, colour: str, letter: str, *, bar: bool) -> str:

@@ -1,7 +1,7 @@
 """Every page of a report, as bytes by path."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
@@ -10,13 +10,15 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from benchmark import analysis, toyproblem
+from benchmark import analysis, speed, toyproblem
 from benchmark.analysis import METHODS, Board
 from benchmark.errors import UserError
 from benchmark.report import cards
+from benchmark.report.attention import attention_of
 from benchmark.report.board import BoardPage, Fill, board_files
 from benchmark.report.columns import COSTS, DELTA, FLAT, LEGACY_DELTA, anchor, metrics_of, score_columns
 from benchmark.report.exports import bibliography
+from benchmark.report.holdings import Holding, holdings
 from benchmark.report.links import Links, row_link, run_link
 from benchmark.report.marks import Marks, palette_css
 from benchmark.report.pictures import gallery
@@ -24,14 +26,21 @@ from benchmark.report.plot import dash_icon
 from benchmark.report.reported import tables
 from benchmark.report.rows import Variant, commit, machine, read
 from benchmark.report.runs import run_page
-from benchmark.report.table import DASH, written
+from benchmark.report.speed import NETWORK_COLUMNS, WEIGHTING_COLUMNS, speed_page
+from benchmark.report.table import DASH, SAID, written
 from benchmark.report.titles import stems, titles
 from benchmark.report.toy import toy_page
+from benchmark.speed import SpeedRecord
 from benchmark.store import Problem, Store
 from benchmark.tasks import KINDS
 from benchmark.toyproblem import ToyRecord
+from benchmark.trust import LEVELS, Standing, standing
 
-ASSETS = ("style.css", "theme.js", "board.js", "pareto.js", "map.js")
+ASSETS = ("style.css", "theme.js", "board.js", "pareto.js", "map.js", "gallery.js")
+#: Who vouches for a run that was made here.
+OWN = Standing("rerun")
+#: Samples whose attention masks are on a run's page.
+RUN_SAMPLES = 2
 #: Kinds of pages about one thing, and what they are called.
 KINDS_OF_PAGES = {"architectures": "Architecture", "weightings": "Weighting", "datasets": "Data set"}
 
@@ -44,13 +53,19 @@ class Site:
     problems: tuple[tuple[str, str], ...]
     rule: str
     toy: ToyRecord | None = None
+    speed: tuple[SpeedRecord, ...] = ()
 
     @cached_property
     def marks(self) -> Marks:
         """One colour per architecture and one marker per weighting."""
         kinds = [row.kind for page in self.boards for row in page.rows]
-        methods = self.toy.methods if self.toy else ()
-        return Marks.of(kinds, {*(w for _, w in kinds), *(method.weighting.name for method in methods)})
+        weightings = {w for _, w in kinds} | {
+            method.weighting.name for method in (self.toy.methods if self.toy else ())
+        }
+        for record in self.speed:
+            weightings |= {row.weighting.name for row in record.weightings}
+            kinds += [(component.name, "none") for component in record.networks]
+        return Marks.of(kinds, weightings)
 
     @cached_property
     def links(self) -> Links:
@@ -82,7 +97,11 @@ def render(
 ) -> Iterator[tuple[str, bytes]]:
     """All files of the report by path, one after another: together they may be large."""
     toy, further = _toy(store)
-    site = Site(tuple(_boards(boards, store, rule)), tuple(_relative([*problems, *further], store)), rule, toy)
+    times, unusable = _speed(store)
+    pages = tuple(_boards(boards, store, rule))
+    held = holdings(pages, store)
+    unread = _relative([*problems, *further, *unusable, *held.problems], store)
+    site = Site(pages, tuple(unread), rule, toy, times)
     fill = _filler(_environment(site))
     for name in ("index.html", "methods.html", "method.html"):
         yield name, fill(name)
@@ -91,13 +110,17 @@ def render(
     yield "published.bib", bibliography((e.table.citation.bibtex for e in found), "published results", site.suite)
     if toy:
         yield "toy.html", fill("toy.html", toy=toy_page(toy, site.marks))
+    if times:
+        columns = {"network_columns": NETWORK_COLUMNS, "weighting_columns": WEIGHTING_COLUMNS}
+        yield "speed.html", fill("speed.html", measured=speed_page(times, site.marks), **columns)
     for page in site.boards:
         kinds = {("architectures", row.kind[0]) for row in page.rows}
         kinds |= {("weightings", row.kind[1]) for row in page.rows if row.kind[1] != "none"}
         kinds.add(("datasets", page.board.dataset.name))
         yield from board_files(page, site.marks, fill, [about(*kind) for kind in sorted(kinds)], site.suite).items()
-        yield from _runs(page, site.marks, fill)
-    yield from _things(site, fill)
+        yield from _runs(page, site.marks, fill, store)
+    yield from held.files.items()
+    yield from _things(site, held.by_dataset, fill)
     for name in ASSETS:
         content = (files("benchmark.report") / "assets" / name).read_bytes()
         yield f"assets/{name}", palette_css().encode() + content if name == "style.css" else content
@@ -112,21 +135,39 @@ def _toy(store: Store) -> tuple[ToyRecord | None, list[Problem]]:
     return (record if record and record.methods and record.methods[0].paths else None), []
 
 
+def _speed(store: Store) -> tuple[tuple[SpeedRecord, ...], list[Problem]]:
+    """The records of speed; unusable ones are problems of the store like any other."""
+    found, problems = [], []
+    for path in speed.files(store.root):
+        try:
+            record = speed.load(path)
+        except UserError as error:
+            problems.append(Problem(path, str(error)))
+            continue
+        if record.architectures or record.weightings or record.growth:
+            found.append(record)
+    return tuple(found), problems
+
+
 def _boards(boards: Sequence[Board], store: Store, rule: str) -> Iterator[BoardPage]:
     for board, stem, title in zip(boards, stems(boards), titles(boards), strict=True):
         twins = any(metric.legacy for task in board.tasks for metric in metrics_of(task, legacy=True))
         readings = tuple(read(board, [v for v in variants(rule) if twins or not v.legacy]))
-        yield BoardPage(readings, stem, title, gallery(readings[0], store))
+        standings = {record.id: standing(store, record) for record in board.records}
+        foreign = {run: found for run, found in standings.items() if found != OWN}
+        yield BoardPage(readings, stem, title, gallery(readings[0], store), foreign)
 
 
-def _runs(page: BoardPage, marks: Marks, fill: Fill) -> Iterator[tuple[str, bytes]]:
+def _runs(page: BoardPage, marks: Marks, fill: Fill, store: Store) -> Iterator[tuple[str, bytes]]:
     for row in page.rows:
         for record in row.records:
             shown = run_page(page.numbers, row, record, marks.colour(row.kind[0]))
-            yield run_link(record), fill("run.html", root="../", page=page, run=shown)
+            attention = attention_of(record, store, RUN_SAMPLES)
+            yield run_link(record), fill("run.html", root="../", page=page, run=shown, attention=attention)
+            yield from attention.files.items() if attention else ()
 
 
-def _things(site: Site, fill: Fill) -> Iterator[tuple[str, bytes]]:
+def _things(site: Site, held: Mapping[str, tuple[Holding, ...]], fill: Fill) -> Iterator[tuple[str, bytes]]:
     """A page per architecture, weighting and data set."""
     for (kind, name), path in site.links.pages.items():
         found = []
@@ -140,7 +181,12 @@ def _things(site: Site, fill: Fill) -> Iterator[tuple[str, bytes]]:
             ]
             if rows:
                 found.append((page, rows))
-        yield path, fill("thing.html", root="../", kind=kind, name=name, about=about(kind, name), found=found)
+        holds = held.get(name, ()) if kind == "datasets" else ()
+        said = about(kind, name)
+        if not said.known and (kept := [hold.card.stated for hold in holds if hold.card and hold.card.stated]):
+            said = cards.as_stated(kept[0])
+        known = {"kind": kind, "name": name, "about": said, "found": found, "holdings": holds}
+        yield path, fill("thing.html", root="../", **known)
 
 
 @cache
@@ -173,6 +219,8 @@ def _environment(site: Site) -> Environment:
         "scores": [column for dataset in analysis.SCORES for column in score_columns(dataset)],
         "methods_of_intervals": METHODS,
         "costs": COSTS,
+        "levels": LEVELS,
+        "said": SAID,
         "dash": DASH,
         "dash_icon": dash_icon,
         "metrics_of": metrics_of,

@@ -1,21 +1,20 @@
-"""Pictured test samples: input, truth and each architecture's prediction."""
+"""Pictured test samples: input, truth and each method's prediction."""
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
+from itertools import groupby
 
 import numpy as np
-from matplotlib.image import imsave
 
+from benchmark.report.attention import Attention, look
+from benchmark.report.images import checked, draw_input, keep_picture, sample_name
 from benchmark.report.rows import Numbers, Row
 from benchmark.store import RunRecord, Store, TaskInfo
 from benchmark.tasks import KINDS
 
-#: Folder of the report that holds the pictures.
-FOLDER = "pictures"
 MOST_SAMPLES = 6
-LARGEST_SIDE = 2048
+#: Methods in a gallery: each has a picture per sample and task.
+MOST_METHODS = 60
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Sample:
-    """A test sample: its input and, per task, the truth and every architecture's prediction."""
+    """A test sample: its input and, per task, the truth and every method's prediction."""
 
     name: str
     input: Tile
@@ -44,81 +43,156 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Method:
+    """A row whose pictures are in the gallery.
+
+    Attributes:
+        record: the run that is pictured, the row's first that kept pictures.
+        first: whether it is shown at the start, before the reader chooses.
+    """
+
+    row: Row
+    record: RunRecord
+    first: bool
+
+
+@dataclass(frozen=True)
 class Gallery:
     """All pictured samples of a board.
 
     Attributes:
-        shown: the rows whose runs are pictured, one per architecture, in the order of the tiles after the truth.
+        shown: the pictured methods in the order of the tiles after the truth: those of one architecture together.
+        left: how many further methods kept pictures and are not in the gallery.
         legends: by task, classes and their colours.
+        attended: masks of those that attend, each with its method's place in ``shown``.
         files: content by path within the report.
     """
 
-    shown: tuple[tuple[Row, RunRecord], ...]
+    shown: tuple[Method, ...]
+    left: int
     samples: tuple[Sample, ...]
     legends: Mapping[str, tuple[tuple[str, str], ...]]
+    attended: tuple[tuple[int, Attention], ...]
     files: Mapping[str, bytes]
+
+    @property
+    def groups(self) -> list[tuple[str, list[tuple[int, Method]]]]:
+        """By architecture its methods, each with its place in ``shown``."""
+        return [(name, list(found)) for name, found in groupby(enumerate(self.shown), lambda i: i[1].row.architecture)]
 
 
 def gallery(numbers: Numbers, store: Store) -> Gallery | None:
     """Draw what was kept; None where no run kept pictures.
 
-    One run per architecture stands for it: its lowest seed under the weighting ``equal`` or, failing that, the first.
-    All pictured runs share one set of samples, that of the first of them.
+    A method's first run by seed that kept pictures stands for it. The weighting ``equal`` of each architecture or,
+    failing that, the first one is shown at the start; of the others the best by Δm are there to be chosen, so many that
+    all together are ``MOST_METHODS``. All pictured runs share one set of samples, that of the first of them.
     """
-    found = []
-    for architecture in sorted({row.architecture for row in numbers.rows if row.finished}):
-        rows = [row for row in numbers.rows if row.architecture == architecture and row.finished]
-        row = min(rows, key=lambda row: (row.weighting != "equal", row.weighting))
-        predictions = store.predictions(row.finished[0])
-        if predictions is not None:
-            found.append((row, row.finished[0], predictions))
-    found.sort(key=lambda item: (not item[0].reference, item[0].architecture))
-    truths = [record.truth for _, record, _ in found if record.truth is not None]
-    truth = next((store.truth(record) for _, record, _ in found if record.truth is not None), None)
-    found = [item for item in found if item[1].truth == truths[0]] if truths else []
-    if truth is None or not found or "image" not in truth:
+    finished = [row for row in numbers.rows if row.finished]
+    firsts: dict[str, Row] = {}
+    for row in sorted(finished, key=lambda row: (row.architecture, row.weighting != "equal", row.weighting)):
+        firsts.setdefault(row.architecture, row)
+    order = sorted(firsts.values(), key=lambda row: (not row.reference, row.architecture))
+    drawing, shown, left = Drawing(numbers.board.tasks), list[tuple[Row, RunRecord]](), 0
+    for row in [*order, *(row for row in finished if firsts[row.architecture] is not row)]:
+        if len(shown) >= MOST_METHODS:
+            left += any(store.has_predictions(record) for record in row.finished)
+        elif (record := next((r for r in row.finished if drawing.add(r, store)), None)) is not None:
+            shown.append((row, record))
+    if not shown or drawing.truth is None:
         return None
-    files: dict[str, bytes] = {}
-    predicted = [predictions for _, _, predictions in found]
-    samples = [_sample(numbers, i, truth, predicted, files) for i in range(min(len(truth["image"]), MOST_SAMPLES))]
+    rank = {row.architecture: i for i, row in enumerate(order)}
+    shown.sort(key=lambda kept: (rank[kept[0].architecture], kept[0].weighting != "equal", kept[0].weighting))
+    ahead = [None, *(row.architecture for row, _ in shown)]
+    methods = [
+        Method(row, record, row.architecture != before) for (row, record), before in zip(shown, ahead, strict=False)
+    ]
     return Gallery(
-        tuple((row, record) for row, record, _ in found),
-        tuple(sample for sample in samples if sample is not None),
+        tuple(methods),
+        left,
+        tuple(drawing.samples([method.record.id for method in methods])),
         {task.name: legend for task in numbers.board.tasks if (legend := _legend(task))},
-        files,
+        tuple((i, found) for i, m in enumerate(methods) if (found := drawing.attended.get(m.record.id))),
+        drawing.files,
     )
 
 
-def _sample(
-    numbers: Numbers,
-    index: int,
-    truth: Mapping[str, np.ndarray],
-    predicted: list[dict[str, np.ndarray]],
-    files: dict[str, bytes],
-) -> Sample | None:
-    picture = _input(truth["image"][index])
-    if picture is None:
-        return None
-    name = str(truth["id"][index]) if "id" in truth and index < len(truth["id"]) else str(index)
-    rows = []
-    for task in numbers.board.tasks:
-        target = _pick(truth, task.name, index)
-        tiles = [_tile(task, target, None, files)]
-        tiles += [_tile(task, _pick(arrays, task.name, index), target, files) for arrays in predicted]
-        rows.append((task.name, tuple(tiles)))
-    return Sample(name, Tile(_keep(picture, files)), tuple(rows), (picture.shape[1], picture.shape[0]))
+class Drawing:
+    """Pictures of one set of samples, run by run, so that no more than one run's predictions are in memory."""
+
+    def __init__(self, tasks: Sequence[TaskInfo]) -> None:
+        self.tasks = tasks
+        self.name: str | None = None
+        self.truth: dict[str, np.ndarray] | None = None
+        self.files: dict[str, bytes] = {}
+        self.tiles: dict[str, list[list[Tile]]] = {}
+        self.attended: dict[str, Attention] = {}
+
+    @property
+    def places(self) -> range:
+        """The samples that are drawn."""
+        return range(min(len(self.truth["image"]), MOST_SAMPLES)) if self.truth else range(0)
+
+    def add(self, record: RunRecord, store: Store) -> bool:
+        """Draw a run's predictions; False where it kept none of these samples. The first run says which they are."""
+        if record.truth is None or self.name not in (None, record.truth):
+            return False
+        predictions = store.predictions(record)
+        if self.truth is None and predictions is not None:
+            truth = store.truth(record)
+            if truth is not None and "image" in truth and truth["image"].ndim:
+                self.truth, self.name = truth, record.truth
+        if predictions is None or self.truth is None:
+            return False
+        self.tiles[record.id] = [self._column(i, predictions) for i in self.places]
+        if found := look(self.tasks, predictions, self.truth, MOST_SAMPLES):
+            self.attended[record.id] = found
+            self.files |= found.files
+        return True
+
+    def samples(self, runs: Sequence[str]) -> Iterator[Sample]:
+        """The samples, with the pictures of ``runs`` in this order."""
+        truth = self.truth or {}
+        for i in self.places:
+            picture = draw_input(truth["image"][i])
+            if picture is None:
+                continue
+            columns = [self._column(i, None), *(self.tiles[run][i] for run in runs)]
+            rows = [(task.name, tuple(column[k] for column in columns)) for k, task in enumerate(self.tasks)]
+            size = (picture.shape[1], picture.shape[0])
+            yield Sample(sample_name(truth, i), Tile(keep_picture(picture, self.files)), tuple(rows), size)
+
+    def _column(self, index: int, predictions: Mapping[str, np.ndarray] | None) -> list[Tile]:
+        """A tile per task of one sample: what was predicted, or the truth."""
+        found = []
+        for task in self.tasks:
+            target = _pick(self.truth or {}, task.name, index)
+            values = _pick(predictions, task.name, index) if predictions is not None else target
+            found.append(_tile(task, values, target if predictions is not None else None, self.files))
+        return found
+
+
+def truths(tasks: Sequence[TaskInfo], arrays: Mapping[str, np.ndarray], files: dict[str, bytes]) -> tuple[Sample, ...]:
+    """Samples with their truth alone; the files of their pictures go into ``files``."""
+    found = []
+    images = arrays.get("image", np.zeros(0))
+    for index in range(len(images) if images.ndim == 4 else 0):
+        picture = draw_input(images[index])
+        if picture is not None:
+            rows = tuple((task.name, (_tile(task, _pick(arrays, task.name, index), None, files),)) for task in tasks)
+            size = (picture.shape[1], picture.shape[0])
+            found.append(Sample(sample_name(arrays, index), Tile(keep_picture(picture, files)), rows, size))
+    return tuple(found)
+
+
+def class_colours(task: TaskInfo) -> Mapping[str, str]:
+    """By class, the colour in which its kind draws it; empty where it is not drawn."""
+    return dict(_legend(task))
 
 
 def _pick(arrays: Mapping[str, np.ndarray], task: str, index: int) -> np.ndarray | None:
     values = arrays.get(task)
     return np.asarray(values[index]) if values is not None and values.ndim and index < len(values) else None
-
-
-def _input(image: np.ndarray) -> np.ndarray | None:
-    """(C, H, W) uint8 with one or three channels -> (H, W, 3)."""
-    if image.ndim != 3 or image.dtype != np.uint8 or image.shape[0] not in (1, 3):
-        return None
-    return _checked(np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0))
 
 
 def _tile(task: TaskInfo, values: np.ndarray | None, target: np.ndarray | None, files: dict[str, bytes]) -> Tile:
@@ -128,10 +202,10 @@ def _tile(task: TaskInfo, values: np.ndarray | None, target: np.ndarray | None, 
         return _word(task, values, target)
     try:
         with np.errstate(all="ignore"):
-            picture = _checked(KINDS[task.kind].draw(values))
+            picture = checked(KINDS[task.kind].draw(values))
     except (IndexError, TypeError, ValueError):  # the file holds something else than this kind of task
         picture = None
-    return Tile(_keep(picture, files)) if picture is not None else Tile(word="–")
+    return Tile(keep_picture(picture, files)) if picture is not None else Tile(word="–")
 
 
 def _word(task: TaskInfo, values: np.ndarray, target: np.ndarray | None) -> Tile:
@@ -157,23 +231,3 @@ def _legend(task: TaskInfo) -> tuple[tuple[str, str], ...]:
     if drawn is None:
         return ()
     return tuple((name, "#" + bytes(drawn[0, i]).hex()) for i, name in enumerate(task.classes))
-
-
-def _checked(picture: np.ndarray | None) -> np.ndarray | None:
-    """The picture if it is one: (H, W, 3) uint8 of a sensible size."""
-    if picture is None or picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-        return None
-    return picture if min(picture.shape[:2]) > 0 and max(picture.shape[:2]) <= LARGEST_SIDE else None
-
-
-def _keep(picture: np.ndarray, files: dict[str, bytes]) -> str:
-    """Encode a picture and name it by its content: equal pictures are kept once."""
-    picture = np.ascontiguousarray(picture)
-    digest = hashlib.sha256(str(picture.shape).encode() + picture.tobytes()).hexdigest()[:16]
-    path = f"{FOLDER}/{digest}.png"
-    if path not in files:
-        buffer = BytesIO()
-        # matplotlib's signature holds an address
-        imsave(buffer, picture, format="png", metadata={"Software": None})  # type: ignore[dict-item]
-        files[path] = buffer.getvalue()
-    return path

@@ -71,7 +71,9 @@ def labels(values: Sequence[float]) -> list[str]:
     """Numbers of an axis as text, all with as many decimals as the finest step needs."""
     largest = max((abs(value) for value in values), default=0.0)
     if largest >= 1e6 or (0 < largest < 1e-3):
-        return [_tidy(f"{value:.3g}") for value in values]
+        # Three digits, and more where neighbours would read alike.
+        written = ([f"{value:.{digits}g}" for value in values] for digits in range(3, 18))
+        return [_tidy(text) for text in next(texts for texts in written if len(set(texts)) == len(set(values)))]
     gaps = [abs(b - a) for a, b in pairwise(values) if b != a]
     step = min(gaps, default=largest or 1.0)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9)) if step > 0 else 0
@@ -108,7 +110,8 @@ class Frame:
     Attributes:
         x, y: limits; y points up unless ``flip``.
         x_label, y_label: what the axes show.
-        log_x: whether x is logarithmic.
+        log_x, log_y: whether the axis is logarithmic.
+        marked_x: values along x and how to write them, in place of round ones.
         flip: True draws small y on top: up is better, whatever the metric.
     """
 
@@ -126,6 +129,8 @@ class Frame:
     bottom: int = 32
     ticks: tuple[int, int] = (5, 4)
     whole_x: bool = False
+    log_y: bool = False
+    marked_x: tuple[tuple[float, str], ...] = ()
 
     @property
     def across(self) -> Scale:
@@ -135,8 +140,8 @@ class Frame:
     @property
     def up(self) -> Scale:
         """The vertical scale."""
-        ends = (self.height - self.bottom, self.top)
-        return Scale(*self.y, *(reversed(ends) if self.flip else ends))
+        low, high = self.height - self.bottom, self.top
+        return Scale(*self.y, high if self.flip else low, low if self.flip else high, self.log_y)
 
 
 @dataclass
@@ -221,7 +226,7 @@ class Chart:
     def _axes(self) -> str:
         frame = self.frame
         right, bottom = frame.width - frame.right, frame.height - frame.bottom
-        across = self.across.ticks(frame.ticks[0])
+        across: Sequence[tuple[float, str]] = frame.marked_x or self.across.ticks(frame.ticks[0])
         if frame.whole_x:
             across = [(v, t) for v, t in across if abs(v - round(v)) < 1e-9] or [
                 (round(frame.x[1]), f"{frame.x[1]:.0f}")

@@ -1,15 +1,18 @@
 """A board's numbers as text: cells and marks."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmark.analysis import Estimate
 from benchmark.analysis.intervals import FULL_ROW
 from benchmark.report.columns import Column, columns
 from benchmark.report.rows import Numbers, Row, machines
+from benchmark.trust import LEVELS, Standing
 
 DASH = "–"
+#: Who vouches for a submitted run, in a badge.
+SAID = {"self-reported": "self-reported", "recomputed": "recomputed", "rerun": "rerun here"}
 MINUS = "−"
 
 
@@ -53,13 +56,14 @@ class Table:
     small: bool
 
 
-def table(numbers: Numbers) -> Table:
-    """Lay out a board."""
+def table(numbers: Numbers, foreign: Mapping[str, Standing]) -> Table:
+    """Lay out a board; ``foreign`` says by run id who vouches for what came in submissions."""
     timed = machines(numbers.finished)
     shown = tuple(c for c in columns(numbers.board, timed, numbers.variant.legacy) if c.shown)
     by_column = [_cells(numbers.rows, column) for column in shown]
     lines = tuple(
-        Line(row, tuple(cells[i] for cells in by_column), tuple(badges(row))) for i, row in enumerate(numbers.rows)
+        Line(row, tuple(cells[i] for cells in by_column), tuple(badges(row, foreign)))
+        for i, row in enumerate(numbers.rows)
     )
     groups: list[tuple[str, int]] = []
     for column in shown:
@@ -70,7 +74,7 @@ def table(numbers: Numbers) -> Table:
     return Table(shown, tuple(groups), lines, any(len(row.finished) < FULL_ROW for row in numbers.rows))
 
 
-def badges(row: Row) -> list[tuple[str, str]]:
+def badges(row: Row, foreign: Mapping[str, Standing]) -> list[tuple[str, str]]:
     """Short words that qualify a row, each with its explanation."""
     found = []
     if row.reference:
@@ -81,6 +85,10 @@ def badges(row: Row) -> list[tuple[str, str]]:
         found.append(("some last epochs", "for part of the numbers validation Δm is not defined"))
     if row.finished and len(row.finished) < FULL_ROW:
         found.append((f"n = {len(row.finished)}", f"fewer than {FULL_ROW} seeds: no full row of a board"))
+    if levels := [foreign[record.id].level for record in row.finished if record.id in foreign]:
+        least = min(levels, key=list(LEVELS).index)
+        whose = f"{len(levels)} of {len(row.finished)} runs came in a submission"
+        found.append((SAID[least], f"{whose}: {LEVELS[least]}"))
     return found
 
 

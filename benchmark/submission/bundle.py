@@ -4,6 +4,7 @@
 manifest.json               what is in the bundle: sizes, hashes, which file belongs to which run
 records/<run>.json          a record, as the store writes it
 predictions/<run>.npz       test-<task> and test-<task>-id: decisions for the whole test split, after the last epoch
+models/<run>.safetensors    the network after the last epoch: its parameters and buffers by name
 plugins/<file>.py           the source of plugins that the runs used: data, never run
 ```
 """
@@ -35,9 +36,13 @@ MEMBERS = (
     (re.compile(r"manifest\.json"), 1 << 20),
     (re.compile(rf"records/{RUN}\.json"), 8 << 20),
     (re.compile(rf"predictions/{RUN}\.npz"), 1 << 30),
+    (re.compile(rf"models/{RUN}\.safetensors"), 1 << 30),
     (re.compile(r"plugins/[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\.py"), 1 << 20),
 )
+FORMS = ("records/<run>.json", "predictions/<run>.npz", "models/<run>.safetensors", "plugins/<name>.py")
 MOST_MEMBERS = 2000
+#: Members that are no text, and are not compressed by the zip file.
+STORED = ("predictions/", "models/")
 #: All that is parsed or kept as text, together: in memory it takes many times as much.
 LARGEST_TEXT = 128 << 20
 LARGEST_FILE = 4 << 30
@@ -59,10 +64,11 @@ class FileNote(Frozen):
 
 
 class RunNote(Frozen):
-    """One run of a bundle: the run's id names its record, and its predictions where it has them."""
+    """One run of a bundle: the run's id names its record, and its predictions and checkpoint where it has them."""
 
     id: str = Field(pattern=rf"^{RUN}$")
     predictions: bool
+    model: bool = False
 
 
 class Manifest(Frozen):
@@ -214,9 +220,12 @@ def _harmless(infos: list[ZipInfo], path: Path) -> dict[str, ZipInfo]:
     total = sum(info.file_size for info in infos)
     if total > LARGEST_FILE:
         raise UserError(f"{path} would unpack to {total} bytes; a bundle has at most {LARGEST_FILE}")
-    text = sum(info.file_size for info in infos if not info.filename.startswith("predictions/"))
+    text = sum(info.file_size for info in infos if not info.filename.startswith(STORED))
     if text > LARGEST_TEXT:
-        raise UserError(f"{path} would unpack to {text} bytes besides predictions; at most {LARGEST_TEXT} are allowed")
+        raise UserError(
+            f"{path} would unpack to {text} bytes besides predictions and checkpoints; "
+            f"at most {LARGEST_TEXT} are allowed"
+        )
     if MANIFEST not in found:
         raise UserError(f"{path} has no {MANIFEST}; make bundles with 'mtbench submit pack'")
     return found
@@ -226,7 +235,7 @@ def _flaw(info: ZipInfo) -> str | None:
     """What is wrong with a member, without reading it."""
     limit = next((most for name, most in MEMBERS if name.fullmatch(info.filename)), None)
     if limit is None or info.orig_filename != info.filename:
-        return "is none of manifest.json, records/<run>.json, predictions/<run>.npz and plugins/<name>.py"
+        return f"is none of manifest.json, {', '.join(FORMS)}"
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG):
         return "is no plain file but a link or the like"
@@ -234,8 +243,8 @@ def _flaw(info: ZipInfo) -> str | None:
         return "is encrypted"
     if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
         return "is compressed in another way than deflate"
-    if info.filename.startswith("predictions/") and info.compress_type != ZIP_STORED:
-        return "is compressed twice; an .npz is compressed already and only stored here"
+    if info.filename.startswith(STORED) and info.compress_type != ZIP_STORED:
+        return "is compressed; predictions and checkpoints are only stored here"
     if info.file_size > limit:
         return f"would unpack to {info.file_size} bytes; at most {limit} are allowed"
     if info.file_size > FREE_OF_RATIO and info.file_size > MOST_RATIO * max(1, info.compress_size):

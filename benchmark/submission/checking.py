@@ -1,4 +1,4 @@
-"""What is wrong with a bundle, in words; and what its predictions give."""
+"""What is wrong with a bundle, in words; and what its predictions or checkpoints give."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,6 +12,7 @@ from benchmark.errors import UserError
 from benchmark.spec import first_error
 from benchmark.store import RunRecord
 from benchmark.submission.bundle import MANIFEST, Bundle, Manifest, RunNote, file_digest
+from benchmark.submission.evaluating import blank, described, judged, too_costly
 from benchmark.submission.inspecting import dataset_of, problems, read, strangers
 from benchmark.submission.recomputing import Recomputed, prepared, recompute
 from benchmark.submission.text import parse, shown
@@ -36,7 +37,8 @@ class CheckedRun:
     """A run of a bundle that may be believed as far as it says.
 
     Attributes:
-        recomputed: what its predictions give; None where it has none, or their data set is not prepared here.
+        recomputed: what its predictions, else its checkpoint, give; None where it has none, where their data set is not
+            prepared here, and where a checkpoint's architecture is not known here or would take too long.
     """
 
     record: RunRecord
@@ -120,6 +122,7 @@ def _files(bundle: Bundle, manifest: Manifest) -> Iterator[Finding]:
         yield Finding("error", "the manifest names a run twice")
     expected = {f"records/{run}.json" for run in runs}
     expected |= {f"predictions/{run.id}.npz" for run in manifest.runs if run.predictions}
+    expected |= {f"models/{run.id}.safetensors" for run in manifest.runs if run.model}
     for name in sorted(expected - listed):
         yield Finding("error", f"{name} belongs to a run of the manifest and is not listed")
     for name in sorted(n for n in listed - expected if not n.startswith("plugins/")):
@@ -147,9 +150,9 @@ def _run(bundle: Bundle, run: RunNote, found: Checked, storage: Storage) -> None
         return
     found.findings += [Finding("warning", f"{label}: {text}") for text in _notable(record)]
     recomputed = None
-    if record.status == "ok" and run.predictions:
+    if record.status == "ok" and (run.predictions or run.model):
         try:
-            recomputed, finding = _recomputed(bundle, record, storage)
+            recomputed, finding = _recomputed(bundle, run, record, storage)
         except UserError as error:
             found.findings.append(Finding("error", f"{label}: {shown(error)}"))
             return
@@ -157,7 +160,9 @@ def _run(bundle: Bundle, run: RunNote, found: Checked, storage: Storage) -> None
         if finding.level == "error":
             return
     elif record.status == "ok":
-        found.findings.append(Finding("warning", f"{label}: without predictions, nothing can be recomputed"))
+        found.findings.append(
+            Finding("warning", f"{label}: without predictions or a checkpoint, nothing can be recomputed")
+        )
     found.runs.append(CheckedRun(record, recomputed))
 
 
@@ -177,8 +182,10 @@ def _notable(record: RunRecord) -> Iterator[str]:
         yield f"not known here, and without source: {', '.join(foreign)}"
 
 
-def _recomputed(bundle: Bundle, record: RunRecord, storage: Storage) -> tuple[Recomputed | None, Finding]:
+def _recomputed(bundle: Bundle, run: RunNote, record: RunRecord, storage: Storage) -> tuple[Recomputed | None, Finding]:
+    """What a run's predictions give, or failing these its checkpoint; a checkpoint is looked at in any case."""
     dataset, why = dataset_of(record)
+    header = described(bundle, record, dataset) if run.model else {}
     if dataset is None:
         return None, Finding("warning", f"nothing was recomputed: {why}")
     split = prepared(record, storage, dataset)
@@ -188,9 +195,23 @@ def _recomputed(bundle: Bundle, record: RunRecord, storage: Storage) -> tuple[Re
             f"nothing was recomputed: '{record.spec.dataset.name}' with these options and the data hash "
             f"{shown(record.provenance.data_hash)[:12]} is not prepared here",
         )
-    result = recompute(bundle, record, dataset, split)
+    if run.predictions:
+        what, result = "predictions", recompute(bundle, record, dataset, split)
+    elif blank(record, dataset) is None:
+        return None, Finding(
+            "warning", "nothing was recomputed: the checkpoint's architecture is not registered here in its version"
+        )
+    elif too_costly(record, dataset, split):
+        return None, Finding(
+            "warning", "nothing was recomputed: judging the checkpoint would take too long; submit predictions"
+        )
+    else:
+        what, result = "checkpoint", judged(bundle, record, dataset, split, header)
     if result.differences:
-        return result, Finding("error", f"the predictions give other metrics: {'; '.join(result.differences[:3])}")
+        verb = "give" if what == "predictions" else "gives"
+        return result, Finding("error", f"the {what} {verb} other metrics: {'; '.join(result.differences[:3])}")
     return result, Finding(
-        "good", f"the last epoch's test metrics were recomputed; they differ by at most {100 * result.deviation:.2g} %"
+        "good",
+        f"the last epoch's test metrics were recomputed from the {what}; they differ by at most "
+        f"{100 * result.deviation:.2g} %",
     )

@@ -30,7 +30,8 @@ def pack(
     """Write a bundle of runs, with what others need to judge them.
 
     Args:
-        store: where the records come from; predictions for the whole test split are taken where a run kept them.
+        store: where the records come from; predictions for the whole test split, and networks, are taken where a run
+            kept them.
         records: of the store.
         out: the bundle; never overwritten.
         submitter: who vouches for the numbers: a name, an address.
@@ -53,7 +54,9 @@ def pack(
         contents[f"records/{record.id}.json"] = record_bytes(record)
         if whole is not None:
             contents[f"predictions/{record.id}.npz"] = whole
-        runs.append(RunNote(id=record.id, predictions=whole is not None))
+        if (model := store.model(record)) is not None:
+            contents[f"models/{record.id}.safetensors"] = model
+        runs.append(RunNote(id=record.id, predictions=whole is not None, model=model is not None))
     contents |= sources
     files = {name: _note(content) for name, content in contents.items()}
     if (total := sum(file.size for file in files.values())) > LARGEST_FILE // 2:

@@ -66,7 +66,7 @@ def recompute(bundle: Bundle, record: RunRecord, dataset: DataSet, split: AnySpl
             )
         metrics[task.name] = _judge(task, arrays[f"{WHOLE_TEST}{task.name}"], split.of(task.name), name)
     rounded = {task.name for task in dataset.tasks if arrays[f"{WHOLE_TEST}{task.name}"].dtype.kind == "f"}
-    return _compared(metrics, record, dataset.tasks, rounded)
+    return compared(metrics, record, dataset.tasks, rounded)
 
 
 def _judge(task: Task, values: np.ndarray, split: Split, name: str) -> dict[str, float | None]:
@@ -82,9 +82,19 @@ def _judge(task: Task, values: np.ndarray, split: Split, name: str) -> dict[str,
     return {metric: value if math.isfinite(value) else None for metric, value in found.items()}
 
 
-def _compared(
-    metrics: dict[str, dict[str, float | None]], record: RunRecord, tasks: tuple[Task, ...], rounded: set[str]
+def compared(
+    metrics: dict[str, dict[str, float | None]],
+    record: RunRecord,
+    tasks: tuple[Task, ...],
+    rounded: set[str],
+    slack: float = 1.0,
 ) -> Recomputed:
+    """Recomputed metrics beside those of the record's last epoch.
+
+    Args:
+        rounded: tasks whose predictions were rounded, or computed elsewhere.
+        slack: how many times as much as rounding the numbers of ``rounded`` may differ.
+    """
     submitted = record.curves[-1].metrics["test"]
     worst, differences = 0.0, []
     for task in tasks:
@@ -94,18 +104,18 @@ def _compared(
             if value is None and said is None:
                 continue
             unit = units.get(metric, "") if task.name in rounded else None
-            if value is None or said is None or not _agree(value, said, unit):
+            if value is None or said is None or not _agree(value, said, unit, slack):
                 differences.append(f"{task.name} {metric}: {_word(said)} submitted, {_word(value)} recomputed")
             if value is not None and said is not None and said != value:
                 worst = max(worst, abs(value - said) / max(abs(value), abs(said)))
     return Recomputed(metrics, worst, tuple(shown(line) for line in differences))
 
 
-def _agree(value: float, said: float, unit: str | None) -> bool:
+def _agree(value: float, said: float, unit: str | None, slack: float) -> bool:
     """Whether rounding explains the difference; ``unit`` is None where nothing was rounded."""
     if unit is None:
         return abs(value - said) <= EXACT * max(abs(value), 1.0)
-    return abs(value - said) <= max(ROUNDED * abs(value), ABSOLUTE.get(unit, 0.0))
+    return abs(value - said) <= slack * max(ROUNDED * abs(value), ABSOLUTE.get(unit, 0.0))
 
 
 def _word(value: float | None) -> str:

@@ -90,11 +90,15 @@ class Trainer:
         self.step = choose_step(model, weighting, hardware, around)
         if isinstance(weighting, SampledWeighting):
             weighting.check_batch(spec.protocol.batch_size)
-        self.optimizer = build_optimizer(model.parameters(), spec.protocol)
-        if learned := list(weighting.parameters()) if weighting else []:
+        self._begin_phase(spec.protocol)
+
+    def _begin_phase(self, protocol: Protocol) -> None:
+        """A new optimiser, without history, and its schedule."""
+        self.optimizer = build_optimizer(self.model.parameters(), protocol)
+        if learned := list(self.weighting.parameters()) if self.weighting else []:
             # Decay would pull a task's learned scale to that of equal weights.
             self.optimizer.add_param_group({"params": learned, "weight_decay": 0.0})
-        self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, spec.protocol.lr_step, spec.protocol.lr_decay)
+        self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, protocol.lr_step, protocol.lr_decay)
 
     @property
     def steps(self) -> int:
@@ -143,6 +147,8 @@ class Trainer:
         if self.weighting:
             self.weighting.epoch_end(mean_losses)
         self.schedule.step()
+        if epoch == self.protocol.restart_after:
+            self._begin_phase(second_phase(self.protocol))
         metrics = {}
         if epoch % self.protocol.evaluate_every == 0 or epoch == self.protocol.epochs:
             started = perf_counter()
@@ -208,6 +214,11 @@ def build_optimizer(parameters: Iterable[nn.Parameter], protocol: Protocol) -> t
         nesterov=protocol.momentum > 0,
         fused=True,
     )
+
+
+def second_phase(protocol: Protocol) -> Protocol:
+    """What the optimiser of a protocol's second phase starts with."""
+    return protocol.model_copy(update={"learning_rate": protocol.restart_learning_rate or protocol.learning_rate})
 
 
 def by_task(names: list[str], values: Tensor) -> ByTask:

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.model import MultiTaskModel
-from benchmark.weighting import GramianWeighting
 
 #: Columns whose products are summed in the gradients' own precision; the sums over blocks are in float64. One long sum
 #: of squares in float32 stops growing after some ten million terms.
@@ -110,6 +109,26 @@ class TaskGradients:
             rows.fill(k, task_pass(loss, self.shared, own, self.learned, retain=retain, part=part))
         return rows.matrix
 
+    def sum_along(self, losses: Sequence[Tensor], weights: Tensor, *, part: float) -> None:
+        """Set the shared parameters' gradients to Σ w_k g_k without the g_k: one pass of the sum for all shared ones.
+
+        Args:
+            losses: as for ``collect``; task-specific gradients become ``part`` of theirs, added to what is there.
+            weights: (K,) the w_k.
+            part: see ``collect``.
+        """
+        live = [k for k, loss in enumerate(losses) if loss.requires_grad]
+        for k in live:
+            if self.own[k] or self.learned:
+                retain = bool(self.shared)
+                task_pass(losses[k], (), self.own[k], self.learned, retain=retain, part=part)
+        found: Sequence[Tensor | None] = [None] * len(self.shared)
+        if live and self.shared:
+            total = torch.stack([weights[k].to(losses[k]) * losses[k] for k in live]).sum()
+            found = torch.autograd.grad(total, self.shared, allow_unused=True)
+        for parameter, gradient in zip(self.shared, found, strict=True):
+            parameter.grad = torch.zeros_like(parameter) if gradient is None else laid_out(gradient, parameter)
+
     def gramian(self) -> Tensor:
         """(K, K) inner products of the buffer's rows, in float64."""
         return self.buffer.products(self.buffer)
@@ -196,15 +215,6 @@ def task_pass(
 def _add(parameter: nn.Parameter, gradient: Tensor) -> None:
     laid = laid_out(gradient, parameter)
     parameter.grad = laid if parameter.grad is None else parameter.grad.add_(laid)
-
-
-def backward(weighting: GramianWeighting, gradients: TaskGradients, losses: Sequence[Tensor]) -> Tensor:
-    """Set every parameter's gradient for one step of K scalar losses; the weights (K,) that were used."""
-    gradients.collect(weighting.task_losses(losses))
-    known = torch.stack([loss.detach() for loss in losses])
-    weights = weighting.from_gramian(gradients.gramian().cpu(), known.double().cpu()).to(known)
-    gradients.move_along(weights)
-    return weights
 
 
 def flattened(tensor: Tensor) -> Tensor:

@@ -54,7 +54,8 @@ class LayerGradients:
             losses: K scalars; one without graph has a gradient of zero.
             slopes: (K,) the s_k.
         """
-        found, total = [], torch.zeros_like(leaf)
+        found: list[Sequence[Tensor | None]] = []
+        total: Tensor | None = None
         for loss, slope, own in zip(losses, slopes, self.own, strict=True):
             (piece,) = task_pass(loss if loss.requires_grad else None, [leaf], own, ())
             for parameter in own:
@@ -62,8 +63,10 @@ class LayerGradients:
                     parameter.grad *= slope
             found.append(self._nothing if piece is None else self._at_layer(feature, piece))
             if piece is not None:
-                total.addcmul_(piece, slope.to(piece))
-        torch.autograd.backward([feature], [total], inputs=self.others)
+                factor = slope.to(piece)
+                total = piece * factor if total is None else total.addcmul_(piece, factor)
+        if total is not None:
+            torch.autograd.backward([feature], [total], inputs=self.others)
         return self._settle(found, slopes)
 
     def _at_layer(self, value: Tensor, gradient: Tensor | None = None) -> Sequence[Tensor | None]:

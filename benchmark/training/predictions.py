@@ -1,10 +1,12 @@
-"""What a network makes of every sample of a split, for whoever recomputes its metrics."""
+"""What a network makes of every sample of a split, and the network, for whoever recomputes its metrics."""
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmark.data import AnySplit, SeparateSplit
 from benchmark.model import MultiTaskModel
+from benchmark.store import MODEL
 from benchmark.training.evaluation import EVALUATION_BATCH, decide
 from benchmark.training.hardware import Hardware
 
@@ -32,3 +34,9 @@ def whole_split(model: MultiTaskModel, split: AnySplit, hardware: Hardware, pref
         for name, batches in found.items():
             arrays |= {f"{prefix}{name}": np.concatenate(batches), f"{prefix}{name}-id": part.ids}
     return arrays
+
+
+def weights_of(model: MultiTaskModel) -> dict[str, np.ndarray]:
+    """The network's parameters and persistent buffers: ``<MODEL><name>``; bfloat16, which NumPy lacks, as float32."""
+    tensors = {name: value.detach().cpu() for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    return {f"{MODEL}{name}": (t.float() if t.dtype is torch.bfloat16 else t).numpy() for name, t in tensors.items()}

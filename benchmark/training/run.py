@@ -19,12 +19,13 @@ from benchmark.registry import ARCHITECTURES, PLUGIN_FILES
 from benchmark.spec import RunSpec, derive_seed
 from benchmark.store import WHOLE_TEST, Cost, EpochRecord, RunRecord, Status, TaskInfo
 from benchmark.training import provenance as source
+from benchmark.training.attention import masks
 from benchmark.training.augmentation import augment
 from benchmark.training.checkpoint import Checkpoints, Policy, Stopped, restore, snapshot
 from benchmark.training.engine import Diverged, Trainer
 from benchmark.training.evaluation import Pictures, decide, predict
 from benchmark.training.hardware import Hardware
-from benchmark.training.predictions import whole_split
+from benchmark.training.predictions import weights_of, whole_split
 from benchmark.training.separate import SeparateModel
 from benchmark.weighting import Weighting, build_weighting
 
@@ -112,6 +113,7 @@ class Watcher:
         stop: asked between two steps whether the run is to stop.
         checkpoints: None keeps none.
         keep_predictions: whether the outcome also holds the last epoch's decisions for the whole test split.
+        keep_model: whether it also holds the network after the last epoch.
     """
 
     epoch: Callable[[EpochRecord], None] = nothing
@@ -119,6 +121,7 @@ class Watcher:
     stop: Callable[[], bool] = lambda: False
     checkpoints: Policy | None = None
     keep_predictions: bool = False
+    keep_model: bool = False
 
 
 def execute(
@@ -229,7 +232,7 @@ def _attempt(
         )
         if trainer.weighting is not None and hasattr(trainer.weighting, "fallbacks"):
             progress.fallbacks = int(cast(Tensor, trainer.weighting.fallbacks))
-        _keep_pictures(trainer.model, splits["test"], hardware=hardware, progress=progress)
+        _keep_pictures(trainer.model, splits["test"], hardware=hardware, progress=progress, note=watcher.note)
         if dataset.withheld:
             withheld = _loaded(dataset, dataset.withheld, storage, hardware)
             decisions = whole_split(trainer.model, withheld, hardware, f"{dataset.withheld}-")
@@ -237,6 +240,8 @@ def _attempt(
         if watcher.keep_predictions:
             decisions = whole_split(trainer.model, splits["test"], hardware, WHOLE_TEST)
             progress.predictions = (progress.predictions or {}) | decisions
+        if watcher.keep_model:
+            progress.predictions = (progress.predictions or {}) | weights_of(trainer.model)
     except (Stopped, Unready):
         raise
     except Diverged as error:
@@ -312,13 +317,16 @@ def _trainer(
 
 
 def _model(spec: RunSpec, dataset: DataSet, hardware: Hardware) -> MultiTaskModel:
-    name, options = spec.architecture.name, spec.architecture.options
-    with hardware.seeded(derive_seed("init", name, spec.seed)):
-        model = build_model(name, dataset.tasks, **options)
-    if isinstance(dataset, SeparateDataSet):
-        model = SeparateModel(model, dataset.colours)
+    with hardware.seeded(derive_seed("init", spec.architecture.name, spec.seed)):
+        model = network(spec, dataset)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.to(hardware.device)
+
+
+def network(spec: RunSpec, dataset: DataSet) -> MultiTaskModel:
+    """The spec's architecture for the data set's tasks, freshly initialised from torch's current generator."""
+    model = build_model(spec.architecture.name, dataset.tasks, **spec.architecture.options)
+    return SeparateModel(model, dataset.colours) if isinstance(dataset, SeparateDataSet) else model
 
 
 def _weighting(spec: RunSpec, dataset: DataSet, hardware: Hardware) -> Weighting | None:
@@ -345,8 +353,10 @@ def some(split: AnySplit, indices: Tensor) -> Pictures:
     return split.pictures(indices.to(split.device))
 
 
-def _keep_pictures(model: MultiTaskModel, test: AnySplit, *, hardware: Hardware, progress: Progress) -> None:
-    """Keep the last epoch's predictions for a few test samples, and the samples.
+def _keep_pictures(
+    model: MultiTaskModel, test: AnySplit, *, hardware: Hardware, progress: Progress, note: Callable[[str], None]
+) -> None:
+    """Keep the last epoch's predictions for a few test samples, where the model attended, and the samples.
 
     Where every task has its own pictures, that is one of each task; what the others would say of it is unknown.
     """
@@ -357,6 +367,7 @@ def _keep_pictures(model: MultiTaskModel, test: AnySplit, *, hardware: Hardware,
     images = test.pictures(chosen.to(test.device))
     decisions = decide(model, images, hardware)
     progress.predictions = {name: values.numpy() for name, values in decisions.items()}
+    progress.predictions |= masks(model, images, hardware, note)
     truth = {name: values[chosen.to(values.device)].cpu().numpy() for name, values in test.targets.items()}
     progress.truth = {"image": images.cpu().numpy(), "id": test.ids[chosen.numpy()], **truth}
 

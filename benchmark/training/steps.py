@@ -294,12 +294,13 @@ class SampledStep(Step[SampledWeighting]):
         first = self._collect(parts[0], self.gradients.buffer, share)
         second = self._collect(parts[1], self.second, share)
         products = self.gradients.buffer.products(self.second)
-        # Of the first part, whose rows the third overwrites.
         sampled = diagnose and self.gradients.shared
         gramian = _plain(self.weighting, self.gradients.gramian(), first) if sampled else None
-        known = (first + second + self._collect(parts[2], self.gradients.buffer, share)) / len(parts)
+        # The weights are known before the third part's gradients, whose sum is all that is asked of them.
+        separate = self.losses(parts[2])
+        known = (first + second + detached(separate)) / len(parts)
         weights = self.weighting.from_products(products.cpu(), known.double().cpu()).to(known)
-        self.gradients.move_along(weights)
+        self.gradients.sum_along(self.weighting.task_losses(separate), weights, part=share)
         return Result(known, weights, gramian)
 
     def _collect(self, part: Batch, into: Rows, share: float) -> Tensor:

@@ -95,12 +95,6 @@ class Stepper:
         hardware.synchronize()
         return perf_counter() - started
 
-    def peak(self) -> int | None:
-        """The most bytes held during one step, see ``MemoryPeak``: everything in the process or on the device."""
-        with self.load.hardware.memory_peak() as peak:
-            self.step()
-        return peak.bytes
-
     def kept_bytes(self) -> int:
         """Bytes that stay from step to step for the weighting's sake: rows of gradients, and its own state."""
         held = list(vars(self.trainer.step).values())

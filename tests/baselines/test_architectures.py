@@ -338,6 +338,43 @@ def test_wrong_calls_are_told(name, options):
         model.task_parameters("dept")
 
 
+@each_setting
+def test_mtan_shows_the_masks_that_its_paths_pass(backbone, tasks, size):
+    model = build("mtan", tasks, backbone=backbone).eval()
+    images = pictures(size)
+    with torch.no_grad():
+        before, found = model(images), model.attention_masks(images)
+        assert list(found) == [task.name for task in tasks]
+        for levels in found.values():
+            assert list(levels)[:2] == ["encoder 1", "encoder 2"]
+            assert all(mask.ndim == 4 and len(mask) == 2 for mask in levels.values())
+            assert all(mask.min() >= 0 and mask.max() <= 1 for mask in levels.values())
+            assert levels["encoder 1"].shape[-2:] == size
+            if tasks[0].dense:  # and so back up
+                assert len(levels) == 10
+                assert levels["decoder 5"].shape[-2:] == size
+        some = model.attention_masks(images, [tasks[1].name])
+        assert list(some) == [tasks[1].name]
+        for level, mask in some[tasks[1].name].items():
+            torch.testing.assert_close(mask, found[tasks[1].name][level])
+        assert all(torch.equal(before[key], value) for key, value in model(images).items())
+
+
+def test_a_shut_mask_is_shown_and_shuts_its_task_alone():
+    model = build("mtan", DENSE).eval()
+    images = pictures((32, 32))
+    with torch.no_grad():
+        before = model(images)
+        gate = model.attention[0][-1][4]  # the batch norm before the sigmoid
+        gate.weight.zero_()
+        gate.bias.fill_(-50.0)
+        masks, after = model.attention_masks(images), model(images)
+    assert masks["semantic"]["decoder 5"].max() < 1e-9
+    assert masks["depth"]["decoder 5"].max() > 0.1
+    assert not torch.equal(after["semantic"], before["semantic"])
+    assert torch.equal(after["depth"], before["depth"])
+
+
 def test_one_network_per_task_takes_dense_and_other_tasks_together():
     tasks = (DENSE[1], WHOLE[0])
     predictions = build("single-task", tasks)(pictures((32, 32)))

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import optimize
 
@@ -311,6 +311,8 @@ def units_of(rows):
     return rows[present] / lengths_of(rows)[present, None], present
 
 
+# Long rows whose combination must vanish beside a short one: it does so to the rounding of the long ones.
+@example(np.array([[0, 0, 1.0], [0, 0, 1e-3], [3, -1, 0], [-30, 10, 0]]), "none", [1.0] * 10)
 @settings(deadline=None, max_examples=300)
 @given(any_rows, st.sampled_from(NORMALISATIONS), st.lists(st.floats(0.01, 100), min_size=10, max_size=10))
 def test_mgda_meets_its_optimality_conditions(rows, normalisation, losses):
@@ -330,8 +332,10 @@ def test_mgda_meets_its_optimality_conditions(rows, normalisation, losses):
     # No worse to first order: ⟨d, g_k⟩ ≥ ‖d‖², with equality where the weight is not zero.
     shortest = lengths_of(scaled).min()
     slack = (scaled @ direction - direction @ direction) / lengths_of(scaled)
-    assert slack.min() >= -1e-9 * shortest
-    assert np.abs(own / own.sum() * lengths_of(scaled) * slack).max() <= 1e-9 * shortest**2
+    parts = own / own.sum() * lengths_of(scaled)
+    rounding = 1e-14 * parts.max()
+    assert slack.min() >= -1e-9 * shortest - rounding
+    assert np.abs(parts * slack).max() <= 1e-9 * shortest**2 + rounding * parts.max()
 
 
 @settings(deadline=None, max_examples=300)

@@ -4,8 +4,19 @@ import hashlib
 
 import numpy as np
 
+from benchmark.datacards import Histogram, KeptCard, MeasuredField, MeasuredSplit, Piece
 from benchmark.spec import Component, Protocol, RunSpec
-from benchmark.store import Cost, EpochRecord, GradientRecord, Provenance, RunRecord, Store, TaskInfo
+from benchmark.speed import (
+    ArchitectureSpeed,
+    Conditions,
+    GrowthCurve,
+    GrowthPoint,
+    Peak,
+    SpeedRecord,
+    Spread,
+    WeightingSpeed,
+)
+from benchmark.store import Cost, EpochRecord, GradientRecord, Provenance, RunRecord, Store, TaskInfo, pack
 from benchmark.toyproblem import MethodPaths, Path2D, Settings, ToyRecord
 
 CLASSES = (
@@ -208,6 +219,18 @@ def predictions(found):
     return arrays
 
 
+def attention(found):
+    """Masks of two levels for every task; the second one's pixels are 16 × 16."""
+    rng, arrays = noise(found.id, "masks"), {}
+    for task in found.tasks:
+        fine = rng.integers(0, 256, (3, 1, 48, 64))
+        coarse = rng.integers(0, 256, (3, 1, 3, 4)).repeat(16, 2).repeat(16, 3)
+        arrays[f"masks-{task.name}"] = np.concatenate([fine, coarse], 1).astype(np.uint8)
+        arrays[f"maskends-{task.name}"] = np.array([[0.25, 0.75], [0.4, 0.456]], np.float32)
+        arrays[f"masklevels-{task.name}"] = np.array(["encoder 1", "decoder <b>1</b>"])
+    return arrays
+
+
 def fashion_truth():
     """Grey pictures with two labels, one of them unknown."""
     rng = noise("fashion")
@@ -224,6 +247,7 @@ def fill(root, records, pictures=True):
         drawn, shown = None, None
         if pictures and found.status == "ok" and found.tasks == SCENES:
             drawn, shown = predictions(found), truth()
+            drawn |= attention(found) if found.spec.architecture.name == "mtan" else {}
         elif pictures and found.status == "ok" and found.tasks == FASHION:
             shown = fashion_truth()
             drawn = {"left": np.array([1, 2, 7], np.int16), "right": np.array([4, 8, 0], np.int16)}
@@ -254,3 +278,95 @@ def toy():
             ),
         ),
     )
+
+
+def speeds():
+    """Two records of speed: networks with a failure among them and weightings; and growth of two networks."""
+    origin = record().provenance
+    conditions = Conditions(
+        tasks=SCENES, channels=3, height=96, width=128, batch=4, pairs=10, memory="process"
+    )  # fmt: skip
+
+    def network(name):
+        return Component(name=name, version=1, options={"width": 64})
+
+    def spread(middle):
+        return Spread(low=0.9 * middle, median=middle, high=1.1 * middle)
+
+    def row(name, seconds, ratio):
+        return ArchitectureSpeed(
+            architecture=network(name), parameters=10**7, flops=10**12, seconds=spread(seconds),
+            plain_seconds=spread(seconds * ratio), ratio=spread(ratio),
+            peak_bytes=2 * 10**9, plain_peak_bytes=3 * 10**9,
+        )  # fmt: skip
+
+    def weighting(name, ratio, limit):
+        return WeightingSpeed(
+            architecture=network("mtan"), weighting=Component(name=name, version=1, options={}), kind="losses",
+            seconds=spread(0.5 * ratio), equal_seconds=spread(0.5), ratio=spread(ratio), limit=limit,
+            met=None if limit is None else ratio <= limit, peak_bytes=10**9, equal_peak_bytes=10**9, kept_bytes=0,
+        )  # fmt: skip
+
+    def curve(name, axis, amounts, power):
+        points = [
+            GrowthPoint(amount=n, label=f"{n}", seconds=spread(0.01 * n**power), peak_bytes=10**8 * n, flops=10**9 * n)
+            for n in amounts
+        ]
+        gone = GrowthPoint(amount=10**6, label="10⁶", error="the process was killed")
+        return GrowthCurve(architecture=network(name), axis=axis, points=(*points, gone))
+
+    rates = {"fp32": 2e11, "bf16": 4e12}
+    peaks = tuple(
+        Peak(precision=p, operation=o, shape="64 × 64 × 64", rate=spread(rate * part))
+        for p, rate in rates.items()
+        for o, part in (("matmul", 0.9), ("convolution", 1.0))
+    )
+    refused = ArchitectureSpeed(architecture=network("a&b<i>"), error="OutOfMemoryError: <b>too much</b>")
+    first = SpeedRecord(
+        conditions=conditions, peaks=peaks, architectures=(row("split", 0.5, 2.0), row("mtan", 1.0, 4.5), refused),
+        weightings=(weighting("dwa", 1.01, 1.05), weighting("mgda", 2.6, 2.45), weighting("famo", 1.3, None)),
+        provenance=origin,
+    )  # fmt: skip
+    axes = {"batch": (1, 2, 4, 16), "pixels": (3072, 12288, 49152), "tasks": (2, 3, 5, 10), "width": (16, 32, 64)}
+    curves = [curve(n, a, found, 1.5 if a == "width" else 0.8) for n in ("split", "mtan") for a, found in axes.items()]
+    return first, SpeedRecord(conditions=conditions, growth=tuple(curves), provenance=origin)
+
+
+def field(task, count):
+    """What was measured of a task's values, the same for every number of samples."""
+    if task.classes:
+        counts = [count * (9 + k) for k in range(len(task.classes))]
+        return MeasuredField(known=sum(counts), unknown=count, classes=tuple(counts))
+    bins = Histogram(
+        low=-1 if task.channels == 3 else 0, high=1 if task.channels == 3 else 10, counts=(0, 3, 5, 2, 0, 0)
+    )
+    return MeasuredField(
+        known=10 * count, unknown=0, minimum=0.1, maximum=4.9, mean=2.3, histograms=(bins,) * task.channels
+    )
+
+
+def keep_card(store, *, tasks=SCENES, dataset="scenes", data_hash="d" * 64, reason=None):
+    """A card of the data of ``record``, with the pictured samples unless there is a ``reason`` against them."""
+    counts = {"train": 400, "val": 50, "test": 60}
+    card = KeptCard(
+        schema_version=1, dataset=dataset, version=1, options={}, content_hash=data_hash, stated=None,
+        without_samples=reason,
+        pieces=(
+            Piece(
+                tasks=tasks, image_shape=(3, 48, 64), units={"depth": "m"},
+                splits={
+                    split: MeasuredSplit(
+                        samples=count, pictured=(0, 1), fields={task.name: field(task, count) for task in tasks}
+                    )
+                    for split, count in counts.items()
+                },
+            ),
+        ),
+    )  # fmt: skip
+    path = store.card_path(dataset, data_hash)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(card.model_dump_json(exclude_defaults=True))
+    if reason is None:
+        shown = truth() if tasks == SCENES else fashion_truth()
+        path.with_suffix(".npz").write_bytes(pack({f"0/{name}": array for name, array in shown.items()}))
+    return path

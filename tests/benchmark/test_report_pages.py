@@ -1,9 +1,12 @@
 """The pages of a report one by one: what stands on them, that their HTML is valid, and what can be taken away."""
 
 import csv
+import hashlib
 import json
+import re
 import runpy
 import tomllib
+from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,20 +14,26 @@ from types import SimpleNamespace
 import html5lib
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from benchmark import report, toyproblem
+from benchmark import report, speed, toyproblem
+from benchmark.analysis import boards
 from benchmark.grid import Grid, expand
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
+from benchmark.report import conflict
+from benchmark.report.attention import look
 from benchmark.report.cards import about
 from benchmark.report.exports import tex
 from benchmark.report.links import Links
+from benchmark.report.marks import Marks
 from benchmark.report.plot import Scale, limits
 from benchmark.report.reproduce import command, grid_file
 from benchmark.report.rows import Variant, read
 from benchmark.spec import Component, Protocol, RunSpec
-from benchmark.store import Store
+from benchmark.store import Store, record_bytes
+from benchmark.trust import Trust, trust_bytes
 
 HERE = Path(__file__).parent
 made = SimpleNamespace(**runpy.run_path(str(HERE / "records.py")))
@@ -72,6 +81,111 @@ def test_what_has_no_page_of_its_own_is_left_out(tmp_path):
     names = {path.name.partition("-")[2].partition("-")[2] for path in (tmp_path / "out").glob("scenes-*.html")}
     assert {"curves.html", "map.html", "pareto.html"} <= names
     assert not {"gradients.html", "fronts.html", "pictures.html"} & names
+
+
+def strips(text):
+    """The attributes of every strip of masks."""
+    found = []
+
+    class Images(HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            found.extend([dict(attrs)] if ("class", "strip") in attrs else [])
+
+    Images().feed(text)
+    return found
+
+
+def test_masks_stand_by_task_and_level_in_the_gallery_and_on_the_runs_page(folder):
+    (path,) = folder.glob("scenes-*-pictures.html")
+    text, words = path.read_text(), page(folder, "scenes-*-pictures.html").words
+    # Three weightings and five points of a sweep, three tasks, three pictures.
+    assert len(strips(text)) == 8 * 3 * 3
+    assert "encoder 1 0.25–0.75 decoder <b>1</b> 0.40–0.46" in words
+    record = made.conflicting(made.record("mtan", "dwa", seed=1))
+    text = (folder / "runs" / f"{record.id}.html").read_text()
+    found = strips(text)
+    assert len(found) == 3 * 2
+    arrays = made.attention(record)
+    with Image.open(folder / "runs" / found[2]["src"]) as picture:
+        assert picture.size == (64 + 2 + 64, 48)
+        assert (found[2]["width"], found[2]["height"]) == ("130", "48")
+        pixels = np.asarray(picture.convert("RGBA"))
+    assert (pixels[:, 64:66, 3] == 0).all()
+    assert (pixels[:, :64, 3] == 255).all()
+    # Lightness follows the mask: the second task's first picture.
+    shades = arrays["masks-depth"][0, 0].astype(float)
+    light = pixels[:, :64, :3] @ [0.2126, 0.7152, 0.0722]
+    assert np.corrcoef(shades.ravel(), light.ravel())[0, 1] > 0.99
+    other = made.conflicting(made.record("dense", "dwa", seed=1))
+    assert "Where its tasks attend" not in (folder / "runs" / f"{other.id}.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"masks-depth": np.zeros((3, 2, 48, 64))},
+        {"masks-depth": np.zeros((3, 2, 48, 640), np.uint8)},
+        {"masks-depth": np.zeros((2, 2, 48, 64), np.uint8)},
+        {"maskends-depth": np.zeros((3, 2), np.float32)},
+        {"maskends-depth": np.array([["a", "b"]] * 2)},
+        {"masklevels-depth": np.array(["one"])},
+        {"masklevels-depth": np.zeros(2)},
+    ],
+    ids=["type", "size", "samples", "ends", "words for ends", "levels", "numbers for levels"],
+)
+def test_masks_that_are_none_are_left_out(change):
+    record = made.record("mtan")
+    found = look(record.tasks, made.attention(record) | change, made.truth(), 2)
+    assert [task.task for task in found.tasks] == ["semantic", "normals"]
+    assert look(record.tasks, {}, made.truth(), 2) is None
+    assert look(record.tasks, made.attention(record), None, 2) is None
+    endless = {f"maskends-{task.name}": np.full((2, 2), np.nan, np.float32) for task in record.tasks}
+    endless = look(record.tasks, made.attention(record) | endless, made.truth(), 2)
+    assert [ends for _, ends in endless.tasks[0].levels] == ["", ""]
+
+
+def test_the_gallery_holds_every_method_and_shows_one_of_each_architecture(folder):
+    (path,) = folder.glob("scenes-*-pictures.html")
+    text = path.read_text()
+    found = page(folder, "scenes-*-pictures.html")
+    boxes = [
+        dict(found.attributes[i : i + 4]) for i, (key, value) in enumerate(found.attributes) if value == "checkbox"
+    ]
+    assert len(boxes) == 17 + 5
+    names = [box["value"] for box in boxes]
+    assert {"mtan|dwa", "mtan|uncertainty", "single-task|none", "split-wide|equal"} <= set(names)
+    assert [box["value"] for box in boxes if "checked" in box] == [
+        "single-task|none", "cross-stitch|equal", "dense|equal", "mtan|equal", "split-deep|equal", "split-wide|equal",
+        "stan|none",
+    ]  # fmt: skip
+    head = text[text.index("<thead>") : text.index("</thead>")]
+    assert head.count("<th ") == 3 + len(names)
+    for place in range(len(names)):
+        assert f".m{place} {{ display: none; }}" in text
+
+
+def test_only_so_many_methods_are_in_a_gallery(tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmark.report.pictures.MOST_METHODS", 5)
+    records = [r for r in made.grid(epochs=2) if r.spec.architecture.name in ("single-task", "stan", "mtan", "dense")]
+    report.build(made.fill(tmp_path / "results", records), tmp_path / "out")
+    found = page(tmp_path / "out", "scenes-*-pictures.html")
+    values = [value for key, value in found.attributes if key == "value"]
+    assert values[:2] + values[-1:] == ["single-task|none", "dense|equal", "stan|none"]
+    assert values[2] == "mtan|equal"
+    assert values[3].startswith("mtan|")  # the best Δm of what remains
+    assert "The gallery holds 5 methods, the best by Δm of those that remain; 3 more kept pictures." in found.words
+
+
+def test_an_architecture_whose_first_row_kept_no_pictures_shows_another(tmp_path):
+    store = made.fill(tmp_path / "results", made.grid((0, 1), epochs=2))
+    for weighting, seed in (("equal", 0), ("equal", 1), ("dwa", 0)):
+        store.path(made.record("mtan", weighting, seed=seed, epochs=2).spec).with_suffix(".npz").unlink()
+    report.build(store, tmp_path / "out")
+    (path,) = (tmp_path / "out").glob("scenes-*-pictures.html")
+    text = path.read_text()
+    assert "mtan|equal" not in text
+    assert 'value="mtan|dwa" checked' in text
+    assert "dwa, seed 1" in text
 
 
 def test_every_column_links_to_its_definition(folder):
@@ -316,6 +430,38 @@ def test_the_toy_problem_has_a_page_where_it_has_a_record(tmp_path, folder):
     assert "toy.json" in pages.Page((tmp_path / "out/index.html").read_text()).words
 
 
+def test_speed_has_a_page_where_it_has_records(tmp_path, folder):
+    assert not (folder / "speed.html").exists()
+    store = made.fill(tmp_path / "results", made.grid(epochs=1)[:4], pictures=False)
+    for name, record in zip(("speed.json", "speed-growth.json"), made.speeds(), strict=True):
+        speed.save(record, store.root / name)
+    report.build(store, tmp_path / "out")
+    text = (tmp_path / "out/speed.html").read_text()
+    html5lib.HTMLParser(strict=True).parse(text)
+    shown = pages.Page(text)
+    assert ["mtan", "4.50", "4.05–4.95", "1000", "4500", "4.000", "1.000", "25", "2000", "3000"] in shown.rows
+    assert ["geometric mean", "3.00", ""] in shown.rows  # √(2 · 4.5)
+    assert ["a&b<i>", "not measured: OutOfMemoryError: <b>too much</b>"] in shown.rows
+    weightings = {row[0]: row[3:5] for row in shown.rows if len(row) == 9}
+    assert weightings == {
+        "weighting": ["limit", "met"],
+        "dwa": ["1.05", "✓"],
+        "mgda": ["2.45", "no"],
+        "famo": ["–", "–"],
+    }
+    assert ["mtan", "1.50", "1.00", "1.00"] in shown.rows
+    assert "Worse than linear in time here: split (power 1.50, operations 1.00), mtan (power 1.50" in shown.words
+    assert shown.words.count("Nowhere worse than linear in time here.") == 3
+    assert "Not measured: split, 10⁶: the process was killed" in shown.words
+    assert text.count("<svg") == 2 * 4
+    assert text.count(">12288</text>") == 2  # what was measured is marked on the axes
+    assert 'href="speed.html"' in (tmp_path / "out/index.html").read_text()
+    (store.root / "speed-growth.json").write_text("{}")
+    report.build(store, tmp_path / "out")
+    assert "<svg" not in (tmp_path / "out/speed.html").read_text()
+    assert "speed-growth.json" in pages.Page((tmp_path / "out/index.html").read_text()).words
+
+
 def test_a_weighting_s_page_shows_its_card(folder):
     text = (folder / "weightings" / "dwa.html").read_text()
     shown = pages.Page(text)
@@ -373,7 +519,8 @@ def test_names_that_look_alike_have_pages_of_their_own():
 
 
 @settings(max_examples=50)
-@given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9), st.integers(2, 9))
+@example(low=998999.0, width=1001.0, count=2)  # three digits would not tell 999000 from 999500
+@given(low=st.floats(-1e9, 1e9), width=st.floats(1e-6, 1e9), count=st.integers(2, 9))
 def test_ticks_are_few_in_order_and_told_apart(low, width, count):
     assume(width > 1e-4 * abs(low))
     scale = Scale(low, low + width, 0, 100)
@@ -402,3 +549,56 @@ def test_a_board_of_500_rows_stays_small(tmp_path):
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "out").rglob("*.html")}
     assert max(sizes.values()) < 3e6
     assert np.median([size for name, size in sizes.items() if len(name) == len("0123456789abcdef.html")]) < 20e3
+
+
+def test_long_names_end_before_the_gradients_figure_begins():
+    tasks = ("weights", [0.1667, 0.1667, 0.3333]), ("of a very long option that nobody would read to its end", 12345)
+    records = [made.conflicting(made.record("mtan", "dwa", weighting_options=dict(tasks[:i]))) for i in (0, 1, 2)]
+    (board,) = boards(records)
+    (numbers,) = read(board, [Variant("", "last")])
+    names = [row.name for row in numbers.rows]
+    marks = Marks.of([row.kind for row in numbers.rows])
+    svg = conflict.overview(numbers, marks, lambda row: "there").svg
+    shown = re.findall(r'class="rn">(.*?)</text>', svg)
+    whole = [name for name in names if name in shown]
+    assert len(whole) == 2
+    (cut,) = (text for text in shown if text not in names)
+    title, words = re.fullmatch("<title>(.*)</title>(.*)", cut).groups()
+    assert title == max(names, key=len)
+    head, tail = words.split("…")
+    assert title.startswith(head)
+    assert title.endswith(tail)
+    assert len(words) <= 47
+
+
+def test_submitted_runs_say_who_vouches_for_them(tmp_path):
+    def submit(record, level, **more):
+        digest = hashlib.sha256(record_bytes(record)).hexdigest()
+        note = Trust(run=record.id, level=level, record_sha256=digest, submitter="<b>A. Researcher</b>", **more)
+        store.put(record, note=trust_bytes(note))
+
+    store = made.fill(tmp_path / "results", made.grid((0, 1), epochs=2), pictures=False)
+    mtan = [made.record("mtan", "dwa", seed=s, epochs=2) for s in (0, 1)]
+    submit(mtan[0], "recomputed", epoch=2, deviation=1e-4, note="<script>alert(1)</script>")
+    submit(mtan[1], "self-reported")
+    dense = made.record("dense", "dwa", seed=0, epochs=2)
+    submit(dense, "recomputed", epoch=2)
+    stan = made.record("stan", None, seed=0, epochs=2)
+    submit(stan, "rerun", epoch=2)
+    forged = made.record("split-wide", "dwa", seed=0, epochs=2)
+    store.put(forged, note=b"{}")
+    report.build(store, tmp_path / "out")
+    rows = {tuple(row[:1]): row for row in page(tmp_path / "out", "scenes-??????.html").rows if len(row) > 5}
+    said = {row[0] for row in rows.values()}
+    assert any(text.startswith("mtan dwa") and text.endswith("self-reported") for text in said)
+    assert any(text.startswith("dense dwa") and text.endswith("recomputed") for text in said)
+    assert any(text.startswith("stan") and text.endswith("rerun here") for text in said)
+    assert any(text.startswith("split-wide dwa") and text.endswith("self-reported") for text in said)
+    assert not any("report" in text or "rerun" in text for text in said if text.startswith("mtan equal"))
+    text = (tmp_path / "out/runs" / f"{mtan[0].id}.html").read_text()
+    assert "recomputed, epoch 2" in text
+    assert "&lt;b&gt;A. Researcher&lt;/b&gt;" in text
+    assert "<script>alert" not in text
+    assert "submitted by" not in (tmp_path / "out/runs" / f"{made.record('mtan', epochs=2).id}.html").read_text()
+    for found in (tmp_path / "out").rglob("*.html"):
+        html5lib.HTMLParser(strict=True).parse(found.read_text())

@@ -133,6 +133,8 @@ def test_committed_records_keep_their_identities():
         {"steps_per_epoch": 7},
         {"optimizer": "sgd"},
         {"optimizer": "sgd", "momentum": 0.5},
+        {"restart_after": 1},
+        {"restart_after": 1, "restart_learning_rate": 1e-3},
     ],
 )
 def test_a_later_field_counts_once_it_differs_from_its_default(later):
@@ -141,6 +143,20 @@ def test_a_later_field_counts_once_it_differs_from_its_default(later):
     assert RunSpec.model_validate_json(changed.model_dump_json()).id == changed.id
     default = {name: Protocol.model_fields[name].default for name in later}
     assert spec().model_copy(update={"protocol": Protocol(epochs=2, batch_size=4, **default)}).id == spec().id
+
+
+@pytest.mark.parametrize(
+    ("phase", "message"),
+    [
+        ({"restart_after": 5}, "restart_after must be less than the 5 epochs"),
+        ({"restart_after": -1}, "greater than or equal to 0"),
+        ({"restart_learning_rate": 0.1}, "restart_learning_rate needs restart_after"),
+        ({"restart_after": 1, "restart_learning_rate": 0}, "greater than 0"),
+    ],
+)
+def test_a_second_phase_lies_within_training(phase, message):
+    with pytest.raises(ValidationError, match=message):
+        Protocol(epochs=5, batch_size=1, **phase)
 
 
 def test_momentum_without_sgd_is_refused():

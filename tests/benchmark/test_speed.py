@@ -7,7 +7,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmark import ARCHITECTURES, WEIGHTINGS
+from benchmark import ARCHITECTURES, WEIGHTINGS, speed
 from benchmark.cli import main
 from benchmark.errors import UserError
 from benchmark.grid import Filters, Grid, expand
@@ -15,11 +15,10 @@ from benchmark.spec import Component, Protocol
 from benchmark.store import Store
 from benchmark.tasks import KINDS, Task
 from benchmark.training import estimate as prediction
-from benchmark.training import speed
 from benchmark.training.engine import Trainer
 from benchmark.training.estimate import _cell, estimate, work
 from benchmark.training.hardware import Hardware
-from benchmark.training.workload import Stepper, Workload, limit, units
+from benchmark.training.workload import Stepper, Workload, cost_class, limit, units
 
 CPU = Hardware("cpu", "fp32", 1)
 TASKS = (Task("semantic", "segmentation", 3), Task("depth", "depth", 1), Task("normals", "normals", 3))
@@ -62,10 +61,10 @@ def test_a_measurement_takes_the_training_loops_steps(name, monkeypatch):
     before = [p.clone() for p in stepper.model.parameters()]
     (found,) = speed.measure_weightings(network(), [weighting(name)], weighting("equal"), LOAD, pairs=3)
     assert found.error is None
-    steps = speed.WARM_UP + 3 + 1  # one step more shows the memory
+    steps = speed.WARM_UP + 3
     assert sorted(taken.values()) == [steps, steps + 1]  # equal takes one before all
     assert found.ratio.low <= found.ratio.median <= found.ratio.high
-    assert found.kind == speed.cost_class(stepper.weighting)
+    assert found.kind == cost_class(stepper.weighting)
     assert (found.met is None) == (found.limit is None)
     assert (found.kept_bytes > 0) == (
         found.kind in ("gradients", "representation") or bool(stepper.weighting.state_dict())
@@ -101,6 +100,13 @@ def test_a_method_that_does_not_fit_is_told_and_the_others_go_on(toy):
     assert "representation" in first.error
     assert "batch size is 2" in second.error
     assert third.error is None
+
+
+@pytest.fixture
+def small_operations(monkeypatch):
+    """The machine's peak in no time."""
+    monkeypatch.setattr("benchmark.speed.peak.MATRIX", {"cpu": 64})
+    monkeypatch.setattr("benchmark.speed.peak.MAPS", {"cpu": (1, 8, 8, 8)})
 
 
 def mtbench(*words):
@@ -142,7 +148,9 @@ def test_a_command_that_measured_nothing_exits_with_1(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "say what to measure: --weightings"),
+        (["--weightings", "--growth"], "--weightings and --growth are two measurements"),
+        (["--growth", "--weighting", "mgda"], "--weightings and --growth are two measurements"),
+        (["--architecture", "mtam"], "Did you mean 'mtan'?"),
         (["--weightings", "--weighting", "mgdaa"], "Did you mean 'mgda'?"),
         (["--weightings", "--architecture", "stan"], "'stan' shares nothing"),
         (["--weightings", "--size", "96"], "expected HEIGHTxWIDTH such as 96x128, found '96'"),
@@ -166,6 +174,117 @@ def test_a_network_that_cannot_train_ends_in_one_line(toy):
     assert (
         "'greedy' cannot take a training step here (OutOfMemoryError: asked for too much); try another --size" in line
     )
+
+
+def test_networks_are_set_beside_their_plain_selves(tmp_path, small_operations):
+    file = tmp_path / "speed.json"
+    words = ["--architecture", "split", "--architecture", "single-task", "--width", "4", "--size", "32x32"]
+    result = mtbench(*words, "--batch", "2", "--steps", "2", "--threads", "1", "--json", str(file))
+    assert result.exit_code == 0, result.output + result.stderr
+    record = speed.load(file)
+    split, alone = record.architectures
+    assert (split.architecture.name, alone.architecture.name) == ("split", "single-task")
+    for row in (split, alone):
+        assert row.error is None
+        assert row.ratio.low <= row.ratio.median <= row.ratio.high
+        assert row.peak_bytes > 0
+        assert row.plain_peak_bytes > 0
+        assert record.share(row) > 0
+    assert alone.parameters > 2.9 * split.parameters
+    assert record.times_plain == pytest.approx((split.ratio.median * alone.ratio.median) ** 0.5)
+    assert {peak.operation for peak in record.peaks} == {"matmul", "convolution"}
+    assert record.peak("fp32") == max(peak.rate.median for peak in record.peaks if peak.precision == "fp32")
+    assert record.provenance.threads == 1
+    assert f"{record.times_plain:.2f} times as fast as plain" in result.output
+
+
+def test_a_steps_operations_by_hand():
+    """Every convolution multiplies forward, and backward for its weights and its input."""
+    with speed.Alone() as alone:
+        found = alone.run(speed.Job(network(width=4), None, LOAD, plain=True, count=True))
+        own = alone.run(speed.Job(network(width=4), None, LOAD, count=True))
+    sizes = {}
+    model = Stepper(network(width=4), None, LOAD).model
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(
+                lambda m, i, o, name=name: sizes.update({name: 2 * o.numel() * m.weight[0].numel()})
+            )
+    model(torch.rand(3, 3, 32, 32))
+    forward = sum(sizes.values())
+    assert found.flops == own.flops == 3 * forward - sizes["trunk.0.first.0"]  # pictures need no gradient
+    assert found.parameters == sum(p.numel() for p in model.parameters())
+
+
+def test_memory_is_that_of_the_network_alone():
+    """Twice the batch holds at least one and a half times as much, whatever the process holds besides."""
+    held = []
+    with speed.Alone() as alone:
+        for batch in (8, 16, 32):
+            load = Workload(TASKS, (3, 64, 64), batch, CPU)
+            held.append(alone.run(speed.Job(network(width=8), weighting("equal"), load)).peak_bytes)
+    first, second = held[1] - held[0], held[2] - held[1]
+    assert second == pytest.approx(2 * first, rel=0.25)
+
+
+def test_a_process_that_is_killed_is_told_and_the_next_one_works(toy):
+    with speed.Alone((toy,)) as alone:
+        with pytest.raises(UserError, match="the process was killed, as the kernel does when memory runs out"):
+            alone.run(speed.Job(Component.of(ARCHITECTURES, "suicidal", {}), None, LOAD))
+        assert alone.run(speed.Job(network(), None, LOAD, steps=2)).seconds
+
+
+def test_a_network_under_which_no_weighting_can_be_measured_does_not_stop_the_others(tmp_path):
+    words = ["--weighting", "mgda-ub", "--architecture", "mtan", "--architecture", "split", "--width", "4"]
+    result = mtbench(*words, "--size", "32x32", "--batch", "2", "--steps", "1", "--json", str(tmp_path / "speed.json"))
+    assert result.exit_code == 0, result.output + result.stderr
+    assert [row.error is None for row in speed.load(tmp_path / "speed.json").weightings] == [False, True]
+
+
+def test_growth_has_a_curve_for_each_network_and_axis(tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmark.speed.growth.TASKS", (1, 4))
+    file = tmp_path / "speed-growth.json"
+    words = ["--growth", "--architecture", "split", "--width", "4", "--size", "48x48", "--batch", "2", "--steps", "1"]
+    result = mtbench(*words, "--threads", "1", "--json", str(file))
+    assert result.exit_code == 0, result.output + result.stderr
+    curves = {curve.axis: curve for curve in speed.load(file).growth}
+    assert [point.label for point in curves["batch"].points] == ["1", "2", "4", "8"]
+    assert [point.label for point in curves["pixels"].points] == ["24 × 24", "48 × 48", "72 × 72", "96 × 96"]
+    assert "too small for this backbone" in curves["pixels"].points[0].error
+    assert [point.amount for point in curves["tasks"].points] == [1, 4]
+    assert [point.amount for point in curves["width"].points] == [1, 2, 4, 8]
+    assert curves["batch"].exponent("flops") == pytest.approx(1)
+    assert 1.5 < curves["width"].exponent("flops") < 2
+    crossing = {(c.axis, p.seconds, p.flops) for c in curves.values() for p in c.points if p.amount in (2, 48 * 48)}
+    assert len({seconds for axis, seconds, _ in crossing if axis in ("batch", "pixels")}) == 1  # measured once
+    assert "Not measured: split, 24 × 24" in result.output
+
+
+def test_records_from_before_networks_and_growth_were_measured_are_read(tmp_path):
+    file = tmp_path / "speed.json"
+    words = ["--weighting", "dwa", "--architecture", "split", "--width", "4", "--size", "32x32", "--batch", "2"]
+    assert mtbench(*words, "--steps", "1", "--json", str(file)).exit_code == 0
+    record = speed.load(file)
+    old = {k: v for k, v in json.loads(file.read_text()).items() if k not in ("peaks", "architectures", "growth")}
+    file.write_text(json.dumps(old))
+    assert speed.load(file) == record
+
+
+def test_exponents_of_powers():
+    points = [speed.GrowthPoint(amount=n, label="", seconds=speed.Spread.of([3e-3 * n**1.5])) for n in (1, 2, 8)]
+    gone = speed.GrowthPoint(amount=64, label="", error="gone")
+    curve = speed.GrowthCurve(architecture=network(), axis="tasks", points=(*points, gone))
+    assert curve.exponent("seconds") == pytest.approx(1.5)
+    assert curve.exponent("bytes") is None
+    assert speed.GrowthCurve(architecture=network(), axis="tasks", points=points[:1]).exponent("seconds") is None
+
+
+def test_where_nothing_can_be_measured_the_command_fails(toy, small_operations):
+    result = mtbench("--plugin", str(toy), "--architecture", "greedy", "--threads", "1", "--steps", "1")
+    assert result.exit_code == 1
+    assert "Not measured: greedy: OutOfMemoryError: asked for too much" in result.output
+    (line,) = result.stderr.strip().splitlines()
+    assert "nothing could be measured: the lines above say why" in line
 
 
 def specs(*weightings):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,13 +10,14 @@ import benchmark
 from benchmark.data import Split, Storage, build_dataset
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
 from benchmark.spec import Component, Protocol, RunSpec
+from benchmark.training.attention import masks
 from benchmark.training.batches import TrainingBatches
 from benchmark.training.engine import build_optimizer
 from benchmark.training.estimate import work
 from benchmark.training.evaluation import evaluate
 from benchmark.training.gradients import Rows
 from benchmark.training.hardware import Hardware
-from benchmark.training.run import execute
+from benchmark.training.run import Watcher, execute
 
 CPU = Hardware("cpu", "fp32", 1)
 
@@ -66,6 +68,55 @@ def test_a_run_leaves_a_whole_record(storage):
     assert record.provenance.data_hash == build_dataset("toy").content_hash(storage)
     assert outcome.predictions["semantic"].shape == (4, 32, 32)
     assert set(outcome.truth) == {"image", "id", "semantic", "depth", "normals"}
+
+
+def test_masks_of_an_architecture_that_attends_are_kept_small(storage):
+    found = execute(spec("mtan", options={"width": 4}, epochs=1), storage=storage, hardware=CPU).predictions
+    assert {name for name in found if name.startswith("masks-")} == {"masks-semantic", "masks-depth", "masks-normals"}
+    masks, ends = found["masks-depth"], found["maskends-depth"]
+    assert (masks.shape, masks.dtype) == ((4, 10, 32, 32), np.uint8)
+    assert list(found["masklevels-depth"])[4:6] == ["encoder 5", "decoder 1"]
+    assert ends.shape == (10, 2)
+    assert ((ends >= 0) & (ends <= 1)).all()
+    assert all((level.min(), level.max()) == (0, 255) for level in masks.swapaxes(0, 1))
+    # Encoder 5's map has 2×2 pixels here, each of which is repeated.
+    corners = masks[:, 4, ::16, ::16]
+    assert (masks[:, 4] == corners.repeat(16, 1).repeat(16, 2)).all()
+    assert not any(name.startswith("mask") for name in execute(spec(), storage=storage, hardware=CPU).predictions)
+
+
+def test_large_masks_are_averaged_down_to_64_pixels(monkeypatch, toy):
+    factory = ARCHITECTURES["tiny"].factory
+    # Channels 0 and 1; their mean has one bright quarter.
+    mask = torch.zeros(2, 2, 96, 128)
+    mask[:, 1, :48, :64] = 0.5
+    monkeypatch.setattr(factory, "attention_masks", lambda self, images: {"depth": {"only": mask}})
+    images = torch.zeros(2, 3, 96, 128, dtype=torch.uint8)
+    found = masks(factory(build_dataset("toy").tasks), images, CPU, pytest.fail)
+    assert found["masks-depth"].shape == (2, 1, 48, 64)
+    assert (found["masks-depth"][:, 0, :24, :32] == 255).all()
+    assert found["masks-depth"].mean() == 255 / 4
+    assert found["maskends-depth"].tolist() == [[0.0, 0.25]]
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        lambda self, images: {"depth": {"one": torch.full((len(images), 1, 2, 2), torch.nan)}},
+        lambda self, images: {"depth": {"one": images[:, 0]}},
+        lambda self, images: [1],
+        lambda self, images: 1 / 0,
+    ],
+    ids=["not finite", "no channels", "a list", "raises"],
+)
+def test_a_hook_that_fails_costs_the_masks_and_not_the_run(storage, monkeypatch, hook):
+    monkeypatch.setattr(ARCHITECTURES["tiny"].factory, "attention_masks", hook)
+    heard = []
+    outcome = execute(spec(epochs=1), storage=storage, hardware=CPU, watcher=Watcher(note=heard.append))
+    assert outcome.record.status == "ok"
+    assert set(outcome.predictions) == {"semantic", "depth", "normals"}
+    assert len(heard) == 1
+    assert heard[0].startswith("no attention masks are kept (")
 
 
 @pytest.mark.parametrize("architecture", ["forgetful", "mtan"])
@@ -130,6 +181,25 @@ def test_single_task_needs_no_weighting_and_trains_each_task_alone(storage):
 def test_the_learning_rate_decays_by_the_protocol(storage):
     record = execute(spec(epochs=5, lr_step=2, lr_decay=0.1), storage=storage, hardware=CPU).record
     assert [epoch.learning_rate for epoch in record.curves] == pytest.approx([1e-2, 1e-2, 1e-3, 1e-3, 1e-4])
+
+
+def test_a_second_phase_has_its_own_learning_rate_and_the_same_decay(storage):
+    run = spec(epochs=6, lr_step=2, lr_decay=0.1, restart_after=3, restart_learning_rate=5e-3)
+    record = execute(run, storage=storage, hardware=CPU).record
+    assert [e.learning_rate for e in record.curves] == pytest.approx([1e-2, 1e-2, 1e-3, 5e-3, 5e-3, 5e-4])
+
+
+def test_a_second_phase_begins_without_momentum(storage):
+    """Of plain gradient descent, a restart with the same rate changes nothing; of momentum, the steps after it."""
+    phases = {}
+    for momentum in (0.0, 0.9):
+        for after in (0, 2):
+            run = spec(epochs=3, optimizer="sgd", momentum=momentum, learning_rate=1e-3, restart_after=after)
+            curves = execute(run, storage=storage, hardware=CPU).record.curves
+            phases[momentum, after] = [epoch.losses["train"] for epoch in curves]
+    assert phases[0.0, 0] == phases[0.0, 2]
+    assert phases[0.9, 0][:2] == phases[0.9, 2][:2]
+    assert phases[0.9, 0][2] != phases[0.9, 2][2]
 
 
 def test_dwa_moves_its_weights_from_the_third_epoch_on(storage):

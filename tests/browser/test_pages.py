@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmark import report, toyproblem
+from benchmark import report, speed, toyproblem
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [
@@ -25,7 +25,7 @@ made = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "benchma
 #: One page of every kind.
 BOARD = "scenes-??????.html"
 KINDS = [
-    "index.html", "methods.html", "method.html", "published.html", "toy.html", "scenes-*-ranks.html",
+    "index.html", "methods.html", "method.html", "published.html", "toy.html", "speed.html", "scenes-*-ranks.html",
     BOARD, "scenes-*-last.html", "scenes-*-pareto.html",
     "scenes-*-map.html", "scenes-*-fronts.html", "scenes-*-curves.html", "scenes-*-weights.html",
     "scenes-*-gradients.html", "scenes-*-pictures.html", "multi-fashion-*-pictures.html", "architectures/mtan.html",
@@ -42,7 +42,10 @@ def folder(tmp_path_factory):
     records += [made.record("<img src=x onerror=alert(1)>", "a&b", seed=s) for s in (0, 1)]
     records += [made.record("mtan", "constant", weighting_options={"weights": [i, 1 - i, 0]}) for i in (0.25, 0.75)]
     store = made.fill(base / "results", [*records, *made.fashion()])
+    made.keep_card(store)
     toyproblem.save(made.toy(), store.root)
+    for i, record in enumerate(made.speeds()):
+        speed.save(record, store.root / f"speed-{i}.json")
     report.build(store, base / "reports")
     return base / "reports"
 
@@ -192,7 +195,7 @@ def test_a_shared_address_shows_the_same_table(visit):
     assert not head(other, "semantic.miou").is_visible()
     assert head(other, "semantic.pixel_accuracy").is_visible()
     other.get_by_role("button", name="Show all").click()
-    other.wait_for_function("document.querySelector('#count').textContent === '20 of 20 rows'")
+    other.locator("#count", has_text="20 of 20 rows").wait_for()
     assert head(other, "semantic.miou").is_visible()
 
 
@@ -207,6 +210,41 @@ def test_grouping_keeps_the_order_within_groups(visit):
     assert rows == sorted(rows, key=names.index)
     page.locator("#group").select_option("")
     assert page.locator("#board tbody tr.group").count() == 0
+
+
+def test_a_long_table_is_whole_and_in_order_soon_after_a_click(browser, tmp_path):
+    records = [
+        made.record(f"net-{a}", f"w{w:02}", tasks=made.SCENES[:1], epochs=1) for a in range(6) for w in range(30)
+    ]
+    report.build(made.fill(tmp_path / "results", records, pictures=False), tmp_path / "out")
+    page = browser.new_page()
+    page.goto(find(tmp_path / "out", BOARD).as_uri())
+    done = page.locator("#board:not([aria-busy])")
+
+    def click(name):
+        head(page, name).locator("button").click()
+        done.wait_for()
+
+    click("semantic.miou")
+    values = [float(value) for value in shown(page, "semantic.miou")]
+    assert len(values) == 180
+    assert values == sorted(values, reverse=True)
+    page.locator("#filter").fill("w07")
+    done.wait_for()
+    assert len(shown(page, "semantic.miou")) == 6
+    page.locator("#group").select_option("weighting")
+    page.locator("#filter").fill("")
+    done.wait_for()
+    assert page.locator("#board tbody tr.group").count() == 30
+    assert len(shown(page, "semantic.miou")) == 180
+    page.locator("#group").select_option("")
+    click("weighting")
+    click("architecture")  # while nothing else is under way, and then at once a second time
+    page.evaluate("document.querySelectorAll('#board thead tr')[1].cells[1].querySelector('button').click()")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")  # paper does not wait
+    assert shown(page, "weighting") == sorted(shown(page, "weighting"))
+    assert done.count() == 1
+    page.close()
 
 
 def test_a_wrong_address_shows_the_whole_table(visit):
@@ -278,6 +316,45 @@ def test_the_map_shows_one_measure_at_a_time(visit):
     assert page.locator(".heat:visible h2").inner_text().startswith("normals: mean angle")
     other = visit("scenes-*-map.html", place=page.evaluate("location.hash"))
     assert other.locator(".heat:visible h2").inner_text() == page.locator(".heat:visible h2").inner_text()
+
+
+def test_names_end_before_the_gradients_figure_begins(visit):
+    page = visit("scenes-*-gradients.html")
+    ends = page.locator("svg.wide .rn").evaluate_all(
+        "found => found.map(text => text.getBBox()).map(b => b.x + b.width)"
+    )
+    starts = page.locator("svg.wide .er").evaluate_all("found => found.map(line => line.getBBox().x)")
+    assert len(ends) > 10
+    assert max(ends) < min(starts)
+
+
+@pytest.mark.parametrize("scripted", [True, False])
+def test_weightings_of_one_architecture_stand_side_by_side_when_they_are_chosen(visit, scripted):
+    page = visit("scenes-*-pictures.html", java_script_enabled=scripted)
+    heads = page.locator("table.gallery").first.locator("thead th:visible")
+    assert heads.all_inner_texts()[7:9] == ["mtan\nequal, seed 0", "split-deep\nequal, seed 0"]
+    masks = page.locator("h3:visible")
+    assert masks.all_inner_texts() == ["mtan\u00a0·\u00a0equal seed 0"]
+    page.locator("summary", has_text="Choose methods").click()
+    mtan = page.get_by_role("group", name="mtan", exact=True)
+    mtan.get_by_role("checkbox", name="dwa").check()
+    page.get_by_role("group", name="stan", exact=True).get_by_role("checkbox").uncheck()
+    names = [text.split()[0] for text in heads.all_inner_texts()]
+    assert names.count("mtan") == 2
+    assert "stan" not in names
+    assert page.locator("table.gallery").first.locator("tbody tr").first.locator("td:visible").count() == len(names) - 1
+    assert masks.count() == 2
+    if not scripted:
+        assert page.get_by_role("button", name="all").count() == 0
+        return
+    assert page.locator("[data-count]").inner_text() == f"{len(names) - 3} of 19"
+    other = visit("scenes-*-pictures.html", place=page.evaluate("location.hash"))
+    assert other.locator("thead").first.inner_text() == page.locator("thead").first.inner_text()
+    mtan.get_by_role("button", name="all").click()
+    assert masks.count() == 5
+    page.get_by_role("button", name="Back to the start").click()
+    page.wait_for_url(lambda url: "#" not in url)
+    assert masks.count() == 1
 
 
 def test_markup_in_names_is_text(visit):

@@ -17,7 +17,7 @@ from benchmark.data.decathlon.facts import facts
 from benchmark.data.options import at_least_0, one_of
 from benchmark.data.prepared import load_array
 from benchmark.data.separate import Colours, SeparateDataSet
-from benchmark.data.split import Split
+from benchmark.data.split import Split, squares
 from benchmark.data.streaming import Plan, StreamedDataSet
 from benchmark.errors import UsageError, UserError, unknown
 from benchmark.tasks import Stored, Task
@@ -141,6 +141,12 @@ class DecathlonSet(StreamedDataSet):
         name = f"{split}-{EXTENT}"
         extents = load_array(self.folder(storage) / f"{name}.npy", self.manifest(storage)["arrays"][name])
         return replace(loaded, extents=torch.from_numpy(extents).to(device))
+
+    def few(self, split: str, places: Sequence[int], storage: Storage) -> dict[str, np.ndarray]:
+        """Squares from the middle. See ``DataSet.few``."""
+        found = super().few(split, places, storage)
+        extents = torch.from_numpy(self._few(f"{split}-{EXTENT}", places, storage))
+        return {**found, IMAGE: squares(torch.from_numpy(found[IMAGE]), extents, None).numpy()}
 
 
 @register_dataset

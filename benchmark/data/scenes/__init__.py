@@ -38,6 +38,7 @@ CARD = DataCard(
         "Synthetic: an order of methods here need not hold on photographs.",
         "Normals are the renderer's, not computed from depth as those of real sets are.",
     ),
+    redistribution=True,
 )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import shutil
 from pathlib import Path
 
@@ -208,7 +209,9 @@ def test_check_names_what_is_wrong_and_fails(mtbench, tmp_path):
         (["check", "tyo"], 2, "Did you mean 'toy'"),
         (["prepare", "toy", "--option", "size"], 2, "--option needs NAME=VALUE"),
         (["prepare", "toy", "--option", "sise=3"], 2, "Did you mean 'size'"),
-        (["prepare", "toy", "--source", "/nowhere"], 2, "does not exist"),
+        (["prepare", "toy", "--source", "/nowhere"], 2, "a folder that exists, found '/nowhere'"),
+        (["prepare", "toy", "--source", "toy=/nowhere"], 1, "there is no folder /nowhere"),
+        (["prepare", "toy", "--source", "scenes=/"], 2, "is of 'scenes', but this is about 'toy'"),
         (["prepare", "nyuv2"], 1, "mtbench data prepare nyuv2 --source DIR"),
     ],
 )
@@ -250,3 +253,82 @@ def test_list_shows_what_was_interrupted(mtbench, tmp_path, monkeypatch):
     (source / "06.txt").write_text("6")
     assert mtbench(*words).exit_code == 0
     assert re.search(r"numbers +│ size=6 +│ ready", mtbench("list").output)
+
+
+# Official files.
+
+
+@pytest.fixture
+def numbers(tmp_path, mtbench):
+    """Prepares 'numbers' from files of its own; the words of its plugin, and the folder."""
+    plugin = Path(__file__).parent / "numbers_plugin.py"
+    load_plugin_file(plugin)
+    folder = tmp_path / "official"
+    folder.mkdir()
+    for number in range(14):
+        (folder / f"{number:02}.txt").write_text(str(number))
+    return ["--plugin", str(plugin)], folder
+
+
+@pytest.mark.parametrize("word", ["{}", "numbers={}"])
+def test_a_source_is_a_folder_or_a_name_and_a_folder(mtbench, numbers, tmp_path, word):
+    plugin, folder = numbers
+    result = mtbench("prepare", "numbers", *plugin, "--source", word.format(folder))
+    assert result.exit_code == 0, result.output
+    assert "9 train, 2 val, 3 test" in result.output
+    result = mtbench("check", "numbers", "--source", word.format(folder))
+    assert result.exit_code == 0, result.output
+    assert "official files unchanged" in result.output
+
+
+def test_check_compares_the_official_files_where_they_are(mtbench, numbers, tmp_path):
+    plugin, folder = numbers
+    assert mtbench("prepare", "numbers", *plugin, "--source", str(folder)).exit_code == 0
+    other = shutil.copytree(folder, tmp_path / "other")
+    (folder / "03.txt").write_text("33")
+    (folder / "05.txt").unlink()
+    result = mtbench("check")
+    assert result.exit_code == 1
+    [line] = [line for line in result.output.splitlines() if "✗" in line]
+    assert f"2 of 14 source files in {folder} are not what was prepared: 03.txt has the SHA-256 c6f3ac57944a…" in line
+    assert mtbench("check", "--source", str(other)).exit_code == 0
+    (other / "07.txt").unlink()
+    result = mtbench("check", "numbers", "--source", str(other))
+    assert result.exit_code == 1
+    assert f"1 of 14 source files in {other} is not what was prepared: 07.txt is missing" in result.output
+    shutil.rmtree(folder)
+    result = mtbench("check")
+    assert result.exit_code == 0, result.output
+    assert "official files not here, so not compared" in result.output
+    (tmp_path / "empty").mkdir()
+    result = mtbench("check", "--source", f"numbers={tmp_path / 'empty'}")
+    assert result.exit_code == 1
+    assert "14 of 14 source files" in result.output
+
+
+def test_a_word_that_may_mean_two_things_is_refused(mtbench, numbers, tmp_path, monkeypatch):
+    plugin, _ = numbers
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "numbers=official").mkdir()
+    result = mtbench("prepare", "numbers", *plugin, "--source", "numbers=official")
+    assert result.exit_code == 2
+    assert "write ./numbers=official for the first" in result.stderr
+    assert (
+        "numbers=official holds no .txt file" in mtbench("prepare", "numbers", "--source", "./numbers=official").stderr
+    )
+
+
+def test_files_in_a_folder_below_the_named_one_are_found_elsewhere_too(tmp_path):
+    archive = runpy.run_path(str(Path(__file__).parent / "archive.py"))
+    below = archive["write_archive"](tmp_path / "one" / "decathlon-1.0", ("dtd",))
+    [dataset] = build_dataset("decathlon", sets="dtd", limit=4).pieces
+    dataset.prepare(Storage(tmp_path / "cache", {dataset.name: tmp_path / "one"}))
+    assert check(dataset, Storage(tmp_path / "cache")) == []
+    (tmp_path / "one").rename(tmp_path / "two")
+    assert check(dataset, Storage(tmp_path / "cache")) == []
+    moved = Storage(tmp_path / "cache", {dataset.name: tmp_path / "two"})
+    assert check(dataset, moved) == []
+    picture = next((tmp_path / "two" / below.relative_to(tmp_path / "one") / "data").rglob("val/*/*.jpg"))
+    picture.write_bytes(b"")
+    [flaw] = check(dataset, moved)
+    assert picture.name in flaw

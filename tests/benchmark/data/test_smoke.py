@@ -1,6 +1,7 @@
 """Every loader from raw files in its official format to a board, by one command each: run, and report."""
 
 import os
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from click.testing import CliRunner
 
 from benchmark.cli import main
 from benchmark.data import Storage, build_dataset
+from benchmark.data.decathlon import chosen
 from benchmark.data.measured import data_card
 from benchmark.data.prepared import read_manifest
 from benchmark.grid import Filters, expand, load_grid
@@ -77,6 +79,26 @@ def finished(tmp_path_factory, labeled_writer, cityscapes_writer, arrays_writer)
     return folder, ran, reported, checked
 
 
+def test_decathlon_from_its_archive_to_a_board(tmp_path, monkeypatch):
+    """Each of the nine sets with 36 pictures, by the paper's grid."""
+    archive = runpy.run_path(str(Path(__file__).parent / "archive.py"))["write_archive"]
+    archive(tmp_path / "files", chosen("nine"))
+    monkeypatch.setenv("MTBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    words = ["run", "--grid", "decathlon", "--smoke", "--architecture", "split", "--weighting", "equal"]
+    for command in ([*words, "--source", "files", "--workers", "1"], ["report"], ["data", "check"]):
+        result = CliRunner().invoke(main, command, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    records, problems = Store(tmp_path / "results").scan()
+    assert ([record.status for record in records], problems) == (["ok", "ok"], [])
+    # The second phase is a part of the smallest run too.
+    assert [epoch.learning_rate for epoch in records[0].curves] == [1e-3, 1e-4]
+    assert list((tmp_path / "reports").glob("decathlon-*.html"))
+    page = (tmp_path / "reports/datasets/decathlon.html").read_text()
+    assert "No samples are shown: its licence does not let its pictures be passed on." in page
+    assert "omniglot: shares of 1623 classes" in page
+
+
 def test_the_commands_succeed(finished):
     _, ran, reported, checked = finished
     assert ran.exit_code == 0, ran.output
@@ -125,6 +147,13 @@ def test_the_papers_grids_have_its_schedule(name, dataset, steps, batch):
     # One-task networks and STAN once, five patterns under three weightings; three seeds.
     assert len(specs) == 3 * (2 + 5 * 3)
     assert {(s.protocol.epochs, s.protocol.lr_step) for s in expand(load_grid(f"{name}-200"))} == {(200, 100)}
+
+
+def test_decathlons_grid_has_the_authors_two_phases():
+    [protocol] = {spec.protocol for spec in expand(load_grid("decathlon"))}
+    assert (protocol.optimizer, protocol.learning_rate, protocol.batch_size) == ("sgd", 0.1, 128)
+    assert (protocol.lr_step, protocol.lr_decay, protocol.weight_decay) == (50, 0.5, 5e-5)
+    assert (protocol.epochs, protocol.restart_after, protocol.restart_learning_rate) == (300 + 100, 300, 0.01)
 
 
 def test_smoke_keeps_the_cells_and_shrinks_them():

@@ -1,0 +1,97 @@
+"""`mtbench data card`: what the data of a results folder measurably are, for their pages in the report."""
+
+import json
+import shlex
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from benchmark.commands.data import plugin_option
+from benchmark.data import DataSet, Storage, build_dataset
+from benchmark.datacards import keep_card
+from benchmark.errors import UserError
+from benchmark.index import Index
+from benchmark.registry import DATASETS
+from benchmark.store import Store
+
+console = Console(highlight=False)
+
+
+def keep_missing_card(store: Store, dataset: DataSet, storage: Storage) -> None:
+    """Measure a prepared set unless that is done; runs go on without, if it cannot be."""
+    try:
+        if not store.card_path(dataset.name, dataset.content_hash(storage)).exists():
+            keep_card(store, dataset, storage)
+    except UserError as error:
+        console.print(f"[yellow]No data card of {escape(dataset.name)}:[/] {escape(str(error))}", soft_wrap=True)
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("results"),
+    show_default=True,
+    help="Folder of records.",
+)
+@click.option(
+    "--pictures",
+    is_flag=True,
+    help="Keep samples whatever the licence says: for results and reports that you do not pass on.",
+)
+@plugin_option
+def card(name: str | None, results: Path, pictures: bool) -> None:
+    """Measure the data of the runs in a results folder, or of one set, for their pages in the report.
+
+    Kept are class frequencies, histograms and, where the licence lets pictures be passed on, a few samples with their
+    truth. 'mtbench run' does this for the data that it runs on; for records from elsewhere, the data must be prepared
+    here.
+
+    \b
+    Example:
+      mtbench data card
+      mtbench data card nyuv2 --results mine --pictures
+    """
+    storage, store = Storage.default(), Store(results)
+    found = data_of(store, DATASETS[name].name if name else None)
+    if not found:
+        raise UserError(f"{results} holds no finished run{f' on {name}' if name else ''}; 'mtbench run' makes some")
+    missing = 0
+    for text, data_hash in found:
+        component = json.loads(text)
+        dataset = build_dataset(component["name"], **component["options"])
+        if reason := _why_not(dataset, storage, data_hash):
+            missing += 1
+            console.print(f"[red]✗[/] {escape(reason)}", soft_wrap=True)
+            continue
+        path = keep_card(store, dataset, storage, pictures=pictures)
+        size = sum(file.stat().st_size for file in (path, path.with_suffix(".npz")) if file.exists())
+        console.print(f"[green]✓[/] {escape(dataset.name)}: {escape(str(path))}, {size / 1e3:.0f} kB", soft_wrap=True)
+    if missing:
+        raise UserError(f"{missing} of {len(found)} data of these records are not prepared here, so not measured")
+
+
+def data_of(store: Store, name: str | None) -> list[tuple[str, str]]:
+    """The data of the finished runs: data sets in JSON, and content hashes."""
+    runs = Index(store).runs(status=["ok"], **({"dataset": [name]} if name else {}))
+    known = runs.dropna(subset=["data_hash"])
+    pairs = {(json.dumps(json.loads(s)["dataset"]), h) for s, h in zip(known["spec"], known["data_hash"], strict=True)}
+    return sorted(pairs)
+
+
+def _why_not(dataset: DataSet, storage: Storage, data_hash: str) -> str | None:
+    if not dataset.is_ready(storage):
+        usual = DATASETS[dataset.name].defaults
+        changed = {key: value for key, value in dataset.options.items() if value != usual[key]}
+        words = [f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in changed.items()]
+        options = [part for word in words for part in ("--option", word)]
+        again = shlex.join(["mtbench", "data", "prepare", dataset.name, *options])
+        return f"{dataset.name} is not prepared here with these options: {again}"
+    if (found := dataset.content_hash(storage)) != data_hash:
+        return (
+            f"{dataset.name}: the data here have the content hash {found[:12]}, those of the records {data_hash[:12]}"
+        )
+    return None

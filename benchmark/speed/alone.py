@@ -1,0 +1,162 @@
+"""Steps in a process of their own, so that memory is the network's alone and no network meets what another left."""
+
+import multiprocessing
+import signal
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Thread
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmark.data.workers import end_with_parent
+from benchmark.errors import UserError
+from benchmark.registry import load_plugin_file
+from benchmark.spec import Component
+from benchmark.speed.plain import PlainStepper
+from benchmark.training.hardware import Hardware
+from benchmark.training.workload import Stepper, Workload
+
+#: What the first of all processes imports; the second takes torch's optimisers a second at their first use.
+PRELOADED = [__name__, "torch._dynamo"]
+#: Steps before those that count; the operations of the first are counted.
+WARM_UP = 2
+
+
+@dataclass(frozen=True)
+class Job:
+    """A network to build and train for a few steps.
+
+    Attributes:
+        weighting: None sums the losses.
+        steps: that are timed, and whose peak of memory is taken.
+        plain: trained as ``PlainStepper`` does.
+        count: whether operations are counted, which ``torch.autograd.grad`` of a leaf does not bear.
+    """
+
+    architecture: Component
+    weighting: Component | None
+    load: Workload
+    steps: int = 1
+    plain: bool = False
+    count: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job found.
+
+    Attributes:
+        seconds: of each step.
+        peak_bytes: most memory in any of them: allocated on the device, or resident beyond what was there before the
+            network; None where the system does not tell.
+        flops: floating-point operations of one step, forward and backward; None where they are not counted.
+        parameters: of the network.
+    """
+
+    seconds: tuple[float, ...]
+    peak_bytes: int | None
+    flops: int | None
+    parameters: int
+
+
+@dataclass
+class Alone:
+    """Does each job in a new process.
+
+    The processes are forked from one that has imported everything and computed nothing, so that none has to start from
+    nothing.
+
+    Args:
+        plugins: files that register what the jobs name.
+    """
+
+    plugins: tuple[Path, ...] = ()
+    _executor: ProcessPoolExecutor | None = field(default=None, init=False)
+
+    def __enter__(self) -> "Alone":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._close()
+
+    def run(self, job: Job) -> Outcome:
+        """Do a job.
+
+        Raises:
+            UserError: the process was killed.
+            Exception: whatever the methods raise.
+        """
+        if self._executor is None:
+            context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload(PRELOADED)
+            self._executor = ProcessPoolExecutor(
+                1, mp_context=context, initializer=_begin, initargs=(self.plugins,), max_tasks_per_child=1
+            )
+        try:
+            return self._executor.submit(measure, job).result()
+        except BrokenProcessPool as error:
+            self._close()
+            raise UserError("the process was killed, as the kernel does when memory runs out") from error
+
+    def _close(self) -> None:
+        if self._executor:
+            self._executor.shutdown(cancel_futures=True)
+            self._executor = None
+
+
+def _begin(plugins: tuple[Path, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
+    Thread(target=end_with_parent, daemon=True).start()
+    for plugin in plugins:
+        load_plugin_file(plugin)
+
+
+def measure(job: Job) -> Outcome:
+    """Do a job in this process."""
+    hardware = job.load.hardware
+    hardware.set_up()
+    _touch(hardware)
+    before = _resident() if hardware.device == "cpu" else 0
+    stepper = (
+        PlainStepper(job.architecture, job.load) if job.plain else Stepper(job.architecture, job.weighting, job.load)
+    )
+    with FlopCounterMode(display=False) if job.count else nullcontext() as counter:
+        stepper.step()
+    for _ in range(WARM_UP - 1):
+        stepper.step()
+    with hardware.memory_peak() as peak:
+        seconds = tuple(stepper.step() for _ in range(job.steps))
+    known = peak.bytes is not None and before is not None
+    return Outcome(
+        seconds=seconds,
+        peak_bytes=max(0, (peak.bytes or 0) - (before or 0)) if known else None,
+        flops=counter.get_total_flops() if counter else None,
+        parameters=sum(parameter.numel() for parameter in stepper.model.parameters()),
+    )
+
+
+def _touch(hardware: Hardware) -> None:
+    """Train next to nothing: what libraries keep for themselves is then there before the network is."""
+    layers = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 4, 1))
+    layers.to(hardware.device)
+    optimizer = torch.optim.Adam(layers.parameters())
+    with hardware.autocast():
+        output = layers(torch.rand(2, 3, 32, 32, device=hardware.device))
+    F.cross_entropy(output.float(), torch.zeros(2, 32, 32, dtype=torch.int64, device=hardware.device)).backward()
+    optimizer.step()
+    hardware.synchronize()
+
+
+def _resident() -> int | None:
+    """Bytes of this process in memory; None where the system does not tell."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmRSS:")), None)
