@@ -391,3 +391,15 @@ def test_work_counts_the_backward_passes(toy):
     equal, mgda = work(specs("equal", "mgda")).values()
     # 12 pictures trained and 10 evaluated in each of 2 epochs; K = 3.
     assert mgda / equal == pytest.approx((12 * 7 + 10) / (12 * 3 + 10))
+
+
+@pytest.mark.parametrize("name", ["single-task", "split", "dense", "cross-stitch", "mtan", "tiny"])
+def test_operations_are_counted_without_memory_as_with_it(toy, name):
+    (spec,) = expand(
+        Grid(seeds=(0,), architectures=(name,), weightings=("equal",), datasets={"toy": {}}, architecture={"width": 4},
+             protocol={"epochs": 1, "batch_size": 4}),
+        Filters(architectures=[name]),
+    )[-1:]  # fmt: skip
+    which = prediction._network(spec)
+    prediction._forward_flops.cache_clear()
+    assert prediction._forward_flops(*which) == prediction._counted_flops(*which) > 0
