@@ -257,18 +257,16 @@ def _check(errors: Sequence[str | None]) -> None:
 
 
 def _table(title: str, first: str, columns: Sequence[str]) -> Table:
-    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column(first, overflow="fold", min_width=8)
+    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column(first, overflow="fold", min_width=12)
     for column in columns:
         table.add_column(column, no_wrap=True, justify="right")
     return table
 
 
 def _architecture_table(record: SpeedRecord) -> Table:
-    columns = ("× plain", "quartiles", "ms", "plain", "img/s", "GFLOP/s", "peak", "MB", "plain")
-    table = _table(
-        "steps against those of the plain network: milliseconds, share of peak, memory", "architecture", columns
-    )
+    columns = ("× plain", "Q1–Q3", "ms", "plain", "img/s", "GFLOP/s", "peak", "MB", "plain")
+    table = _table("steps against those of the plain network: milliseconds, share of peak, memory", "network", columns)
     for row in record.architectures:
         table.add_row(escape(row.architecture.name), *_architecture_cells(record, row))
     return table
@@ -280,7 +278,7 @@ def _architecture_cells(record: SpeedRecord, row: ArchitectureSpeed) -> list[str
     share = record.share(row)
     return [
         f"{row.ratio.median:.2f}",
-        f"{row.ratio.low:.2f}–{row.ratio.high:.2f}",
+        f"{row.ratio.low:.1f}–{row.ratio.high:.1f}",
         _milliseconds(row.seconds),
         _milliseconds(row.plain_seconds),
         f"{record.conditions.batch / row.seconds.median:.3g}",
@@ -327,4 +325,4 @@ def _milliseconds(spread: Spread | None) -> str:
 
 
 def _megabytes(count: int | None) -> str:
-    return "–" if count is None else f"{count / 1e6:.4g}"
+    return "–" if count is None else f"{count / 1e6:.{1 if 0 < count < 1e7 else 0}f}"

@@ -113,7 +113,7 @@ def without_scheme(text: str) -> str:
 
 
 def _paragraphs(doc: str) -> list[str]:
-    """The paragraphs of a docstring before its sections, each on one line; lists keep their lines."""
+    """The paragraphs of a docstring before its sections, each on one line; a list has a line per item."""
     body = re.split(r"^(?:Args|Attributes|Returns|Raises|Example)s?:\s*$", doc, maxsplit=1, flags=re.MULTILINE)[0]
     blocks = [block.strip("\n") for block in re.split(r"\n\s*\n", body) if block.strip()]
-    return [" ".join(block.split()) for block in blocks]
+    return ["\n".join(" ".join(part.split()) for part in re.split(r"\n(?=\s*- )", block)) for block in blocks]

@@ -462,6 +462,12 @@ def test_speed_has_a_page_where_it_has_records(tmp_path, folder):
     assert "speed-growth.json" in pages.Page((tmp_path / "out/index.html").read_text()).words
 
 
+def test_lists_of_a_description_are_lists(folder):
+    text = (folder / "architectures" / "mtan.html").read_text()
+    assert '<ul class="prose"><li>encoder: a ← shrink' in text
+    assert "<li>the head reads the last a.</li></ul>" in text
+
+
 def test_a_weighting_s_page_shows_its_card(folder):
     text = (folder / "weightings" / "dwa.html").read_text()
     shown = pages.Page(text)
