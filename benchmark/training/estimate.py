@@ -94,16 +94,36 @@ def estimates(specs: Sequence[RunSpec], hardware: Hardware) -> dict[str, Estimat
     found: dict[str, Estimate | None] = {}
     for spec in specs:
         cell, forward = cells[spec.id], flops[spec.id]
-        times = _try(_expected, cell, gauges[cell.dataset, cell.needs])
-        found[spec.id] = None if forward is None or times is None else _extrapolated(cell, spec, forward, times)
+        gauge = gauges[cell.dataset, cell.needs]
+        found[spec.id] = None if forward is None else _try(_extrapolated, cell, gauge, forward)
     return found
 
 
-def _extrapolated(cell: "_Cell", spec: RunSpec, forward: int, times: "_Times") -> Estimate:
-    passes = max(0.0, times.step - times.optimizer) * spec.protocol.batch_size / cell.batch
-    steps = _steps(spec) * (times.optimizer + passes * _sampling(spec))
-    evaluation = _evaluated(spec) * times.evaluation / cell.batch
-    return Estimate(forward * _passes(spec), times.beginning + steps + evaluation)
+def _extrapolated(cell: "_Cell", gauge: "_Cell", forward: int) -> Estimate:
+    spec, plain = cell.spec, _times(_plainly(cell))
+    factor, thought = _dearer(cell, gauge)
+    step = _grown(cell, gauge) * factor + thought
+    steps = _steps(spec) * (plain.optimizer + max(0.0, step - plain.optimizer) * _sampling(spec))
+    evaluation = _evaluated(spec) * plain.evaluation / cell.batch
+    return Estimate(forward * _passes(spec), plain.beginning + steps + evaluation)
+
+
+def _grown(cell: "_Cell", gauge: "_Cell") -> float:
+    """Seconds of a plain step with the run's own batch.
+
+    Of a dear network, a step of few pictures is timed. Some of it does not grow with the batch: the optimiser, and
+    what else is done to parameters and their gradients, such as rounding to bf16. How much that is, in the optimiser's
+    time, two batches of the gauge's network tell.
+    """
+    plain, batch = _times(_plainly(cell)), cell.spec.protocol.batch_size
+    if cell.batch == batch:
+        return plain.step
+    more = replace(_plainly(gauge), batch=min(batch, 2 * gauge.batch))
+    few = _times(_plainly(gauge))
+    slope = (_times(more).first - few.first) / (more.batch - gauge.batch) if more.batch > gauge.batch else 0.0
+    fixed = max(1.0, (few.first - max(0.0, slope) * gauge.batch) / few.optimizer) * plain.optimizer
+    fixed = min(fixed, plain.first)
+    return fixed + (plain.first - fixed) * batch / cell.batch
 
 
 def _sampling(spec: RunSpec) -> float:
@@ -178,6 +198,17 @@ def _network(spec: RunSpec) -> tuple[str, str]:
 
 @cache
 def _forward_flops(dataset: str, architecture: str) -> int:
+    """Counted on tensors without memory; with it only where a network looks at values."""
+    try:
+        with torch.device("meta"):
+            return _counted_flops(dataset, architecture)
+    except UserError:
+        raise
+    except Exception:  # noqa: BLE001 - a method is foreign code: what it does on such tensors is not promised
+        return _counted_flops(dataset, architecture)
+
+
+def _counted_flops(dataset: str, architecture: str) -> int:
     data, network = Component.model_validate_json(dataset), Component.model_validate_json(architecture)
     built = build_dataset(data.name, **data.options)
     with torch.random.fork_rng(devices=[]):
@@ -223,18 +254,17 @@ class _Times(NamedTuple):
     beginning: float
 
 
-def _expected(cell: _Cell, gauge: _Cell) -> _Times:
-    """A cell's times, measured or scaled; ``gauge`` is the cheapest cell that looks at the same things."""
-    plain = _times(_plainly(cell))
+def _dearer(cell: _Cell, gauge: _Cell) -> tuple[float, float]:
+    """How many times a plain step a cell's step takes, measured or as on the gauge, and seconds of its own besides."""
     if cell.needs == PLAIN:
-        return plain
+        return 1.0, 0.0
+    plain = _times(_plainly(cell))
+    timed = _divisible(cell if plain.step <= SHORT else gauge)
+    extra = max(0.0, _thought(cell.spec) - _thought(_timed_as.setdefault(timed, timed.spec)))
+    reference = _times(_plainly(timed))
     if plain.step <= SHORT:
-        timed = _divisible(cell)
-        step = _times(timed).step * cell.batch / timed.batch
-        return plain._replace(step=step + max(0.0, _thought(cell.spec) - _thought(_timed_as[timed])))
-    timed = _divisible(gauge)
-    dear = _times(timed).first / _times(_plainly(timed)).first
-    return plain._replace(step=plain.step * dear + _thought(cell.spec))
+        return _times(timed).step / reference.step, extra
+    return _times(timed).first / reference.first, extra
 
 
 def _plainly(cell: _Cell) -> _Cell:
@@ -264,7 +294,7 @@ def _times(cell: _Cell) -> _Times:
     beginning = perf_counter() - started
     first = stepper.step()
     timed = [first]
-    if first < LONG:
+    if first < LONG and cell.batch == cell.spec.protocol.batch_size:
         timed = [stepper.step()]
         while len(timed) < TIMED_STEPS and sum(timed) < TIMED_SECONDS:
             timed.append(stepper.step())

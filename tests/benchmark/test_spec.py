@@ -60,7 +60,8 @@ def test_committed_components_are_what_their_options_give():
         found = RunSpec.model_validate(json.loads(path.read_text())["spec"])
         parts = [(DATASETS, found.dataset), (ARCHITECTURES, found.architecture)]
         for registry, part in [*parts, *([(WEIGHTINGS, found.weighting)] if found.weighting else [])]:
-            assert Component.of(registry, part.name, part.options).model_dump_json() == part.model_dump_json()
+            # Its version may have been raised since: then the record is of another thing, and stays what it is.
+            assert json.dumps(Component.of(registry, part.name, part.options).options) == json.dumps(part.options)
 
 
 def test_everything_that_changes_the_numbers_changes_the_identity():

@@ -348,25 +348,29 @@ def test_dear_networks_take_plain_steps_and_the_cheapest_says_what_gradients_cos
 
 def test_a_prediction_is_steps_evaluations_and_a_beginning(toy, monkeypatch):
     spec = wide("equal")[-1]
-    monkeypatch.setattr(prediction, "_expected", lambda *_: prediction._Times(9.0, 84.0, 20.0, 4.0, 0.5))
+    monkeypatch.setattr(prediction, "_times", lambda _: prediction._Times(9.0, 84.0, 20.0, 4.0, 0.5))
     # 2 epochs of 12 // 4 steps; 1 in 64 has 3 passes backwards more, each worth 2/3 of a step; 10 pictures evaluated
     # in each epoch, at 4 s for 4.
     expected = 0.5 + 6 * (20 + 64 + 2) + 2 * 10
     assert estimate(spec, CPU).seconds == pytest.approx(expected)
 
 
-def test_a_smaller_batch_of_a_dear_network_is_timed_and_all_but_the_optimiser_grows_with_the_batch(toy, monkeypatch):
-    spec = wide("equal")[-1]
-    small = _cell(spec, CPU, 10**15)
-    assert (small.batch, _cell(spec, CPU, 10**6).batch) == (3, 4)
-    monkeypatch.setattr(prediction, "_expected", lambda *_: prediction._Times(9.0, 68.0, 20.0, 3.0, 0.5))
-    monkeypatch.setattr(prediction, "_cell", lambda *_: small)
-    assert estimate(spec, CPU).seconds == pytest.approx(0.5 + 6 * (20 + 64 + 2) + 2 * 10)
+def test_of_a_dear_network_few_pictures_are_timed_and_what_does_not_grow_is_known_from_the_cheapest(toy, monkeypatch):
+    cheap, dear = (s.model_copy(update={"protocol": Protocol(epochs=1, batch_size=12)}) for s in wide("equal")[1:3])
+    small, gauge = _cell(dear, CPU, 10**15), _cell(cheap, CPU, 10**15)
+    assert (small.batch, gauge.batch, _cell(dear, CPU, 10**6).batch) == (3, 3, 12)
+    assert small.architecture != gauge.architecture
+
+    def times(cell):
+        # A picture is 2 s in the gauge's network and 5 s in the other; 4 times the optimiser's second do not grow.
+        growing, optimizer = (2, 1) if cell.architecture == gauge.architecture else (5, 3)
+        first = 4 * optimizer + growing * cell.batch
+        return prediction._Times(first, first, optimizer, 0.0, 0.0)
+
+    monkeypatch.setattr(prediction, "_times", times)
+    assert prediction._grown(small, gauge) == pytest.approx(4 * 3 + 5 * 12)
     modo = wide("modo")[-1].model_copy(update={"protocol": Protocol(epochs=1, batch_size=9)})
-    monkeypatch.undo()
-    assert (
-        prediction._divisible(_cell(modo, CPU, 10**15)).batch == 6
-    )  # each third needs two pictures where batches are normalised
+    assert prediction._divisible(_cell(modo, CPU, 10**15)).batch == 6  # each third needs two pictures for batch norms
 
 
 def test_a_grid_lasts_until_its_last_run_ends():
@@ -387,3 +391,15 @@ def test_work_counts_the_backward_passes(toy):
     equal, mgda = work(specs("equal", "mgda")).values()
     # 12 pictures trained and 10 evaluated in each of 2 epochs; K = 3.
     assert mgda / equal == pytest.approx((12 * 7 + 10) / (12 * 3 + 10))
+
+
+@pytest.mark.parametrize("name", ["single-task", "split", "dense", "cross-stitch", "mtan", "tiny"])
+def test_operations_are_counted_without_memory_as_with_it(toy, name):
+    (spec,) = expand(
+        Grid(seeds=(0,), architectures=(name,), weightings=("equal",), datasets={"toy": {}}, architecture={"width": 4},
+             protocol={"epochs": 1, "batch_size": 4}),
+        Filters(architectures=[name]),
+    )[-1:]  # fmt: skip
+    which = prediction._network(spec)
+    prediction._forward_flops.cache_clear()
+    assert prediction._forward_flops(*which) == prediction._counted_flops(*which) > 0
