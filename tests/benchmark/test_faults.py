@@ -219,7 +219,7 @@ learning_rate = 1e-2
 """
 
 
-def test_preemption_leaves_a_checkpoint_and_the_same_command_goes_on(undisturbed, toy, tmp_path):
+def test_preemption_leaves_a_checkpoint_and_the_same_command_goes_on(undisturbed, toy, tmp_path, monkeypatch):
     (tmp_path / "grid.toml").write_text(GRID)
     words = ["run", "--grid", "grid.toml", "--plugin", str(toy), "--weighting", "dice", "--workers", "2"]
     words += ["--precision", "fp32"]  # in which a resumed run is promised to be the same, bit for bit
@@ -247,6 +247,7 @@ def test_preemption_leaves_a_checkpoint_and_the_same_command_goes_on(undisturbed
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert again.returncode == 0, again.stderr
     assert not checkpoint.exists()
+    monkeypatch.chdir(tmp_path)  # where the network leaves its word
     whole = execute(run, storage=Storage.default(), hardware=harness.CPU).record
     found = store.get(run)
     assert harness.plain(found).curves == whole.curves
