@@ -23,6 +23,7 @@ from benchmark.commands.datacard import card, keep_missing_card
 from benchmark.commands.decathlon import decathlon
 from benchmark.commands.execution import Execution, execution_options
 from benchmark.commands.listing import cards
+from benchmark.commands.options import DEFAULT_RESULTS, results_option
 from benchmark.commands.sources import parse_sources, source_option
 from benchmark.commands.speed import speed
 from benchmark.commands.submit import submit
@@ -43,7 +44,6 @@ from benchmark.training.hardware import PRECISIONS, Hardware
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-DEFAULT_RESULTS = Path("results")
 
 #: Where a context keeps the words of its command.
 WORDS = "mtbench.words"
@@ -125,17 +125,6 @@ class Workers(click.ParamType):
         return int(value)
 
 
-def store_option(command: F) -> F:
-    """The option that names the records' folder."""
-    return click.option(
-        "--results",
-        type=click.Path(path_type=Path, file_okay=False),
-        default=DEFAULT_RESULTS,
-        show_default=True,
-        help="Folder of records.",
-    )(command)
-
-
 def plugin_option(command: F) -> F:
     """The option that loads a user's methods."""
     return click.option(
@@ -205,7 +194,7 @@ def grid_options(command: Callable[..., None]) -> Callable[..., None]:
     selected: Callable[..., None] = selecting
     for option in (
         plugin_option,
-        store_option,
+        results_option,
         click.option(
             "--smoke",
             is_flag=True,
@@ -411,7 +400,7 @@ def show_cell(selection: Selection, runs: list[RunState]) -> None:
 
 
 @main.command()
-@store_option
+@results_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from benchmark.commands.data import plugin_option
+from benchmark.commands.options import results_option
 from benchmark.data import DataSet, Storage, build_dataset
 from benchmark.datacards import keep_card
 from benchmark.errors import UserError
@@ -30,13 +31,7 @@ def keep_missing_card(store: Store, dataset: DataSet, storage: Storage) -> None:
 
 @click.command()
 @click.argument("name", required=False)
-@click.option(
-    "--results",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("results"),
-    show_default=True,
-    help="Folder of records.",
-)
+@results_option
 @click.option(
     "--pictures",
     is_flag=True,

@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
+from benchmark.commands.options import results_option
 from benchmark.data.decathlon import CHALLENGE, Entry, facts
 from benchmark.errors import UserError
 from benchmark.store import RunRecord, Store, write_atomically
@@ -18,13 +19,7 @@ console = Console(highlight=False)
 
 @click.command()
 @click.argument("run")
-@click.option(
-    "--results",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("results"),
-    show_default=True,
-    help="Folder of records.",
-)
+@results_option
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The list to be written.")
 def decathlon(run: str, results: Path, out: Path) -> None:
     """Write the list that the Visual Decathlon's server scores: the class of every test picture.

@@ -14,6 +14,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from benchmark import toyproblem
+from benchmark.commands.options import results_option
 from benchmark.data.workers import cores
 from benchmark.errors import UserError
 from benchmark.registry import WEIGHTINGS, load_plugin_file
@@ -30,13 +31,7 @@ FRONT = 141
 
 @click.command()
 @click.option("--weighting", "weightings", multiple=True, help="Only this weighting. May be given again.")
-@click.option(
-    "--results",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("results"),
-    show_default=True,
-    help="Folder of records.",
-)
+@results_option
 @click.option(
     "--plugin",
     "plugins",
