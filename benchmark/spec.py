@@ -4,12 +4,15 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from benchmark.errors import UsageError
+from benchmark.errors import UsageError, UserError
 from benchmark.registry import WEIGHTINGS, Registry
+
+M = TypeVar("M", bound=BaseModel)
 
 ID_LENGTH = 16
 
@@ -172,6 +175,33 @@ def plain(value: JsonValue) -> str:
     if isinstance(value, list):
         return " ".join(f"{v:.4g}" if isinstance(v, float) else plain(v) for v in value)
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def read_file(path: Path, model: type[M], *, version: int, command: str) -> M:
+    """Read a file of one model in JSON.
+
+    Args:
+        path: the file.
+        model: what it holds, with a field ``schema_version``.
+        version: the one that is read.
+        command: what makes the file anew, for messages.
+
+    Raises:
+        UserError: the file is unreadable, of another version or no valid record.
+    """
+    again = f"make it again with '{command}'"
+    try:
+        text = path.read_text()
+        raw: Any = json.loads(text)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); {again}") from error
+    found = raw.get("schema_version") if isinstance(raw, dict) else None
+    if found != version:
+        raise UserError(f"{path} has schema {found!r}; this suite reads {version}: {again}")
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        raise UserError(f"{path} is no valid record: {first_error(error)}; {again}") from error
 
 
 def first_error(error: ValidationError) -> str:

@@ -1,16 +1,14 @@
 """What ``mtbench speed`` leaves: one record per call, and its file."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import geometric_mean
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import ValidationError
 
 from benchmark.errors import UserError
-from benchmark.spec import Component, Frozen, first_error
+from benchmark.spec import Component, Frozen, read_file
 from benchmark.store import Provenance, TaskInfo, write_atomically
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -239,15 +237,4 @@ def load(path: Path) -> SpeedRecord:
     Raises:
         UserError: the file is unreadable or no valid record.
     """
-    try:
-        text = path.read_text()
-        raw: Any = json.loads(text)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); make it again with 'mtbench speed'") from error
-    version = raw.get("schema_version") if isinstance(raw, dict) else None
-    if version != SCHEMA_VERSION:
-        raise UserError(f"{path} has schema {version!r}; this suite reads {SCHEMA_VERSION}: make it again")
-    try:
-        return SpeedRecord.model_validate_json(text)
-    except ValidationError as error:
-        raise UserError(f"{path} is no valid record: {first_error(error)}; make it again") from error
+    return read_file(path, SpeedRecord, version=SCHEMA_VERSION, command="mtbench speed")

@@ -1,14 +1,13 @@
 """The record of the toy problem: one file beside the runs' records."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from benchmark.errors import UserError
-from benchmark.spec import Component, Frozen, first_error
+from benchmark.spec import Component, Frozen, read_file
 from benchmark.store import Provenance, write_atomically
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -100,20 +99,7 @@ def load(results: Path) -> ToyRecord | None:
     path = results / FILE
     if not path.exists():
         return None
-    try:
-        text = path.read_text()
-        raw: Any = json.loads(text)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); make it again with 'mtbench toy'") from error
-    version = raw.get("schema_version") if isinstance(raw, dict) else None
-    if version != SCHEMA_VERSION:
-        raise UserError(
-            f"{path} has schema {version!r}; this suite reads {SCHEMA_VERSION}: make it again with 'mtbench toy'"
-        )
-    try:
-        return ToyRecord.model_validate_json(text)
-    except ValidationError as error:
-        raise UserError(f"{path} is no valid record: {first_error(error)}; make it again with 'mtbench toy'") from error
+    return read_file(path, ToyRecord, version=SCHEMA_VERSION, command="mtbench toy")
 
 
 def save(record: ToyRecord, results: Path) -> Path:
