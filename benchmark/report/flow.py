@@ -23,7 +23,7 @@ WORDS = {
 
 
 def diagram(flow: Flow) -> Markup:
-    """Lanes of stages from the picture at the left to the tasks' predictions at the right."""
+    """A figure: lanes of stages from the picture at the left to the tasks' predictions at the right."""
     lanes = len(flow.lanes)
     right = LEFT + STAGES * (WIDTH + GAP)
     size = (right + 96, TOP + (lanes - 1) * LANE + HEIGHT + TOP)
@@ -33,7 +33,10 @@ def diagram(flow: Flow) -> Markup:
         f'<svg class="figure" viewBox="0 0 {size[0]} {size[1]}" role="img" aria-label="{escape(label)}" '
         f'style="max-width:{size[0] * 1.25:.0f}px">'
     )
-    return Markup(f"{head}{''.join(parts)}</svg>")
+    words = "Two tasks, A and B, and a few of the stages: filled ones are shared, hollow ones a task’s own. Arrows are "
+    words += "features; × is a mask." if "masks" in flow.links else "features."
+    caption = f'<figcaption class="muted small">{words}</figcaption>'
+    return Markup(f'<figure class="flow">{head}{"".join(parts)}</svg>{caption}</figure>')
 
 
 def _x(stage: int) -> int:

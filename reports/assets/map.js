@@ -14,11 +14,7 @@
   }
   choice.addEventListener("change", function () {
     show();
-    try {
-      history.replaceState(null, "", "#" + new URLSearchParams({ by: choice.value }));
-    } catch (error) {
-      /* Some browsers refuse this for files; the state is then not kept. */
-    }
+    remember(new URLSearchParams({ by: choice.value }));
   });
   window.addEventListener("hashchange", load);
   document.getElementById("chooser").hidden = false;

@@ -211,12 +211,7 @@
     if (!intervals.checked) parts.set("intervals", "no");
     if (fit.checked) parts.set("fit", "yes");
     checks.filter((c) => !c.checked).forEach((c) => parts.append("hide", c.dataset.field + ":" + c.value));
-    const hash = parts.toString();
-    try {
-      history.replaceState(null, "", hash ? "#" + hash : location.pathname + location.search);
-    } catch (error) {
-      /* Some browsers refuse this for files; the state is then not kept. */
-    }
+    remember(parts);
   }
 
   function load() {

@@ -1,3 +1,13 @@
+/* Keeps what a reader chose in the page's address, for the scripts that come after this one. */
+function remember(parts) {
+  const hash = parts.toString();
+  try {
+    history.replaceState(null, "", hash ? "#" + hash : location.pathname + location.search);
+  } catch (error) {
+    /* Some browsers refuse this for files; the state is then not kept. */
+  }
+}
+
 /* Light, dark, or as the system says. Runs before the page is drawn; without scripts the system decides. */
 (function () {
   "use strict";

@@ -151,12 +151,7 @@
     if (grouping.value) parts.set("group", grouping.value);
     if (box.value) parts.set("filter", box.value);
     checks.filter((c) => !c.checked).forEach((c) => parts.append("hide", c.dataset.field + ":" + c.value));
-    const hash = parts.toString();
-    try {
-      history.replaceState(null, "", hash ? "#" + hash : location.pathname + location.search);
-    } catch (error) {
-      /* Some browsers refuse this for files; the state is then not kept. */
-    }
+    remember(parts);
   }
 
   function load() {

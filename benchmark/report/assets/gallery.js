@@ -14,12 +14,7 @@
     boxes.forEach(function (box) {
       if (box.checked !== box.defaultChecked) parts.append(box.checked ? "show" : "hide", box.value);
     });
-    const hash = parts.toString();
-    try {
-      history.replaceState(null, "", hash ? "#" + hash : location.pathname + location.search);
-    } catch (error) {
-      /* Some browsers refuse this for files; the state is then not kept. */
-    }
+    remember(parts);
   }
   function load() {
     const parts = new URLSearchParams(location.hash.slice(1));
