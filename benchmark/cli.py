@@ -23,7 +23,7 @@ from benchmark.commands.datacard import card, keep_missing_card
 from benchmark.commands.decathlon import decathlon
 from benchmark.commands.execution import Execution, execution_options
 from benchmark.commands.listing import cards
-from benchmark.commands.options import DEFAULT_RESULTS, results_option
+from benchmark.commands.options import DEFAULT_RESULTS, graphs_option, results_option
 from benchmark.commands.sources import parse_sources, source_option
 from benchmark.commands.speed import speed
 from benchmark.commands.submit import submit
@@ -231,6 +231,7 @@ def interrupt(number: int, frame: object) -> None:
     help="Runs at once. auto: processors / --threads on the CPU; one on a GPU, where more may fit.",
 )
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of each run.")
+@graphs_option
 @click.option("--dry-run", is_flag=True, help="Only list the runs and what they will cost.")
 @click.option(
     "--keep-predictions",
@@ -247,6 +248,7 @@ def run(
     precision: str,
     workers: int | None,
     threads: int,
+    cuda_graphs: bool,
     dry_run: bool,
     keep_predictions: bool,
     keep_model: bool,
@@ -266,7 +268,9 @@ def run(
     """
     setup = Setup(
         Storage.default(parse_sources(sources, list(dict.fromkeys(spec.dataset.name for spec in selection.specs)))),
-        Hardware.choose(*((device, precision) if execution.here else ("auto", "auto")), threads),
+        Hardware.choose(device, precision, threads, graphs=cuda_graphs)
+        if execution.here
+        else Hardware.choose(threads=threads),
         selection.plugins,
         execution.policy(selection.store),
         execution.grace,
@@ -299,7 +303,8 @@ def run(
     wanted, workers = workers, workers or default_workers(len(missing), setup.hardware)
     setup = replace(setup, hardware=replace(setup.hardware, workers=workers))
     expected = {spec.id: hashes[spec.dataset.model_dump_json()] for spec in missing}
-    executor = execution.build(setup, store=store, device=device, precision=precision, workers=wanted, hashes=expected)
+    parcel = execution.parcel(setup, device=device, precision=precision, graphs=cuda_graphs)
+    executor = execution.build(setup, parcel, store=store, workers=wanted, hashes=expected)
     with Display(console, work(missing)) as display:
         run_all(
             missing,

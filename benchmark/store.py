@@ -125,6 +125,7 @@ class Provenance(Frozen):
         plugins: SHA-256 of each plugin file.
         device_type: None in records from before it was kept.
         workers: runs at once on the machine, which slow each other.
+        cuda_graphs: whether steps were to be replayed as CUDA graphs; None on the CPU.
     """
 
     suite_version: str
@@ -141,6 +142,7 @@ class Provenance(Frozen):
     data_hash: str | None
     started: str
     device_type: Literal["cpu", "cuda"] | None = None
+    cuda_graphs: bool | None = None
 
 
 class RunRecord(Frozen):

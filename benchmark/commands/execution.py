@@ -58,14 +58,37 @@ class Execution:
         folder = (self.checkpoints or store.private / "checkpoints").resolve()
         return Policy(folder, 60 * self.checkpoint_minutes, self.keep_checkpoints)
 
+    def parcel(self, setup: Setup, *, device: str, precision: str, graphs: bool) -> Parcel:
+        """What workers elsewhere are told.
+
+        Args:
+            setup: of this machine.
+            device, precision, graphs: as on the command line: such workers choose by their own devices.
+
+        Raises:
+            UsageError: a plugin cannot be read.
+        """
+        return Parcel(
+            device,
+            precision,
+            setup.hardware.threads,
+            graphs=graphs,
+            plugins=packed_plugins(setup.plugins),
+            sources={name: path.resolve() for name, path in setup.storage.sources.items()},
+            checkpoints=setup.checkpoints,
+            grace=self.grace,
+            keep_predictions=setup.keep_predictions,
+            keep_model=setup.keep_model,
+        )
+
     def build(
-        self, setup: Setup, *, store: Store, device: str, precision: str, workers: int | None, hashes: Mapping[str, str]
+        self, setup: Setup, parcel: Parcel, *, store: Store, workers: int | None, hashes: Mapping[str, str]
     ) -> Executor:
         """The executor that was asked for.
 
         Args:
             setup: of this machine.
-            device, precision: as on the command line; workers elsewhere choose by their own devices.
+            parcel: for workers elsewhere.
             workers: runs at once, where it was said.
             hashes: by run id, of the data that its record must come from.
 
@@ -74,17 +97,6 @@ class Execution:
         """
         if self.here:
             return LocalExecutor(setup)
-        parcel = Parcel(
-            device,
-            precision,
-            setup.hardware.threads,
-            plugins=packed_plugins(setup.plugins),
-            sources={name: path.resolve() for name, path in setup.storage.sources.items()},
-            checkpoints=setup.checkpoints,
-            grace=self.grace,
-            keep_predictions=setup.keep_predictions,
-            keep_model=setup.keep_model,
-        )
         if self.executor == "ray":
             return RayExecutor(parcel, address=self.ray_address, gpus=self.gpus, workers=workers)
         parameters = dict(self.slurm)

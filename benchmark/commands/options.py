@@ -20,3 +20,12 @@ def results_option(command: F) -> F:
         show_default=True,
         help="Folder of records.",
     )(command)
+
+
+def graphs_option(command: F) -> F:
+    """The option to replay steps as CUDA graphs."""
+    return click.option(
+        "--cuda-graphs",
+        is_flag=True,
+        help="Replay steps as CUDA graphs where a check at a run's start allows it. Never tried on a GPU.",
+    )(command)

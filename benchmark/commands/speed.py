@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from benchmark.commands.options import graphs_option
 from benchmark.data.workers import cores
 from benchmark.errors import UsageError, UserError
 from benchmark.registry import ARCHITECTURES, WEIGHTINGS, load_plugin_file
@@ -84,6 +85,7 @@ class Size(click.ParamType):
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True, help="Of the networks.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads. Default: all; 1 for weightings.")
+@graphs_option
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write the record here.")
 @click.option(
     "--plugin",
@@ -105,6 +107,7 @@ def speed(
     device: str,
     precision: str,
     threads: int | None,
+    cuda_graphs: bool,
     file: Path | None,
     plugins: tuple[Path, ...],
 ) -> None:
@@ -126,7 +129,8 @@ def speed(
     mode = _mode(compare_weightings or bool(names), growth)
     networks = [_network(name, width, mode) for name in architectures or NETWORKS.get(mode) or tuple(ARCHITECTURES)]
     chosen = [Component.of(WEIGHTINGS, name) for name in names or [n for n in WEIGHTINGS if not WEIGHTINGS[n].required]]
-    hardware = Hardware.choose(device, precision, threads or (1 if mode == "weightings" else cores()))
+    threads = threads or (1 if mode == "weightings" else cores())
+    hardware = Hardware.choose(device, precision, threads, graphs=cuda_graphs)
     load = Workload(TASKS, (3, *size), batch, hardware)
     steps = steps or STEPS[mode]
     started, git = datetime.now(UTC), git_state()

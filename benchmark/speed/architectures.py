@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from benchmark.errors import UserError
 from benchmark.registry import ARCHITECTURES
 from benchmark.spec import Component
 from benchmark.speed.alone import Alone, Job
@@ -48,7 +49,10 @@ def _measure(
 ) -> ArchitectureSpeed:
     own = alone.run(Job(architecture, weighting, load))
     plain = alone.run(Job(architecture, None, load, plain=True, count=True))
-    mine, plains = alternate(Stepper(architecture, weighting, load), PlainStepper(architecture, load), pairs)
+    stepper = Stepper(architecture, weighting, load)
+    if stepper.obstacle:
+        raise UserError(f"its steps are not replayed as CUDA graphs ({stepper.obstacle}): leave out --cuda-graphs")
+    mine, plains = alternate(stepper, PlainStepper(architecture, load), pairs)
     return ArchitectureSpeed(
         architecture=architecture,
         parameters=plain.parameters,

@@ -1,9 +1,11 @@
 """The training loop: one protocol for every architecture and weighting."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +19,14 @@ from benchmark.training.batches import OtherBatches, training_batches
 from benchmark.training.diagnostics import GradientDiagnostics
 from benchmark.training.evaluation import evaluate
 from benchmark.training.hardware import Hardware
+from benchmark.training.replay import OnDevice, Replays, at_once
 from benchmark.training.steps import Batch, Result, Surroundings, choose_step
 from benchmark.weighting import SampledWeighting, Weighting
+
+#: The piece of a step that is the optimiser's, see ``OnDevice``.
+OPTIMIZER = "optimizer"
+
+T = TypeVar("T")
 
 
 class Diverged(Exception):
@@ -86,7 +94,10 @@ class Trainer:
         #: Epochs done, and the one in progress.
         self.epoch = 0
         self.under_way: Pass | None = None
-        around = Surroundings(self.others, lambda: float(self.schedule.get_last_lr()[0]))
+        #: Recordings of steps, where steps are to be replayed, and what does the work of the present step.
+        self.replays: Replays | None = None
+        self._doing: OnDevice = at_once
+        around = Surroundings(self.others, lambda: float(self.schedule.get_last_lr()[0]), self._on_device)
         self.step = choose_step(model, weighting, hardware, around)
         if isinstance(weighting, SampledWeighting):
             weighting.check_batch(spec.protocol.batch_size)
@@ -99,6 +110,8 @@ class Trainer:
             # Decay would pull a task's learned scale to that of equal weights.
             self.optimizer.add_param_group({"params": learned, "weight_decay": 0.0})
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, protocol.lr_step, protocol.lr_decay)
+        if self.replays:
+            self.replays.forget(OPTIMIZER)
 
     @property
     def steps(self) -> int:
@@ -195,11 +208,40 @@ class Trainer:
 
     def advance(self, batch: Batch, diagnose: bool = False) -> Result:
         """One optimiser step; ``diagnose`` asks for the Gramian."""
-        self.optimizer.zero_grad(set_to_none=True)
-        result = self.step(batch, diagnose)
-        self.optimizer.step()
-        self.step.after(batch)
+        with self.replays.stream() if self.replays else nullcontext():
+            # Sampled steps keep their graph for passes of their own.
+            self._doing = at_once if diagnose or self.replays is None else self.replays
+            self.optimizer.zero_grad(set_to_none=True)
+            result = self.step(batch, diagnose)
+            if self._begun():
+                rates = tuple(group["lr"] for group in self.optimizer.param_groups)
+                self._on_device(OPTIMIZER, self._move, fixed=rates)
+            else:
+                self._move()
+            self.step.after(batch)
         return result
+
+    def _on_device(self, name: str, work: Callable[..., T], *inputs: Tensor, fixed: Hashable = None) -> T:
+        """See ``OnDevice``."""
+        return self._doing(name, work, *inputs, fixed=fixed)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """All that are trained: the model's, and what the weighting learns."""
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    def _begun(self) -> bool:
+        """Whether the optimiser has its moments, which a recording would make anew each time."""
+        return all(p in self.optimizer.state for p in self.parameters() if p.grad is not None)
+
+    def _move(self) -> None:
+        """The optimiser's step. Adam wants to be told where it is recorded."""
+        adam = [group for group in self.optimizer.param_groups if "capturable" in group]
+        recorded = self.hardware.kind == "cuda" and torch.cuda.is_current_stream_capturing()
+        for group in adam:
+            group["capturable"] = recorded
+        self.optimizer.step()
+        for group in adam:
+            group["capturable"] = False
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], protocol: Protocol) -> torch.optim.Optimizer:

@@ -24,19 +24,29 @@ class Hardware:
         precision: ``fp32``, or ``bf16`` (autocast; parameters, losses and metrics stay in float32).
         threads: of one run on the CPU. Numbers come back bit for bit only with the same count.
         workers: runs at once; they change no number but times.
+        graphs: whether steps are replayed as CUDA graphs.
     """
 
     device: str
     precision: str
     threads: int
     workers: int = 1
+    graphs: bool = False
 
     @classmethod
-    def choose(cls, device: str = "auto", precision: str = "auto", threads: int = 1, *, workers: int = 1) -> "Hardware":
+    def choose(
+        cls,
+        device: str = "auto",
+        precision: str = "auto",
+        threads: int = 1,
+        *,
+        workers: int = 1,
+        graphs: bool = False,
+    ) -> "Hardware":
         """Resolve ``auto``: CUDA where there is one; bf16 on devices that compute in it, float32 elsewhere.
 
         Raises:
-            UsageError: the device does not exist here, or the precision is unknown.
+            UsageError: the device does not exist here or has no graphs, or the precision is unknown.
         """
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -55,7 +65,9 @@ class Hardware:
         if precision == "auto":
             native = torch.cuda.is_bf16_supported(including_emulation=False) if kind == "cuda" else processor_has_bf16()
             precision = "bf16" if native else "fp32"
-        return cls(device, precision, threads, workers)
+        if graphs and kind != "cuda":
+            raise UsageError("--cuda-graphs needs a CUDA device, and this is the CPU: leave it out")
+        return cls(device, precision, threads, workers, graphs)
 
     @property
     def kind(self) -> Literal["cpu", "cuda"]:

@@ -38,6 +38,7 @@ def provenance(
         data_hash=data_hash,
         started=started.isoformat(timespec="seconds"),
         device_type=hardware.kind,
+        cuda_graphs=hardware.graphs if hardware.kind == "cuda" else None,
     )
 
 

@@ -26,6 +26,7 @@ from benchmark.training.engine import Diverged, Trainer
 from benchmark.training.evaluation import Pictures, decide, predict
 from benchmark.training.hardware import Hardware
 from benchmark.training.predictions import weights_of, whole_split
+from benchmark.training.proof import cuda_graphs, objection
 from benchmark.training.separate import SeparateModel
 from benchmark.weighting import Weighting, build_weighting
 
@@ -221,7 +222,15 @@ def _attempt(
         splits = {split: _loaded(dataset, split, storage, hardware) for split in SPLITS}
         with hardware.memory_peak() as peak, hardware.seeded(derive_seed("training", spec.seed)):
             try:
-                trainer = _trainer(spec, dataset, splits, hardware=hardware, progress=progress, checkpoints=checkpoints)
+                trainer = _trainer(
+                    spec,
+                    dataset,
+                    splits,
+                    hardware=hardware,
+                    progress=progress,
+                    checkpoints=checkpoints,
+                    note=watcher.note,
+                )
                 trainer.fit(remember, lambda: checkpoints.pause(lambda: snapshot(trainer) | progress.state(peak.now())))
             finally:
                 progress.learn(peak_bytes=peak.now())
@@ -281,10 +290,12 @@ def _trainer(
     hardware: Hardware,
     progress: Progress,
     checkpoints: Checkpoints,
+    note: Callable[[str], None],
 ) -> Trainer:
     """A trainer at the start of the run, or where its checkpoint was written."""
 
     def fresh() -> Trainer:
+        torch.manual_seed(derive_seed("training", spec.seed))
         model = _model(spec, dataset, hardware)
         progress.learn(
             parameters=sum(p.numel() for p in model.parameters()),
@@ -299,7 +310,17 @@ def _trainer(
             augmentation=augment(spec, dataset, splits["train"]),
         )
 
-    trainer = fresh()
+    graphs = hardware.graphs
+    if graphs and (reason := objection(fresh, cuda_graphs)):
+        note(f"its steps are not replayed as CUDA graphs ({reason})")
+        graphs = False
+
+    def begun() -> Trainer:
+        trainer = fresh()
+        trainer.replays = cuda_graphs(trainer) if graphs else None
+        return trainer
+
+    trainer = begun()
     with hardware.seeded(0):  # a model that draws in evaluation mode draws nothing from the training's generator
         progress.learn(
             forward_flops=forward_flops(trainer.model, some(splits["train"], torch.zeros(1, dtype=torch.int64)))
@@ -311,8 +332,7 @@ def _trainer(
             return trainer
         except Exception as error:  # noqa: BLE001 - a file that says it is of this run and is not: anything is raised
             checkpoints.misfit = f"it does not fit ({_describe(error)})"
-            torch.manual_seed(derive_seed("training", spec.seed))
-            trainer = fresh()
+            trainer = begun()
     return trainer
 
 

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 import torch
@@ -18,6 +19,7 @@ from benchmark.training.evaluation import Pictures, predict, scaled
 from benchmark.training.gradients import RepresentationGradients, Rows, TaskGradients, by_sample, flattened
 from benchmark.training.hardware import Hardware
 from benchmark.training.layer import LayerGradients
+from benchmark.training.replay import OnDevice, at_once
 from benchmark.weighting import (
     GradientWeighting,
     GramianWeighting,
@@ -30,6 +32,7 @@ from benchmark.weighting import (
 )
 
 W = TypeVar("W", bound=Weighting | None)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,17 @@ class Batch:
     def __len__(self) -> int:
         """B; of the task with the fewest pictures."""
         return len(self.images) if isinstance(self.images, Tensor) else min(map(len, self.images.values()))
+
+    def tensors(self) -> list[Tensor]:
+        """All of them, in an order that batches of one form share."""
+        images = [self.images] if isinstance(self.images, Tensor) else list(self.images.values())
+        return [*images, *self.targets.values()]
+
+    def of(self, tensors: Sequence[Tensor]) -> "Batch":
+        """A batch of this form from what ``tensors`` gives."""
+        found = iter(tensors)
+        images = next(found) if isinstance(self.images, Tensor) else {name: next(found) for name in self.images}
+        return Batch(images, {name: next(found) for name in self.targets})
 
     def parts(self, count: int) -> list["Batch"]:
         """The batch cut into ``count`` batches of nearly equal size."""
@@ -85,10 +99,12 @@ class Surroundings:
     Attributes:
         other: the next batch of a split, by its name, for methods that look at a second one.
         learning_rate: the optimiser's at the moment.
+        on_device: does what the device has to do between two thoughts of the weighting.
     """
 
     other: Callable[[str], Batch]
     learning_rate: Callable[[], float]
+    on_device: OnDevice = at_once
 
 
 class Step(ABC, Generic[W]):
@@ -106,6 +122,10 @@ class Step(ABC, Generic[W]):
 
     def after(self, batch: Batch) -> None:
         """To be called after the optimiser's move."""
+
+    def on_device(self, name: str, work: Callable[[Batch], T], batch: Batch) -> T:
+        """What ``work`` makes of the batch, see ``OnDevice``."""
+        return self.around.on_device(name, lambda *tensors: work(batch.of(tensors)), *batch.tensors())
 
     def losses(self, batch: Batch) -> list[Tensor]:
         """K scalars of a forward pass in the model's present mode, each with nothing but its own graph."""
@@ -142,30 +162,50 @@ class SumStep(Step[None]):
 
     def __call__(self, batch: Batch, diagnose: bool) -> Result:
         """See ``Step``."""
+        known = self.on_device("losses", self._descend, batch)
+        return Result(known, torch.ones_like(known))
+
+    def _descend(self, batch: Batch) -> Tensor:
         losses = torch.stack(self.losses(batch))
         losses.sum().backward()
-        return Result(losses.detach(), torch.ones_like(losses))
+        return losses.detach()
 
 
 class LossStep(Step[W]):
-    """A weighting that sees losses: one backward pass of its objective."""
+    """A weighting that sees losses: one backward pass of their sum, each times the objective's derivative by it."""
 
     def __call__(self, batch: Batch, diagnose: bool) -> Result:
         """See ``Step``."""
-        weighting = cast(Weighting, self.weighting)
-        separate = self.losses(batch)
+        separate, known = self.on_device("losses", self._separate, batch)
         gramian = self.gramian(separate) if diagnose else None
-        losses = torch.stack(separate)
-        weights = weighting.weights(losses.detach())
-        weighting.objective(losses, weights).backward()
-        return Result(losses.detach(), weights.detach(), gramian)
+        weights, slopes = self.weighed(known)
+        self.around.on_device("backward", lambda slopes: _descend(separate, slopes), slopes)
+        return Result(known, weights, gramian)
+
+    def _separate(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
+        separate = self.losses(batch)
+        return separate, detached(separate)
+
+    def weighed(self, known: Tensor) -> tuple[Tensor, Tensor]:
+        """(K,) losses -> weights and the objective's derivatives, (K,) each. What the weighting learns gets its
+        gradient.
+        """
+        weighting = cast(Weighting, self.weighting)
+        weights = weighting.weights(known.clone())
+        leaf = known.clone().requires_grad_()
+        weighting.objective(leaf, weights).backward()
+        return weights.detach(), torch.zeros_like(known) if leaf.grad is None else leaf.grad
 
     def after(self, batch: Batch) -> None:
         """See ``Step``."""
         weighting = cast(Weighting, self.weighting)
         if weighting.evaluates_again:
-            with torch.no_grad(), kept_buffers(self.model):
-                weighting.after_step(torch.stack(self.losses(batch)))
+            weighting.after_step(self.on_device("losses again", self._again, batch).clone())
+
+    @torch.no_grad()
+    def _again(self, batch: Batch) -> Tensor:
+        with kept_buffers(self.model):
+            return torch.stack(self.losses(batch))
 
 
 class NormStep(LossStep[NormWeighting]):
@@ -179,26 +219,22 @@ class NormStep(LossStep[NormWeighting]):
 
     def __call__(self, batch: Batch, diagnose: bool) -> Result:
         """See ``Step``."""
+        gramian = None
         if diagnose or not self.model.has_representation:
-            separate = self.losses(batch)
+            separate, known = self.on_device("losses", self._separate, batch)
             gramian = self.gramian(separate) if diagnose else None
-            known, weights, slopes = self._weighed(separate)
-            norms = self.gradients.collect(separate, slopes)
+            collect = partial(self.gradients.collect, separate)
         else:
-            feature, leaf, separate = self.losses_at_feature(batch)
-            gramian = None
-            known, weights, slopes = self._weighed(separate)
-            norms = self.gradients.collect_from(feature, leaf, separate, slopes)
-        self.weighting.observe(norms.to(known), known)
+            feature, leaf, separate, known = self.on_device("losses", self._at_feature, batch)
+            collect = partial(self.gradients.collect_from, feature, leaf, separate)
+        weights, slopes = self.weighed(known)
+        norms = self.around.on_device("backward", collect, slopes)
+        self.weighting.observe(norms.to(known), known.clone())
         return Result(known, weights, gramian)
 
-    def _weighed(self, separate: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """(K,) each: losses, weights, and the objective's derivatives. What the weighting learns gets its gradient."""
-        known = detached(separate)
-        weights = self.weighting.weights(known)
-        leaf = known.clone().requires_grad_()
-        self.weighting.objective(leaf, weights).backward()
-        return known, weights.detach(), cast(Tensor, leaf.grad)
+    def _at_feature(self, batch: Batch) -> tuple[Tensor, Tensor, list[Tensor], Tensor]:
+        feature, leaf, separate = self.losses_at_feature(batch)
+        return feature, leaf, separate, detached(separate)
 
 
 class LookaheadStep(LossStep[LookaheadWeighting]):
@@ -244,14 +280,16 @@ class GramianStep(Step[GramianWeighting]):
 
     def __call__(self, batch: Batch, diagnose: bool) -> Result:
         """See ``Step``."""
-        separate = self.losses(batch)
-        known = detached(separate)
-        self.gradients.collect(self.weighting.task_losses(separate))
-        gramian = self.gradients.gramian()
+        known, gramian = self.on_device("gradients", self._look, batch)
         weights = self.weighting.from_gramian(gramian.cpu(), known.double().cpu()).to(known)
         self.gradients.move_along(weights)
         sampled = diagnose and self.gradients.shared
         return Result(known, weights, _plain(self.weighting, gramian, known) if sampled else None)
+
+    def _look(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        separate = self.losses(batch)
+        self.gradients.collect(self.weighting.task_losses(separate))
+        return detached(separate), self.gradients.gramian()
 
 
 class MatrixStep(Step[MatrixWeighting]):
@@ -266,14 +304,17 @@ class MatrixStep(Step[MatrixWeighting]):
 
     def __call__(self, batch: Batch, diagnose: bool) -> Result:
         """See ``Step``."""
-        separate = self.losses(batch)
-        known = detached(separate)
-        rows = self.gradients.collect(self.weighting.task_losses(separate))
+        known = self.on_device("gradients", self._look, batch)
         sampled = diagnose and self.gradients.shared
         gramian = _plain(self.weighting, self.gradients.gramian(), known) if sampled else None
-        direction = self.weighting.from_gradients(rows, known)
+        direction = self.weighting.from_gradients(self.gradients.rows, known.clone())
         self.gradients.move(direction.vector)
         return Result(known, direction.weights.to(known), gramian)
+
+    def _look(self, batch: Batch) -> Tensor:
+        separate = self.losses(batch)
+        self.gradients.collect(self.weighting.task_losses(separate))
+        return detached(separate)
 
 
 class SampledStep(Step[SampledWeighting]):
@@ -289,24 +330,33 @@ class SampledStep(Step[SampledWeighting]):
     def __call__(self, batch: Batch, diagnose: bool) -> Result:
         """See ``Step``."""
         self.weighting.check_batch(len(batch))
-        parts = batch.parts(self.weighting.parts)
-        share = 1 / len(parts)
-        first = self._collect(parts[0], self.gradients.buffer, share)
-        second = self._collect(parts[1], self.second, share)
-        products = self.gradients.buffer.products(self.second)
+        first, known, products, third = self.on_device("gradients", self._look, batch)
         sampled = diagnose and self.gradients.shared
         gramian = _plain(self.weighting, self.gradients.gramian(), first) if sampled else None
+        weights = self.weighting.from_products(products.cpu(), known.double().cpu()).to(known)
+        self.around.on_device("backward", partial(self.gradients.sum_along, third, part=self._share), weights)
+        return Result(known, weights, gramian)
+
+    @property
+    def _share(self) -> float:
+        """Of one part in the batch."""
+        return 1 / self.weighting.parts
+
+    def _look(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        """(K,) the first part's and the mean losses, (K, K) products, and the third part's ``task_losses``."""
+        parts = batch.parts(self.weighting.parts)
+        first = self._collect(parts[0], self.gradients.buffer)
+        second = self._collect(parts[1], self.second)
+        products = self.gradients.buffer.products(self.second)
         # The weights are known before the third part's gradients, whose sum is all that is asked of them.
         separate = self.losses(parts[2])
         known = (first + second + detached(separate)) / len(parts)
-        weights = self.weighting.from_products(products.cpu(), known.double().cpu()).to(known)
-        self.gradients.sum_along(self.weighting.task_losses(separate), weights, part=share)
-        return Result(known, weights, gramian)
+        return first, known, products, self.weighting.task_losses(separate)
 
-    def _collect(self, part: Batch, into: Rows, share: float) -> Tensor:
+    def _collect(self, part: Batch, into: Rows) -> Tensor:
         """Fill ``into`` from one part; its losses (K,)."""
         separate = self.losses(part)
-        self.gradients.collect(self.weighting.task_losses(separate), into=into, part=share)
+        self.gradients.collect(self.weighting.task_losses(separate), into=into, part=self._share)
         return detached(separate)
 
 
@@ -326,13 +376,16 @@ class RepresentationStep(Step[GradientWeighting]):
 
     def __call__(self, batch: Batch, diagnose: bool) -> Result:
         """See ``Step``."""
-        feature, leaf, separate = self.losses_at_feature(batch)
-        known = detached(separate)
-        rows = self.gradients.collect(leaf, self.weighting.task_losses(separate))
+        feature, leaf, known, rows = self.on_device("gradients", self._look, batch)
         gramian = self._shared_gramian(feature, rows, known) if diagnose else None
-        pieces, weights = self._combined(rows, known, leaf.detach())
-        feature.backward(pieces[0].to(feature.dtype))
+        pieces, weights = self._combined(rows, known.clone(), leaf)
+        self.around.on_device("backward", feature.backward, pieces[0].to(feature.dtype))
         return Result(known, weights, gramian)
+
+    def _look(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Rows]:
+        feature, leaf, separate = self.losses_at_feature(batch)
+        rows = self.gradients.collect(leaf, self.weighting.task_losses(separate))
+        return feature, leaf.detach(), detached(separate), rows
 
     def _combined(self, rows: Rows, known: Tensor, feature: Tensor) -> tuple[list[Tensor], Tensor]:
         """The feature's gradient, and the weights (K,)."""
@@ -390,6 +443,13 @@ def choose_step(
 def detached(separate: Sequence[Tensor]) -> Tensor:
     """(K,) K scalars without graph."""
     return torch.stack([loss.detach() for loss in separate])
+
+
+def _descend(separate: Sequence[Tensor], slopes: Tensor) -> None:
+    """Add the gradient of Σ s_k L_k to every parameter's; frees the graph. A loss without graph adds nothing."""
+    live = [k for k, loss in enumerate(separate) if loss.requires_grad]
+    if live:
+        torch.autograd.backward([separate[k] for k in live], [slopes[k].to(separate[k]) for k in live])
 
 
 @contextmanager

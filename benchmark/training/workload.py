@@ -17,6 +17,7 @@ from benchmark.training.engine import Trainer
 from benchmark.training.evaluation import evaluate
 from benchmark.training.gradients import RepresentationGradients, Rows, TaskGradients
 from benchmark.training.hardware import Hardware
+from benchmark.training.proof import cuda_graphs, objection
 from benchmark.training.separate import SeparateModel
 from benchmark.weighting import GradientWeighting, LookaheadWeighting, Weighting, build_weighting
 
@@ -66,14 +67,6 @@ class Stepper:
     def __init__(self, architecture: Component, weighting: Component | None, load: Workload) -> None:
         self.load = load
         hardware = load.hardware
-        with hardware.seeded(derive_seed("workload", architecture.name)):
-            model = build_model(architecture.name, load.tasks, **architecture.options)
-            built = build_weighting(weighting.name, load.tasks, **weighting.options) if weighting else None
-        if not load.joint:
-            model = SeparateModel(model, {})
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.model = model.to(hardware.device).train()
-        self.weighting = built.to(hardware.device) if built else None
         split = load.split()
         spec = RunSpec(
             dataset=Component(name="workload", version=1, options={}),
@@ -82,8 +75,26 @@ class Stepper:
             seed=0,
             protocol=Protocol(epochs=1, batch_size=load.batch),
         )
-        splits = dict.fromkeys(SPLITS, split)
-        self.trainer = Trainer(self.model, self.weighting, spec=spec, splits=splits, hardware=hardware)
+
+        def trainer() -> Trainer:
+            with hardware.seeded(derive_seed("workload", architecture.name)):
+                model = build_model(architecture.name, load.tasks, **architecture.options)
+                built = build_weighting(weighting.name, load.tasks, **weighting.options) if weighting else None
+            if not load.joint:
+                model = SeparateModel(model, {})
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model, built = model.to(hardware.device), built.to(hardware.device) if built else None
+            return Trainer(model, built, spec=spec, splits=dict.fromkeys(SPLITS, split), hardware=hardware)
+
+        #: Why steps are not replayed as CUDA graphs although they should be.
+        self.obstacle: str | None = None
+        if hardware.graphs:
+            with hardware.seeded(0):
+                self.obstacle = objection(trainer, cuda_graphs)
+        self.trainer = trainer()
+        if hardware.graphs and not self.obstacle:
+            self.trainer.replays = cuda_graphs(self.trainer)
+        self.model, self.weighting = self.trainer.model.train(), self.trainer.weighting
         self.batch = gathered(split, torch.arange(load.batch, device=hardware.device))
 
     def step(self) -> float:

@@ -1,0 +1,259 @@
+"""Steps that are replayed from recordings, with a stand-in that has the semantics of CUDA graphs on the CPU."""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from benchmark.data import SPLITS, Split
+from benchmark.errors import UsageError
+from benchmark.model import MultiTaskModel, build_model
+from benchmark.registry import ARCHITECTURES, WEIGHTINGS
+from benchmark.spec import Component, Protocol, RunSpec
+from benchmark.tasks import Task
+from benchmark.training.engine import Trainer
+from benchmark.training.hardware import Hardware
+from benchmark.training.proof import cuda_graphs, objection
+from benchmark.training.replay import Replays
+from benchmark.weighting import build_weighting
+
+TASKS = (Task("semantic", "segmentation", 3), Task("depth", "depth", 1), Task("normals", "normals", 3))
+CPU = Hardware("cpu", "fp32", 1)
+SIZE = 32
+COUNT = 6
+#: ``constant`` is nothing without its weights.
+OPTIONS = {"constant": {"weights": [0.2, 0.3, 0.5]}}
+#: What needs a number on the host before the device's next work is known, and what brings one from there.
+WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "equal", "lift_fresh"}
+
+
+class Tape(TorchDispatchMode):
+    """Every operation with the very tensors that it saw: Python's numbers are what they were, memory is where it was.
+
+    Like a CUDA graph, it cannot hold what waits for the device's result, nor what is drawn on the host.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.done = []
+
+    def __torch_dispatch__(self, operation, types, arguments=(), options=None):
+        options = options or {}
+        masks = [t for t in tree_leaves(arguments[1:]) if isinstance(t, torch.Tensor) and t.dtype == torch.bool]
+        name = operation.overloadpacket.__name__
+        if name in WAITING or (name == "index" and masks):
+            raise RuntimeError(f"the recorded work waits for the device ({name})")
+        if torch.Tag.nondeterministic_seeded in operation.tags:
+            raise RuntimeError("the recorded work draws random numbers on the host")
+        result = operation(*arguments, **options)
+        self.done.append((operation, arguments, options, result))
+        return result
+
+    @torch.no_grad()
+    def replay(self):
+        for operation, arguments, options, result in self.done:
+            # Unseen by autograd, which may not have gone back through what was recorded yet.
+            seen = tuple(t for t in tree_leaves((arguments, options, result)) if isinstance(t, torch.Tensor))
+            with torch.autograd._unsafe_preserve_version_counter(seen):
+                again = operation(*arguments, **options)
+                for kept, new in zip(tree_leaves(result), tree_leaves(again), strict=True):
+                    if isinstance(kept, torch.Tensor) and kept.data_ptr() != new.data_ptr():
+                        kept.copy_(new)
+
+
+class Recorder:
+    """Recording does nothing, as on a GPU: whatever the work changed is put back."""
+
+    def __init__(self, trainer):
+        self.trainer = trainer
+        self.count = 0
+
+    def record(self, work):
+        self.count += 1
+        tensors = [t for t in self._state() if t.numel()]
+        before = [t.detach().clone() for t in tensors]
+        with Tape() as tape:
+            result = work()
+        with torch.no_grad(), torch.autograd._unsafe_preserve_version_counter(tuple(tensors)):
+            for tensor, value in zip(tensors, before, strict=True):
+                tensor.copy_(value)
+        return tape, result
+
+    def _state(self):
+        trainer = self.trainer
+        yield from trainer.model.parameters()
+        yield from trainer.model.buffers()
+        yield from (trainer.weighting.state_dict().values() if trainer.weighting else ())
+        yield from (t for state in trainer.optimizer.state.values() for t in state.values() if torch.is_tensor(t))
+        yield from (p.grad for p in trainer.parameters() if p.grad is not None)
+
+    def stream(self):
+        return nullcontext()
+
+
+def recordings(trainer):
+    return Replays(Recorder(trainer), trainer.parameters())
+
+
+class Small(MultiTaskModel):
+    """Two shared convolutions with batch statistics between them, and one convolution a task."""
+
+    has_representation = True
+
+    def __init__(self, tasks, change=lambda value, calls: value):
+        super().__init__(tasks)
+        norm = nn.BatchNorm2d(5)
+        self.trunk = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), norm, nn.ReLU(inplace=True), nn.Conv2d(5, 4, 3))
+        self.heads = nn.ModuleDict({task.name: nn.Conv2d(4, task.channels, 3, padding=2) for task in tasks})
+        self.change = change
+        self.calls = 0
+
+    def representation(self, images):
+        self.calls += 1
+        return self.change(self.trunk(images), self.calls)
+
+    def predict(self, representation, tasks=None):
+        return {task.name: task.finish(self.heads[task.name](representation)) for task in self.tasks}
+
+    def forward(self, images, tasks=None):
+        return self.predict(self.representation(images), tasks)
+
+    def task_parameters(self, task):
+        return list(self.heads[task].parameters())
+
+    def last_shared_parameters(self):
+        return list(self.trunk[-1].parameters())
+
+
+def a_split(device):
+    draw = torch.Generator().manual_seed(0)
+    normals = torch.randn(COUNT * 4, 3, SIZE, SIZE, generator=draw)
+    images = torch.randint(256, (COUNT * 4, 3, SIZE, SIZE), dtype=torch.uint8, generator=draw)
+    targets = {
+        "semantic": torch.randint(-1, 3, (COUNT * 4, SIZE, SIZE), generator=draw).to(torch.int8),
+        "depth": (torch.rand(COUNT * 4, 1, SIZE, SIZE, generator=draw) + 0.5).half(),
+        "normals": (normals / normals.norm(dim=1, keepdim=True)).half(),
+    }
+    targets = {name: values.to(device) for name, values in targets.items()}
+    return Split(images.to(device), targets, torch.arange(COUNT * 4).numpy())
+
+
+def a_trainer(weighting=None, architecture=None, change=None, hardware=CPU, **protocol):
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        small = Small(TASKS, change) if change else Small(TASKS)
+        model = build_model(architecture, TASKS, width=4) if architecture else small
+        options = OPTIONS.get(weighting, {})
+        built = build_weighting(weighting, TASKS, **options) if weighting else None
+    spec = RunSpec(
+        dataset=Component(name="made-up", version=1, options={}),
+        architecture=Component(name=architecture or "small", version=1, options={}),
+        weighting=Component.of(WEIGHTINGS, weighting, options) if weighting else None,
+        seed=0,
+        protocol=Protocol(
+            **{"epochs": 2, "batch_size": COUNT, "learning_rate": 1e-2, "lr_step": 1, "lr_decay": 0.5, **protocol}
+        ),
+    )
+    model.to(memory_format=torch.channels_last)
+    return Trainer(
+        model.to(hardware.device),
+        built.to(hardware.device) if built else None,
+        spec=spec,
+        splits=dict.fromkeys(SPLITS, a_split(hardware.device)),
+        hardware=hardware,
+    )
+
+
+def fitted(trainer, replays=None):
+    """The epochs' records and every tensor that training leaves."""
+    records = []
+    trainer.replays = replays
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        trainer.fit(records.append)
+    weighting = trainer.weighting.state_dict() if trainer.weighting else {}
+    return records, {**trainer.model.state_dict(), **{f"weighting.{name}": value for name, value in weighting.items()}}
+
+
+def check_same(expected, found):
+    assert expected[0] == found[0]
+    assert expected[1].keys() == found[1].keys()
+    for name, value in expected[1].items():
+        assert torch.equal(value, found[1][name]), name
+
+
+@pytest.mark.parametrize("weighting", sorted(WEIGHTINGS))
+def test_replayed_steps_change_no_bit_whatever_the_weighting(weighting):
+    trainer = a_trainer(weighting)
+    recorder = Recorder(trainer)
+    check_same(fitted(a_trainer(weighting)), fitted(trainer, Replays(recorder, trainer.parameters())))
+    assert recorder.count >= 2
+
+
+@pytest.mark.parametrize("architecture", ["mtan", "cross-stitch", "single-task"])
+def test_replayed_steps_change_no_bit_whatever_the_network(architecture):
+    weighting = "equal" if ARCHITECTURES[architecture].factory.shares else None
+    trainer = a_trainer(weighting, architecture)
+    check_same(fitted(a_trainer(weighting, architecture)), fitted(trainer, recordings(trainer)))
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        {"optimizer": "sgd"},
+        {"optimizer": "sgd", "momentum": 0.0},
+        {"restart_after": 1, "restart_learning_rate": 3e-3},
+    ],
+)
+@pytest.mark.parametrize("weighting", ["uncertainty", "mgda"])
+def test_replayed_steps_follow_optimiser_rate_and_phase(weighting, protocol):
+    trainer = a_trainer(weighting, **protocol)
+    check_same(fitted(a_trainer(weighting, **protocol)), fitted(trainer, recordings(trainer)))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda value, calls: value * (1 + calls % 2), "when replayed"),
+        (lambda value, calls: value * value.mean().item(), "waits for the device"),
+        (lambda value, calls: nn.functional.dropout(value, 0.1), "draws random numbers"),
+    ],
+)
+def test_a_network_whose_steps_are_not_alike_is_objected_to(change, reason):
+    assert reason in objection(lambda: a_trainer("equal", change=change), recordings)
+
+
+def test_nothing_is_said_against_a_network_whose_steps_are_alike():
+    assert objection(lambda: a_trainer("uncertainty"), recordings) is None
+
+
+def test_inputs_of_another_size_are_recorded_anew():
+    trainer = a_trainer("equal")
+    recorder = Recorder(trainer)
+    trainer.replays = Replays(recorder, trainer.parameters())
+    batch = trainer.batches.next()
+    trainer.advance(batch)
+    trainer.advance(batch)
+    count = recorder.count
+    trainer.advance(batch)
+    assert recorder.count == count
+    trainer.advance(batch.parts(2)[0])
+    assert recorder.count > count
+
+
+def test_graphs_are_for_gpus():
+    with pytest.raises(UsageError, match="--cuda-graphs needs a CUDA device"):
+        Hardware.choose("cpu", graphs=True)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    "weighting", ["equal", "uncertainty", "mgda", "pcgrad", "sdmgrad", "mgda-ub", "gradnorm", "famo"]
+)
+def test_cuda_graphs_change_no_step(weighting, precision):
+    hardware = Hardware("cuda", precision, 1, graphs=True)
+    assert objection(lambda: a_trainer(weighting, hardware=hardware), cuda_graphs) is None
