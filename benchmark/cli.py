@@ -34,6 +34,7 @@ from benchmark.execution.display import Display, duration
 from benchmark.execution.executor import Setup
 from benchmark.execution.grid import run_all
 from benchmark.execution.local import default_workers
+from benchmark.execution.sharing import share
 from benchmark.execution.states import RunState, other_precision, refuse_other_data, states
 from benchmark.grid import Filters, Undefined, expand, grid_names, load_grid, undefined
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS, Registry, load_plugin_file
@@ -228,7 +229,7 @@ def interrupt(number: int, frame: object) -> None:
     type=Workers(),
     default="auto",
     show_default=True,
-    help="Runs at once. auto: processors / --threads on the CPU; one on a GPU, where more may fit.",
+    help="Runs at once. auto: processors / --threads on the CPU; measured on a GPU.",
 )
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of each run.")
 @graphs_option
@@ -300,7 +301,7 @@ def run(
     datasets = {spec.dataset.model_dump_json(): spec.dataset for spec in missing}
     hashes = {key: prepare(dataset, setup.storage, store) for key, dataset in datasets.items()}
     refuse_other_data(store, {key: (dataset.name, hashes[key]) for key, dataset in datasets.items()})
-    wanted, workers = workers, workers or default_workers(len(missing), setup.hardware)
+    wanted, workers = workers, workers or at_once(missing, setup, measured=execution.here)[0]
     setup = replace(setup, hardware=replace(setup.hardware, workers=workers))
     expected = {spec.id: hashes[spec.dataset.model_dump_json()] for spec in missing}
     parcel = execution.parcel(setup, device=device, precision=precision, graphs=cuda_graphs)
@@ -334,10 +335,22 @@ def prepare(component: Component, storage: Storage, store: Store) -> str:
     return dataset.content_hash(storage)
 
 
+def at_once(specs: Sequence[RunSpec], setup: Setup, *, measured: bool = True) -> tuple[int, float]:
+    """How many runs to do at once, and how many times as long each then takes; on a GPU here, what measuring says."""
+    if setup.hardware.kind == "cpu" or not measured or len(specs) < 2:
+        return default_workers(len(specs), setup.hardware), 1.0
+    errors.print("Measuring how many runs at once use the GPU best …")
+    found = share(specs, setup)
+    rates = ", ".join(f"{tried.workers} do {tried.steps:.3g} steps a second" for tried in found.tried)
+    line = f"{found.workers} at once: {rates or 'nothing could be measured'}; {found.reason}."
+    errors.print(escape(line), soft_wrap=True)
+    return found.workers, found.slowdown
+
+
 def show_plan(selection: Selection, setup: Setup, workers: int | None) -> None:
     """The runs of a grid, and what those that are not done will cost here."""
     table = Table("data set", "architecture", "weighting", "seed", "record", "PFLOP", "time alone")
-    missing: list[float] = []
+    missing: dict[str, float] = {}
     beginning = process_time()  # of this process so far: a worker has the same to import
     errors.print(f"Timing a few steps of each kind of cell on {escape(setup.hardware.name)} …", soft_wrap=True)
     found = estimates(selection.specs, setup.hardware)
@@ -346,13 +359,14 @@ def show_plan(selection: Selection, setup: Setup, workers: int | None) -> None:
         record = selection.store.peek(spec)
         status = record.status if record else "missing"
         if status != "ok":
-            missing.append(cost.seconds if cost else 0.0)
+            missing[spec.id] = cost.seconds if cost else 0.0
         cells = (spec.dataset.name, spec.architecture.name, spec.weighting_words, str(spec.seed), status)
         costs = (f"{cost.flops / 1e15:.3g}", duration(cost.seconds)) if cost else ("unknown", "unknown")
         table.add_row(*(escape(cell) for cell in (*cells, *costs)))
     console.print(table)
-    workers = workers or default_workers(len(missing), setup.hardware)
-    whole = duration(makespan(missing, workers, beginning))
+    to_do = [spec for spec in selection.specs if spec.id in missing]
+    workers, slowdown = (workers, 1.0) if workers else at_once(to_do, setup)
+    whole = duration(makespan([slowdown * seconds for seconds in missing.values()], workers, beginning))
     console.print(
         f"{len(selection.specs)} runs, {len(missing)} to do: about {whole} on {setup.hardware.name} "
         f"({setup.hardware.precision}, {workers} at once). An estimate, from a few timed steps on random pictures."

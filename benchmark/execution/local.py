@@ -19,10 +19,9 @@ from benchmark.training.provenance import git_state
 
 
 def default_workers(runs: int, hardware: Hardware) -> int:
-    """As many runs at once as there are processors for their threads; one on a GPU.
+    """As many runs at once as there are processors for their threads; one on a GPU, see ``sharing``.
 
     On the CPU two runs of one thread each do more than one of two: threads wait for each other in every operation.
-    Whether runs gain from sharing a GPU has not been measured on any: there it is the user's to say.
     """
     return max(1, min(runs, cores() // hardware.threads)) if hardware.device == "cpu" else 1
 

@@ -288,8 +288,7 @@ def _times(cell: _Cell) -> _Times:
     _timed_as[cell] = cell.spec
     cell.hardware.set_up()  # the last network is freed before the next is built
     started = perf_counter()
-    data = _dataset(cell.spec)
-    load = Workload(tuple(data.tasks), data.image_shape, cell.batch, cell.hardware, joint=data.joint)
+    load = Workload.of(cell.spec, cell.hardware, cell.batch)
     stepper = Stepper(cell.spec.architecture, cell.spec.weighting, load)
     beginning = perf_counter() - started
     first = stepper.step()

@@ -1,0 +1,148 @@
+"""How many runs at once use a device best: measured, since it depends on the networks as much as on the device."""
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from threading import Barrier, BrokenBarrierError, Thread
+from time import perf_counter
+
+import torch
+
+from benchmark.data.workers import cores, end_with_parent
+from benchmark.execution.executor import Setup
+from benchmark.spec import RunSpec
+from benchmark.training.estimate import work
+from benchmark.training.workload import Stepper, Workload
+
+#: Runs at once that are tried, in this order.
+COUNTS = (1, 2, 4, 8)
+#: What the next count must bring, in steps per second of all together: below that, runs only wait for each other.
+GAIN = 1.1
+#: Steps before those that count, seconds of those that do, and seconds after which a process that is not ready is not
+#: waited for.
+WARM_UP, SECONDS, PATIENCE = 3, 2.0, 180.0
+#: Bytes of a process on a GPU that torch does not count, about, and the share of the free memory that runs may fill.
+CONTEXT, SHARE = 600 * 2**20, 0.9
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """What some runs at once do.
+
+    Attributes:
+        steps: per second, of all together.
+        peak_bytes: of one of them; None where the system does not tell.
+    """
+
+    workers: int
+    steps: float
+    peak_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """How many runs to do at once, and why.
+
+    Attributes:
+        tried: what was measured, by rising number of workers; the last is the one to use.
+        reason: why no more were tried.
+    """
+
+    tried: Sequence[Throughput]
+    reason: str
+
+    @property
+    def workers(self) -> int:
+        """The number to use; one where nothing could be measured."""
+        return self.tried[-1].workers if self.tried else 1
+
+    @property
+    def slowdown(self) -> float:
+        """How many times as long a run takes among the others as alone."""
+        return self.workers * self.tried[0].steps / self.tried[-1].steps if self.tried else 1.0
+
+
+Measure = Callable[[RunSpec, Setup, int], Throughput]
+
+
+def share(specs: Sequence[RunSpec], setup: Setup, measure: Measure | None = None) -> Sharing:
+    """How many of these runs to do at once on the device that they share.
+
+    The run of the most operations decides: another may leave more of the device free, but none needs more memory.
+
+    Args:
+        specs: the runs.
+        setup: names the device and the plugins.
+        measure: ``together``, where nothing else is given.
+    """
+    measure = measure or together
+    costs = work(specs)
+    dearest = max(specs, key=lambda spec: costs[spec.id])
+    free = torch.cuda.mem_get_info(setup.hardware.device)[0] if setup.hardware.kind == "cuda" else None
+    tried: list[Throughput] = []
+    for count in COUNTS:
+        if count > min(len(specs), cores()):
+            return Sharing(tried, "there are no more runs, or no more processors to feed them")
+        if tried and free and count * ((tried[-1].peak_bytes or 0) + CONTEXT) > SHARE * free:
+            return Sharing(tried, f"{count} would need more memory than is free")
+        try:
+            found = measure(dearest, setup, count)
+        except Exception as error:  # noqa: BLE001 - memory ran out, or a network is at fault: its run will say so
+            return Sharing(tried, f"{count} failed ({type(error).__name__}: {' '.join(str(error).split())[:120]})")
+        if tried and found.steps < GAIN * tried[-1].steps:
+            return Sharing(tried, f"{count} do {found.steps:.3g} steps a second")
+        tried.append(found)
+    return Sharing(tried, "no more were tried")
+
+
+def together(spec: RunSpec, setup: Setup, count: int) -> Throughput:
+    """Let ``count`` processes take a run's steps at the same time.
+
+    Raises:
+        Exception: whatever happens in one of them.
+    """
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(count)
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(barrier, setup)) as pool:
+        jobs = [pool.submit(_steps, spec, setup) for _ in range(count)]
+        errors = [error for job in jobs if (error := job.exception())]
+        errors.sort(key=lambda error: isinstance(error, BrokenBarrierError))  # last: those who waited for the others
+        if errors:
+            raise errors[0]
+        found = [job.result() for job in jobs]
+    peaks = [peak for _, peak in found if peak is not None]
+    return Throughput(count, sum(rate for rate, _ in found), max(peaks, default=None))
+
+
+_barrier: Barrier
+
+
+def _begin(barrier: Barrier, setup: Setup) -> None:
+    global _barrier
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
+    Thread(target=end_with_parent, daemon=True).start()
+    _barrier = barrier
+    setup.load_plugins()
+
+
+def _steps(spec: RunSpec, setup: Setup) -> tuple[float, int | None]:
+    """Steps per second of one process while all take theirs, and its peak of memory in bytes."""
+    try:
+        hardware = setup.hardware
+        hardware.set_up()
+        with hardware.memory_peak() as peak:
+            stepper = Stepper(spec.architecture, spec.weighting, Workload.of(spec, hardware))
+            for _ in range(WARM_UP):
+                stepper.step()
+            _barrier.wait(PATIENCE)
+            started, done = perf_counter(), 0
+            while perf_counter() - started < SECONDS:
+                stepper.step()
+                done += 1
+            elapsed = perf_counter() - started
+    except BaseException:
+        _barrier.abort()  # or the others would wait
+        raise
+    return done / elapsed, peak.bytes
