@@ -3,7 +3,7 @@
 import gc
 import platform
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 
 from benchmark.errors import UsageError
+from benchmark.training.spill import return_freed_memory, spilled
 
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -24,12 +25,14 @@ class Hardware:
         precision: ``fp32``, or ``bf16`` (autocast; parameters, losses and metrics stay in float32).
         threads: of one run on the CPU. Numbers come back bit for bit only with the same count.
         workers: runs at once; they change no number but times.
+        spills: whether activations wait for backward passes off the device; that changes no number but times either.
     """
 
     device: str
     precision: str
     threads: int
     workers: int = 1
+    spills: bool = False
 
     @classmethod
     def choose(cls, device: str = "auto", precision: str = "auto", threads: int = 1, *, workers: int = 1) -> "Hardware":
@@ -75,6 +78,8 @@ class Hardware:
         if self.kind == "cuda":
             torch.backends.cudnn.allow_tf32 = self.precision != "fp32"  # fp32 is to mean what it says
             torch.cuda.empty_cache()
+        elif self.spills:
+            return_freed_memory()
 
     def synchronize(self) -> None:
         """Wait until the device has done all that it was given."""
@@ -92,6 +97,10 @@ class Hardware:
     def autocast(self) -> AbstractContextManager[None]:
         """The context of forward passes."""
         return torch.autocast(self.kind, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def graph(self) -> AbstractContextManager[object]:
+        """The context in which a graph for backward passes is made: one forward pass with its losses."""
+        return spilled(self.kind) if self.spills else nullcontext()
 
     @contextmanager
     def exact(self) -> Iterator[None]:
