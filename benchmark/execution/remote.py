@@ -42,6 +42,7 @@ class Parcel:
     grace: float = GRACE
     keep_predictions: bool = False
     keep_model: bool = False
+    spill: bool = False
 
     def unpack(self) -> Setup:
         """The set-up in this process, with plugins loaded.
@@ -65,6 +66,7 @@ class Parcel:
             self.grace,
             self.keep_predictions,
             self.keep_model,
+            self.spill,
         )
 
 
