@@ -277,6 +277,7 @@ def run(
         execution.grace,
         keep_predictions,
         keep_model,
+        execution.out_of_memory == "spill",
     )
     for ending in (signal.SIGTERM, signal.SIGHUP):
         if current_thread() is main_thread() and signal.getsignal(ending) is signal.SIG_DFL:

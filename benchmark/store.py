@@ -105,6 +105,8 @@ class Cost(Frozen):
         evaluation_seconds: all evaluations; what of the whole is neither this nor steps is loading, bookkeeping and
             checkpoints. None in records from before it was kept.
         peak_bytes: most memory held, on the GPU if there is one, else by the whole process.
+        spilled: whether activations waited for backward passes off the device, in the whole run or since a checkpoint:
+            that changes times and no other number.
     """
 
     parameters: int | None = None
@@ -115,6 +117,7 @@ class Cost(Frozen):
     wall_seconds: float | None = None
     peak_bytes: int | None = None
     evaluation_seconds: float | None = None
+    spilled: bool = False
 
 
 class Provenance(Frozen):

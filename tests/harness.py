@@ -46,7 +46,7 @@ class Silent:
     """An observer that remembers."""
 
     def __init__(self):
-        self.done, self.reasons, self.notes, self.handed = [], [], [], []
+        self.done, self.reasons, self.notes, self.handed, self.told = [], [], [], [], []
 
     def started(self, spec):
         pass
@@ -81,10 +81,11 @@ class LoggedExecutor(InlineExecutor):
 
     Args:
         file: of the lines.
+        tell: told of what happens in a run.
     """
 
-    def __init__(self, setup, file):
-        super().__init__(setup)
+    def __init__(self, setup, file, tell):
+        super().__init__(setup, tell)
         self.file = file
 
     def submit(self, spec):
@@ -100,6 +101,7 @@ class Ground:
     root: Path
     runs: list = field(default_factory=specs)
     kept: dict = field(default_factory=dict)
+    spill: bool = False
 
     @property
     def store(self):
@@ -111,10 +113,11 @@ class Ground:
         policy = Policy(self.store.private / "checkpoints", interval)
         todo = [spec for spec in self.runs if not (known := self.store.peek(spec)) or known.status != "ok"]
         observer = Silent()
+        setup = Setup(Storage.default(), CPU, checkpoints=policy, spill=self.spill)
         run_all(
             todo,
             store=self.store,
-            executor=LoggedExecutor(Setup(Storage.default(), CPU, checkpoints=policy), self.root / "begun"),
+            executor=LoggedExecutor(setup, self.root / "begun", observer.told.append),
             observer=observer,
             hardware=CPU,
             checkpoints=policy,

@@ -232,6 +232,25 @@ class Hungry(Tiny):
         return super().forward(images, tasks)
 
 
+@ARCHITECTURES.register("swelling")
+class Swelling(Tiny):
+    """In its fifth forward pass in training saves 360 MiB for the backward pass, in blocks too large for a heap."""
+
+    def __init__(self, tasks: Sequence[Task], *, width: int = 4) -> None:
+        super().__init__(tasks, width=width)
+        self.register_buffer("count", torch.zeros((), dtype=torch.long))
+
+    def forward(self, images: Tensor, tasks: Any = None) -> dict[str, Tensor]:
+        found = super().forward(images, tasks)
+        self.count += self.training
+        if not self.training or self.count != 5:
+            return found
+        value = found["depth"].mean().expand(9 * 2**20) * 1.5  # 36 MiB
+        for _ in range(10):
+            value = value.square()
+        return found | {"depth": found["depth"] + value.mean()}
+
+
 @ARCHITECTURES.register("dawdling")
 class Dawdling(Tiny):
     """Takes its time in training, after leaving word in the current folder."""

@@ -18,6 +18,7 @@ from benchmark.store import Store
 from benchmark.training.checkpoint import INTERVAL, Policy
 
 EXECUTORS = ("local", "ray", "slurm")
+OUT_OF_MEMORY = ("record", "spill")
 #: Times a run is given out again when its worker is lost, by executor: here, what ended it would end it again.
 RETRIES = {"local": 0, "ray": 2, "slurm": 2}
 
@@ -29,6 +30,7 @@ class Execution:
     Attributes:
         gpus: of each run on Ray; None for one where there are any.
         slurm: parameters of submitit's executor.
+        out_of_memory: of ``OUT_OF_MEMORY``: what becomes of a run that does not fit.
     """
 
     executor: str
@@ -40,6 +42,7 @@ class Execution:
     ray_address: str | None
     gpus: float | None
     slurm: Mapping[str, str | int | float]
+    out_of_memory: str
 
     @property
     def here(self) -> bool:
@@ -79,6 +82,7 @@ class Execution:
             grace=self.grace,
             keep_predictions=setup.keep_predictions,
             keep_model=setup.keep_model,
+            spill=setup.spill,
         )
 
     def build(
@@ -122,6 +126,14 @@ def parse_parameters(words: tuple[str, ...]) -> dict[str, str | int | float]:
 OPTIONS = (
     click.option("--executor", type=click.Choice(EXECUTORS), default="local", show_default=True, help="Who does runs."),
     click.option("--retries", type=click.IntRange(0), help="Of a run whose worker is lost. Default: 0, on clusters 2."),
+    click.option(
+        "--out-of-memory",
+        type=click.Choice(OUT_OF_MEMORY),
+        default="record",
+        show_default=True,
+        help="What becomes of a run that does not fit. spill: it is tried once more, with what backward passes need in "
+        "files in $TMPDIR, or on CUDA (untested) in host memory: slower, the same numbers.",
+    ),
     click.option(
         "--grace",
         type=click.FloatRange(0),

@@ -28,6 +28,7 @@ class Setup:
         grace: seconds that a worker gets to write a checkpoint when it is to end.
         keep_predictions: whether runs bring their decisions for the whole test split.
         keep_model: whether they bring their network.
+        spill: whether a run that ends out of memory is tried once more with its activations off the device.
     """
 
     storage: Storage
@@ -37,6 +38,7 @@ class Setup:
     grace: float = GRACE
     keep_predictions: bool = False
     keep_model: bool = False
+    spill: bool = False
 
     def load_plugins(self) -> None:
         """Register what the plugins hold, in this process.
@@ -102,6 +104,11 @@ class Lost:
     reason: str
 
 
+def spilling(reason: str) -> str:
+    """The note on a run that is tried once more."""
+    return f"{reason}; tried once more with its activations off the device, which changes times only"
+
+
 Happening = Began | EpochDone | Note | Ended | Stored | Refused | Lost
 
 
@@ -149,6 +156,10 @@ def work(spec: RunSpec, setup: Setup, tell: Callable[[Happening], None], stop: C
         keep_model=setup.keep_model,
     )
     try:
-        return Ended(spec.id, execute(spec, storage=setup.storage, hardware=setup.hardware, watcher=watcher))
+        outcome = execute(spec, storage=setup.storage, hardware=setup.hardware, watcher=watcher)
+        if outcome.record.status == "out-of-memory" and setup.spill and not setup.hardware.spills:
+            tell(Note(spec.id, spilling("out of memory")))
+            outcome = execute(spec, storage=setup.storage, hardware=setup.hardware.spilling(), watcher=watcher)
+        return Ended(spec.id, outcome)
     except UserError as error:
         return Refused(spec.id, str(error))

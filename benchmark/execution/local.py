@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from threading import Thread
@@ -11,8 +12,9 @@ from time import monotonic, sleep
 from typing import Any
 
 from benchmark.data.workers import cores, end_with_parent
-from benchmark.execution.executor import Ended, EpochDone, Happening, Lost, Note, Refused, Setup, work
+from benchmark.execution.executor import Ended, EpochDone, Happening, Lost, Note, Refused, Setup, spilling, work
 from benchmark.spec import RunSpec
+from benchmark.store import RunRecord, sweep
 from benchmark.training.checkpoint import Stopped
 from benchmark.training.hardware import Hardware
 from benchmark.training.provenance import git_state
@@ -38,6 +40,8 @@ class LocalExecutor:
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.pool: list[_Worker] = []
+        #: Runs whose worker was killed, and which now spill.
+        self.spilling: set[str] = set()
 
     def free(self) -> int:
         """See ``Executor``."""
@@ -49,7 +53,7 @@ class LocalExecutor:
         if idle is None:
             idle = _Worker(self.setup)
             self.pool.append(idle)
-        idle.assign(spec)
+        idle.assign(spec, spills=spec.id in self.spilling)
 
     def happenings(self, timeout: float) -> Sequence[Happening]:
         """See ``Executor``."""
@@ -58,9 +62,20 @@ class LocalExecutor:
             sleep(timeout)
             return []
         ready = [busy[connection] for connection in wait(list(busy), timeout) if isinstance(connection, Connection)]
-        found = [worker.receive() for worker in ready]
+        found = [(worker, worker.receive()) for worker in ready]
         self._replace_unsound()
-        return found
+        return [self._second_try(worker, happening) for worker, happening in found]
+
+    def _second_try(self, worker: "_Worker", happening: Happening) -> Happening:
+        """A run whose worker was killed is given out once more, to spill, where that was asked for: a note."""
+        wanted = self.setup.spill and worker.process.exitcode == -signal.SIGKILL
+        if not isinstance(happening, Lost) or not wanted or happening.run in self.spilling or worker.spec is None:
+            return happening
+        self.spilling.add(happening.run)
+        if self.setup.checkpoints:
+            sweep(self.setup.checkpoints.folder / f"{happening.run}.ckpt")
+        self.submit(worker.spec)
+        return Note(happening.run, spilling(happening.reason))
 
     def cancel(self, run: str) -> None:
         """See ``Executor``."""
@@ -95,13 +110,14 @@ class _Worker:
         self.process.start()
         there.close()  # so that a dead worker reads as the end of the pipe
         self.run: str | None = None
+        self.spec: RunSpec | None = None
         self.sound = True
 
-    def assign(self, spec: RunSpec) -> None:
+    def assign(self, spec: RunSpec, spills: bool) -> None:
         """Give the worker a run."""
-        self.run = spec.id
+        self.run, self.spec = spec.id, spec
         try:
-            self.connection.send(spec)
+            self.connection.send((spec, spills))
         except OSError:
             return  # it is dead: the next receive will say so
 
@@ -118,7 +134,7 @@ class _Worker:
             self.run = None
             self.sound = self.sound and (
                 isinstance(happening, Refused)
-                or (isinstance(happening, Ended) and happening.outcome.record.status == "ok")
+                or (isinstance(happening, Ended) and _went_well(happening.outcome.record))
             )
         return happening
 
@@ -129,6 +145,11 @@ class _Worker:
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
+
+
+def _went_well(record: RunRecord) -> bool:
+    """Without a try that ended out of memory."""
+    return record.status == "ok" and not record.cost.spilled
 
 
 def _reason(code: int | None) -> str:
@@ -169,9 +190,10 @@ def _serve(connection: "Connection[Any, Any]", setup: Setup) -> None:
 
     try:
         while True:
-            spec: RunSpec = connection.recv()
+            spec, spills = connection.recv()
             ending.training = True
-            tell(work(spec, setup, tell, lambda: ending.wished))
+            given = replace(setup, hardware=setup.hardware.spilling()) if spills else setup
+            tell(work(spec, given, tell, lambda: ending.wished))
             ending.training = False
             if ending.wished:
                 return

@@ -43,6 +43,7 @@ class Parcel:
     grace: float = GRACE
     keep_predictions: bool = False
     keep_model: bool = False
+    spill: bool = False
 
     def unpack(self) -> Setup:
         """The set-up in this process, with plugins loaded.
@@ -66,6 +67,7 @@ class Parcel:
             self.grace,
             self.keep_predictions,
             self.keep_model,
+            self.spill,
         )
 
 

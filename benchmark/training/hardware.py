@@ -3,14 +3,15 @@
 import gc
 import platform
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 
 from benchmark.errors import UsageError
+from benchmark.training.spill import return_freed_memory, spilled
 
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -25,6 +26,7 @@ class Hardware:
         threads: of one run on the CPU. Numbers come back bit for bit only with the same count.
         workers: runs at once; they change no number but times.
         graphs: whether steps are replayed as CUDA graphs.
+        spills: whether activations wait for backward passes off the device; that changes no number but times either.
     """
 
     device: str
@@ -32,6 +34,7 @@ class Hardware:
     threads: int
     workers: int = 1
     graphs: bool = False
+    spills: bool = False
 
     @classmethod
     def choose(
@@ -69,6 +72,10 @@ class Hardware:
             raise UsageError("--cuda-graphs needs a CUDA device, and this is the CPU: leave it out")
         return cls(device, precision, threads, workers, graphs)
 
+    def spilling(self) -> "Hardware":
+        """The same with activations off the device, which no CUDA graph could bring back."""
+        return replace(self, spills=True, graphs=False)
+
     @property
     def kind(self) -> Literal["cpu", "cuda"]:
         """What the device is, without its index."""
@@ -87,6 +94,8 @@ class Hardware:
         if self.kind == "cuda":
             torch.backends.cudnn.allow_tf32 = self.precision != "fp32"  # fp32 is to mean what it says
             torch.cuda.empty_cache()
+        elif self.spills:
+            return_freed_memory()
 
     def synchronize(self) -> None:
         """Wait until the device has done all that it was given."""
@@ -104,6 +113,10 @@ class Hardware:
     def autocast(self) -> AbstractContextManager[None]:
         """The context of forward passes."""
         return torch.autocast(self.kind, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def saving(self) -> AbstractContextManager[object]:
+        """The context in which a graph for backward passes is made: one forward pass with its losses."""
+        return spilled(self.kind) if self.spills else nullcontext()
 
     @contextmanager
     def exact(self) -> Iterator[None]:

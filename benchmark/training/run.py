@@ -80,6 +80,7 @@ class Progress:
             "seconds": self.seconds(),
             "curves": [epoch.model_dump_json() for epoch in self.curves],
             "peak_bytes": self.cost.peak_bytes,
+            "spilled": self.cost.spilled,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -91,12 +92,14 @@ class Progress:
             raise ValueError("its peak is no number of bytes")
         if not isinstance(state["git"][0], str | None) or not isinstance(state["git"][1], bool | None):
             raise ValueError("its commit is none")
+        if not isinstance(state["spilled"], bool):
+            raise ValueError("whether activations were spilled is no truth value")
         started, (commit, dirty), seconds = (
             datetime.fromisoformat(state["started"]),
             state["git"],
             float(state["seconds"]),
         )
-        self.learn(peak_bytes=state["peak_bytes"])
+        self.learn(peak_bytes=state["peak_bytes"], spilled=self.cost.spilled or state["spilled"])
         self.curves, self.started, self.git, self.earlier = curves, started, (commit, dirty), seconds
 
 
@@ -146,7 +149,7 @@ def execute(
     """
     hardware.set_up()
     watcher = watcher or Watcher(on_epoch)
-    progress = Progress()
+    progress = Progress(cost=Cost(spilled=hardware.spills))
     dataset = build_dataset(spec.dataset.name, **spec.dataset.options)
     data_hash = dataset.content_hash(storage)
     checkpoints = Checkpoints(

@@ -129,17 +129,19 @@ class Step(ABC, Generic[W]):
 
     def losses(self, batch: Batch) -> list[Tensor]:
         """K scalars of a forward pass in the model's present mode, each with nothing but its own graph."""
-        with self.hardware.autocast():
-            predictions = predict(self.model, batch.images)
-        return self.judge(predictions, batch)
+        with self.hardware.saving():
+            with self.hardware.autocast():
+                predictions = predict(self.model, batch.images)
+            return self.judge(predictions, batch)
 
     def losses_at_feature(self, batch: Batch) -> tuple[Tensor, Tensor, list[Tensor]]:
         """The feature that feeds all heads, a leaf of the same values, and K losses that are attached to the leaf."""
-        with self.hardware.autocast():
-            feature = self.model.representation(scaled(cast(Tensor, batch.images)))
-            leaf = by_sample(feature.detach()).requires_grad_()
-            predictions = self.model.predict(leaf)
-        return feature, leaf, self.judge(predictions, batch)
+        with self.hardware.saving():
+            with self.hardware.autocast():
+                feature = self.model.representation(scaled(cast(Tensor, batch.images)))
+                leaf = by_sample(feature.detach()).requires_grad_()
+                predictions = self.model.predict(leaf)
+            return feature, leaf, self.judge(predictions, batch)
 
     def judge(self, predictions: Mapping[str, Tensor], batch: Batch) -> list[Tensor]:
         """K scalars of predictions."""

@@ -123,7 +123,8 @@ def test_several_workers_give_the_same_records(mtbench, tmp_path):
 )
 def test_a_run_that_fails_is_a_record_and_the_others_go_on(mtbench, architecture, status, reason):
     words = ("--architecture", architecture, "--architecture", "tiny", "--weighting", "equal", "--workers", "1")
-    result = mtbench("run", *words)
+    result = mtbench("run", *words, "--out-of-memory", "spill")
+    assert result.output.count("tried once more") == (architecture in ("greedy", "suicidal"))
     one_line(result, 1, "1 of 3 runs failed", "mtbench status", "to try them again: mtbench run --grid grid.toml")
     records = {r.spec.architecture.name: r for r in Store(mtbench.folder / "results").scan()[0]}
     assert {name: r.status for name, r in records.items()} == {"single-task": "ok", architecture: status, "tiny": "ok"}

@@ -154,6 +154,16 @@ def test_a_worker_with_other_code_or_data_refuses(bare, tmp_path):
     assert store.get(run) is None
 
 
+def test_a_worker_elsewhere_spills_where_asked(bare, tmp_path):
+    store, run = Store(tmp_path / "results"), run_of("greedy")
+    asked = dataclasses.replace(bare, spill=True)
+    assert element(asked, store, run)() == {"Stored": run.id}
+    assert "tried once more" in (store.private / "progress").read_text()
+    *_, note, last = serve(run, asked)
+    assert "tried once more" in note.text
+    assert last.outcome.record.status == store.get(run).status == "out-of-memory"
+
+
 def test_a_plugin_s_name_leads_nowhere(parcel, tmp_path, toy):
     hostile = dataclasses.replace(parcel, plugins=(("../../../evil.py", b"x = 1\n"),))
     (kept,) = hostile.unpack().plugins

@@ -1,6 +1,7 @@
 """Whatever happens: a finished run stays, an unfinished one goes on, a failed one is a record; none lost or doubled."""
 
 import errno
+import json
 import os
 import random
 import resource
@@ -18,6 +19,7 @@ import torch
 
 from benchmark.data import Storage, build_dataset
 from benchmark.errors import UserError
+from benchmark.execution.executor import Note
 from benchmark.registry import ARCHITECTURES, WEIGHTINGS
 from benchmark.spec import Component, Protocol
 from benchmark.store import Store
@@ -87,18 +89,41 @@ def spec(architecture="tiny", weighting="equal", **protocol):
     )
 
 
+def limit(more=2**28):
+    """Let this process have so many bytes more than it has."""
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (held + more, -1))
+
+
 def test_memory_that_is_exhausted_is_a_record_and_the_next_run_goes_on(undisturbed, tmp_path):
     ground = harness.Ground(tmp_path / "results", [spec("hungry"), spec()])
-
-    def limit():
-        held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (held + 2**28, -1))
-
     assert harness.ended(ground.fork(limit)) is None
     hungry, tiny = (ground.store.get(run) for run in ground.runs)
     assert (hungry.status, tiny.status) == ("out-of-memory", "ok")
     assert "batches of 4, a peak of" in hungry.error
     assert hungry.cost.peak_bytes
+
+
+NOTE = "out of memory; tried once more with its activations off the device, which changes times only"
+
+
+def test_a_run_that_does_not_fit_goes_on_off_the_device_to_the_same_record(undisturbed, tmp_path):
+    run = spec("swelling")  # three steps an epoch, of which the fifth is too large
+    whole = harness.plain(execute(run, storage=Storage.default(), hardware=harness.CPU).record)
+    # From its start, or from its last checkpoint.
+    for interval, told in ((3600, [1, NOTE, 1, 2]), (0, [1, NOTE, 2])):
+        ground = harness.Ground(tmp_path / str(interval), [run], spill=True)
+
+        def limited(ground=ground, interval=interval):
+            limit(3 * 2**27)
+            seen = [h.text if isinstance(h, Note) else h.epoch.epoch for h in ground.work(interval).told]
+            (ground.root / "told").write_text(json.dumps(seen))
+
+        assert harness.ended(ground.fork(limited)) is None
+        assert json.loads((ground.root / "told").read_text()) == told
+        record = harness.plain(ground.store.get(run))
+        assert (record.status, record.cost.spilled) == ("ok", True)
+        assert record.model_copy(update={"cost": record.cost.model_copy(update={"spilled": False})}) == whole
 
 
 def test_a_gradient_that_is_not_finite_ends_the_run_though_no_loss_has_seen_it(undisturbed):

@@ -57,6 +57,7 @@ def folder(tmp_path_factory):
         for s in (0, 1)
     ]
     records[9] = made.failed(records[9], "diverged", "<script>alert(1)</script>")
+    records[8] = records[8].model_copy(update={"cost": records[8].cost.model_copy(update={"spilled": True})})
     store = made.fill(base / "results", [*records, *made.fashion()])
     (base / "results/scenes/broken.json").write_text("{")
     report.build(store, base / "reports")
@@ -241,6 +242,11 @@ def test_a_board_says_that_its_runs_differ_in_precision(tmp_path):
 def test_the_page_of_a_failed_run_says_why(folder):
     (text,) = [t for path in (folder / "runs").glob("*.html") if "<b>diverged</b>" in (t := path.read_text())]
     assert "<script>alert(1)</script>" in pages.Page(text).words
+
+
+def test_the_page_of_a_run_says_that_its_activations_were_off_the_device(folder):
+    (text,) = [t for path in (folder / "runs").glob("*.html") if "off the device" in (t := path.read_text())]
+    assert "which takes time and saves memory" in pages.Page(text).words
 
 
 SPECS = [
