@@ -12,16 +12,16 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from benchmark.errors import UserError
+from benchmark.index.reading import Batch, parse_keys, read, write_keys
+from benchmark.index.table import Table
 from benchmark.store import Problem, RunRecord, Store, is_record, write_atomically
-from benchmark.tasks import KINDS, Metric
 
 ROWS = "index.sqlite"
 #: The numbers of all records, raw float64 in the order of their files; the name holds their CRC-32.
@@ -45,7 +45,6 @@ CREATE TABLE files (
 );
 CREATE TABLE layouts (layout INTEGER PRIMARY KEY, keys TEXT UNIQUE);
 """
-COLUMNS = 24
 #: Columns of ``runs`` and those by which rows can be chosen.
 RUN_COLUMNS = (
     "run", "dataset", "architecture", "weighting", "seed", "reference", "status", "error", "spec", "epochs",
@@ -53,10 +52,9 @@ RUN_COLUMNS = (
 )  # fmt: skip
 CHOOSABLE = frozenset({"run", "dataset", "architecture", "weighting", "seed", "status", "data_hash"})
 
+#: A file's modification time in nanoseconds, size and inode.
 Stamp = tuple[int, int, int]
 Wanted = Sequence[str] | Sequence[int]
-#: What the numbers of a record are: of each evaluated epoch, split and task the names of its metrics, in order.
-Keys = tuple[tuple[int, str, str, str | None, tuple[str, ...]], ...]
 
 
 class Index:
@@ -64,13 +62,16 @@ class Index:
 
     Args:
         store: whose folder exists or will.
+        workers: processes that read, where thousands of files are new. With more than one, the program must be one
+            that ``multiprocessing`` may import: its work under ``if __name__ == "__main__"``.
 
     Attributes:
         read: how many files had to be read, because the index did not know them as they are.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, workers: int = 1) -> None:
         self.store = store
+        self.workers = workers
         self.path = store.private / ROWS
         self._base = _load(self.path)
         self._numbers: np.ndarray | None = None  # read when they are wanted
@@ -98,17 +99,13 @@ class Index:
         rows = self._base.execute(
             "SELECT run, architecture, weighting, seed, reference, status, layout, numbers FROM files " + text, values
         ).fetchall()
-        return _Frame(rows, dict(self._base.execute("SELECT layout, keys FROM layouts")), numbers).table()
-
-    def paths(self, **wanted: Wanted) -> list[Path]:
-        """The files of the records that are meant, in order."""
-        text, values = _condition(wanted)
-        return [self.store.root / name for (name,) in self._base.execute(f"SELECT name FROM files {text}", values)]
+        return Table(rows, dict(self._base.execute("SELECT layout, keys FROM layouts")), numbers).frame()
 
     def records(self, **wanted: Wanted) -> Iterator[RunRecord]:
-        """The records that are meant, read from their files one by one: the memory of one at a time."""
-        for path in self.paths(**wanted):
-            yield self.store.read(path)
+        """The records that are meant, in the order of their files, read one by one: the memory of one at a time."""
+        text, values = _condition(wanted)
+        for (name,) in self._base.execute(f"SELECT name FROM files {text}", values).fetchall():
+            yield self.store.read(name)
 
     def statuses(self) -> dict[str, tuple[str, str | None]]:
         """Status and error of every usable record by run id."""
@@ -133,30 +130,46 @@ class Index:
     def _refresh(self) -> int:
         """Read what changed since the index was written, and write it again if that was anything."""
         found = _stamps(self.store.root)
-        known = {name: stamp for name, *stamp in self._base.execute("SELECT name, mtime_ns, size, inode FROM files")}
-        gone = [(name,) for name in known.keys() - found.keys()]
-        stale = sorted(name for name, stamp in found.items() if known.get(name) != list(stamp))
-        if not gone and not stale:
+        stamps = self._base.execute("SELECT name, mtime_ns, size, inode FROM files")
+        known = {name: (mtime, size, inode) for name, mtime, size, inode in stamps}
+        if known == found:
             return 0
+        gone = [(name,) for name in known.keys() - found.keys()]
+        stale = sorted(name for name, stamp in found.items() if known.get(name) != stamp)
         old = self._all_numbers() if len(stale) < len(found) else np.array([])
         now = self._now()
-        layouts = {_keys(text): number for number, text in self._base.execute("SELECT layout, keys FROM layouts")}
         fresh: dict[str, np.ndarray] = {}
-        with self._base:
+        with self._base, closing(read(self.store, stale, self.workers)) as batches:
             self._base.executemany("DELETE FROM files WHERE name = ?", gone)
-            rows = (self._row(name, found[name], now, layouts, fresh) for name in stale)
-            self._base.executemany(f"INSERT OR REPLACE INTO files VALUES ({', '.join('?' * COLUMNS)})", rows)
-            texts = ((json.dumps(keys), number) for keys, number in layouts.items())
-            self._base.executemany("INSERT OR IGNORE INTO layouts (keys, layout) VALUES (?, ?)", texts)
+            for batch in batches:
+                self._insert(batch, found, now, fresh)
             self._gather(old, fresh)
         if len(stale) + len(gone) > len(found) // PATIENCE:
             self._save()
         return len(stale)
 
+    def _insert(self, batch: Batch, found: dict[str, Stamp], now: int, fresh: dict[str, np.ndarray]) -> None:
+        """The rows of some files; their numbers go into ``fresh``."""
+        texts = [(write_keys(keys),) for keys in batch.layouts]
+        self._base.executemany("INSERT OR IGNORE INTO layouts (keys) VALUES (?)", texts)
+        query = "SELECT layout FROM layouts WHERE keys = ?"
+        layouts = {place: self._base.execute(query, text).fetchone()[0] for place, text in enumerate(texts)}
+        rows, numbers = [], iter(batch.numbers)
+        for name, row, place in zip(batch.names, batch.rows, batch.places, strict=True):
+            mtime, size, inode = found[name]
+            # A time in the future is that of a clock that jumped: it says nothing about what settled.
+            stamp = (mtime if mtime < now - SETTLED_NS else -1, size, inode)
+            if place is None:
+                rows.append((name, *stamp, *row, None, None))
+            else:
+                rows.append((name, *stamp, *row, layouts[place], None))
+                fresh[name] = next(numbers)
+        self._base.executemany(f"INSERT OR REPLACE INTO files VALUES ({', '.join('?' * len(rows[0]))})", rows)
+
     def _gather(self, old: np.ndarray, fresh: dict[str, np.ndarray]) -> None:
         """Put the numbers of all records into one array, in the order of their files."""
         lengths = {
-            n: sum(len(key[4]) for key in _keys(keys)) for n, keys in self._base.execute("SELECT * FROM layouts")
+            n: sum(len(key[4]) for key in parse_keys(keys)) for n, keys in self._base.execute("SELECT * FROM layouts")
         }
         pieces, places, end = [], [], 0
         query = "SELECT name, layout, numbers FROM files WHERE problem IS NULL ORDER BY name"
@@ -193,30 +206,6 @@ class Index:
         except OSError:
             return 0  # nothing settles, and nothing is written either
         return now
-
-    def _row(
-        self, name: str, stamp: Stamp, now: int, layouts: dict[Keys, int], fresh: dict[str, np.ndarray]
-    ) -> tuple[object, ...]:
-        """The row of one file; its numbers go into ``fresh``."""
-        mtime, size, inode = stamp
-        # A time in the future is that of a clock that jumped: it says nothing about what settled.
-        where = (name, mtime if mtime < now - SETTLED_NS else -1, size, inode)
-        try:
-            record = self.store.read(self.store.root / name)
-            if max([record.spec.seed, *(epoch.epoch for epoch in record.curves)]) >= 2**63:
-                raise UserError(f"{name} holds a seed or an epoch beyond 64 bits")
-        except UserError as error:
-            return (*where, str(error).encode(errors="replace").decode(), *[None] * (COLUMNS - 5))
-        keys, fresh[name] = _numbers(record)
-        spec, cost = record.spec, record.cost
-        return (
-            *where, None,
-            record.id, spec.dataset.name, spec.architecture.name, spec.weighting_name, spec.seed,
-            record.reference, record.status, record.error, spec.model_dump_json(), len(record.curves),
-            record.provenance.data_hash, record.provenance.started,
-            _small(cost.parameters), cost.seconds_per_step, cost.train_seconds, cost.wall_seconds,
-            _small(cost.peak_bytes), layouts.setdefault(keys, len(layouts)), None,
-        )  # fmt: skip
 
     def _save(self) -> None:
         assert self._numbers is not None  # gathered just now
@@ -289,137 +278,3 @@ def _condition(wanted: dict[str, Wanted]) -> tuple[str, list[str | int]]:
         parts.append(f"{column} IN (SELECT value FROM json_each(?))")
         values.append(json.dumps(list(choice)))
     return f"WHERE {' AND '.join(parts)} ORDER BY name", values
-
-
-def _keys(text: str) -> Keys:
-    return tuple((epoch, split, task, kind, tuple(names)) for epoch, split, task, kind, names in json.loads(text))
-
-
-def _small(number: int | None) -> float | int | None:
-    """What SQLite can hold: an integer of 64 bits, else the nearest float."""
-    if number is None or abs(number) < 2**63:
-        return number
-    try:
-        return float(number)
-    except OverflowError:
-        return None
-
-
-def _numbers(record: RunRecord) -> tuple[Keys, np.ndarray]:
-    """Every metric of the curves: what each number is, which runs of a kind share, and the (N,) numbers."""
-    kinds = {task.name: task.kind for task in record.tasks}
-    keys: list[tuple[int, str, str, str | None, tuple[str, ...]]] = []
-    numbers: list[float | None] = []
-    for epoch in record.curves:
-        for split, tasks in epoch.metrics.items():
-            for task, values in tasks.items():
-                keys.append((epoch.epoch, split, task, kinds.get(task), tuple(values)))
-                numbers += values.values()
-    return tuple(keys), np.array(numbers, dtype=np.float64)  # None becomes NaN
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """What the ``width`` numbers of some records are: parallel arrays, one element a number that is a known metric."""
-
-    width: int
-    chosen: np.ndarray
-    epochs: np.ndarray
-    splits: list[str]
-    tasks: list[str]
-    metrics: list[Metric]
-
-    @classmethod
-    def parse(cls, text: str) -> "_Layout":
-        every = [
-            (epoch, split, task, KINDS[kind].metrics if kind in KINDS else (), name)
-            for epoch, split, task, kind, names in _keys(text)
-            for name in names
-        ]
-        named = [(*key[:3], next((m for m in key[3] if m.name == key[4]), None)) for key in every]
-        known = [(place, *key) for place, key in enumerate(named) if key[3] is not None]
-        return cls(
-            len(every),
-            np.array([key[0] for key in known], dtype=np.intp),
-            np.array([key[1] for key in known], dtype=np.int64),
-            [key[2] for key in known],
-            [key[3] for key in known],
-            [key[4] for key in known if key[4] is not None],
-        )
-
-
-Row = tuple[str, str, str, int, int, str, int, int]
-
-
-class _Frame:
-    """Rows of the index -> the long frame, without a Python object per number.
-
-    Args:
-        rows: run, architecture, weighting, seed, reference, status, layout, place of its numbers of each run.
-        layouts: their texts by number.
-        numbers: of all records.
-    """
-
-    def __init__(self, rows: Sequence[Row], layouts: dict[int, str], numbers: np.ndarray) -> None:
-        self.rows = rows
-        self.numbers = numbers
-        self.layouts = {number: _Layout.parse(layouts[number]) for number in {row[6] for row in rows}}
-        self.lengths = np.array([len(self.layouts[row[6]].chosen) for row in rows], dtype=np.intp)
-        #: Layout and number of runs of the same layout that follow each other.
-        self.stretches = [(number, len(list(group))) for number, group in groupby(row[6] for row in rows)]
-
-    def table(self) -> pd.DataFrame:
-        """The columns of ``analysis.frame``, in its order."""
-        layouts = self.layouts.items()
-        columns = {
-            "run": self._names(0),
-            "architecture": self._names(1),
-            "weighting": self._names(2),
-            "seed": np.repeat(np.array([row[3] for row in self.rows], dtype=np.int64), self.lengths),
-            "reference": np.repeat(np.array([row[4] for row in self.rows], dtype=bool), self.lengths),
-            "status": self._names(5),
-            "epoch": self._tiled({n: layout.epochs for n, layout in layouts}, np.int64),
-            "split": self._words({n: layout.splits for n, layout in layouts}),
-            "task": self._words({n: layout.tasks for n, layout in layouts}),
-            "metric": self._words({n: [m.name for m in layout.metrics] for n, layout in layouts}),
-            "value": self._values(),
-            "higher_is_better": self._flags("higher_is_better"),
-            "legacy": self._flags("legacy"),
-        }
-        return pd.DataFrame(columns, copy=False)
-
-    def _names(self, place: int) -> pd.Categorical:
-        column = pd.Categorical([row[place] for row in self.rows])
-        return pd.Categorical.from_codes(np.repeat(column.codes, self.lengths), dtype=column.dtype, validate=False)
-
-    def _words(self, columns: dict[int, list[str]]) -> pd.Categorical:
-        dtype = pd.CategoricalDtype(sorted({word for column in columns.values() for word in column}))
-        codes = {number: pd.Categorical(column, dtype=dtype).codes for number, column in columns.items()}
-        return pd.Categorical.from_codes(self._tiled(codes, np.int8), dtype=dtype, validate=False)
-
-    def _flags(self, name: str) -> np.ndarray:
-        flags = {n: np.array([getattr(m, name) for m in layout.metrics], bool) for n, layout in self.layouts.items()}
-        return self._tiled(flags, np.bool_)
-
-    def _tiled(self, columns: dict[int, np.ndarray], dtype: type) -> np.ndarray:
-        """A column from each run's piece of it."""
-        return _together([np.tile(columns[number], count) for number, count in self.stretches], dtype)
-
-    def _values(self) -> np.ndarray:
-        pieces, done = [], 0
-        for number, count in self.stretches:
-            layout, first, done = self.layouts[number], self.rows[done][7], done + count
-            last = self.rows[done - 1][7]
-            if last - first == (count - 1) * layout.width:  # they follow each other
-                block = self.numbers[first : last + layout.width].reshape(count, layout.width)
-            else:
-                starts = np.array([row[7] for row in self.rows[done - count : done]])
-                block = self.numbers[starts[:, None] + np.arange(layout.width)]
-            pieces.append((block if len(layout.chosen) == layout.width else block[:, layout.chosen]).ravel())
-        return _together(pieces, np.float64)
-
-
-def _together(pieces: list[np.ndarray], dtype: type) -> np.ndarray:
-    if len(pieces) == 1:
-        return pieces[0]
-    return np.concatenate(pieces) if pieces else np.array([], dtype=dtype)
