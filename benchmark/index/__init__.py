@@ -11,8 +11,9 @@ import json
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -89,17 +90,31 @@ class Index:
         return table
 
     def metrics(self, **wanted: Wanted) -> pd.DataFrame:
-        """Every metric of every evaluated epoch, as ``analysis.frame`` gives it, with names as categories.
+        """Every metric of every evaluated epoch, as ``analysis.frame`` gives it, in less memory.
+
+        Names are categories, and seeds and epochs 32 bits wide where they fit.
 
         Args:
             wanted: as for ``runs``.
         """
+        try:
+            return self._frame(wanted)
+        except _DamagedError:
+            self._read_again()
+            return self._frame(wanted)
+
+    def _frame(self, wanted: dict[str, Wanted]) -> pd.DataFrame:
         text, values = _condition(wanted)
-        numbers = self._all_numbers()  # first: it may read the records again
         rows = self._base.execute(
             "SELECT run, architecture, weighting, seed, reference, status, layout, numbers FROM files " + text, values
         ).fetchall()
-        return Table(rows, dict(self._base.execute("SELECT layout, keys FROM layouts")), numbers).frame()
+        layouts = dict(self._base.execute("SELECT layout, keys FROM layouts"))
+        known = self._numbers
+        table = Table(rows, layouts, self._reader() if known is None else lambda: known)
+        frame = table.frame()
+        if table.whole and known is not None:  # the frame has them: whoever changes it must change nothing here
+            self._numbers = known.copy()
+        return frame
 
     def records(self, **wanted: Wanted) -> Iterator[RunRecord]:
         """The records that are meant, in the order of their files, read one by one: the memory of one at a time."""
@@ -130,8 +145,8 @@ class Index:
     def _refresh(self) -> int:
         """Read what changed since the index was written, and write it again if that was anything."""
         found = _stamps(self.store.root)
-        stamps = self._base.execute("SELECT name, mtime_ns, size, inode FROM files")
-        known = {name: (mtime, size, inode) for name, mtime, size, inode in stamps}
+        rows = self._base.execute("SELECT name, mtime_ns, size, inode FROM files")
+        known = {name: (mtime, size, inode) for name, mtime, size, inode in rows}
         if known == found:
             return 0
         gone = [(name,) for name in known.keys() - found.keys()]
@@ -183,17 +198,21 @@ class Index:
     def _all_numbers(self) -> np.ndarray:
         """The numbers of all records. Where their file is lost or damaged, every record is read again."""
         if self._numbers is None:
-            ((checksum,),) = self._base.execute("PRAGMA user_version").fetchall()
             try:
-                numbers = np.fromfile(self.path.with_name(NUMBERS.format(checksum & 0xFFFFFFFF)), dtype=np.float64)
-            except OSError:
-                numbers = None
-            if numbers is not None and zlib.crc32(numbers.data) == checksum & 0xFFFFFFFF:
-                self._numbers = numbers
-            else:
-                self._numbers, self._base = np.array([]), _empty()
-                self.read = self._refresh()
+                self._numbers = self._reader()()
+            except _DamagedError:
+                self._read_again()
+        assert self._numbers is not None  # read just now
         return self._numbers
+
+    def _read_again(self) -> None:
+        self._numbers, self._base = np.array([]), _empty()
+        self.read = self._refresh()
+
+    def _reader(self) -> Callable[[], np.ndarray]:
+        """What reads the file of numbers, in any thread."""
+        ((checksum,),) = self._base.execute("PRAGMA user_version").fetchall()
+        return partial(_read_numbers, self.path.with_name(NUMBERS.format(checksum & 0xFFFFFFFF)), checksum & 0xFFFFFFFF)
 
     def _now(self) -> int:
         """The time by the clock that stamps the store's files, which may be another machine's."""
@@ -221,6 +240,20 @@ class Index:
                     other.unlink(missing_ok=True)
         except OSError:
             return  # a folder that may only be read, or a full disk: the next one reads the records again
+
+
+class _DamagedError(Exception):
+    """The file of numbers is not the one that the index means."""
+
+
+def _read_numbers(path: Path, checksum: int) -> np.ndarray:
+    try:
+        numbers = np.fromfile(path, dtype=np.float64)
+    except OSError as error:
+        raise _DamagedError from error
+    if zlib.crc32(numbers.data) != checksum:
+        raise _DamagedError
+    return numbers
 
 
 def _empty() -> sqlite3.Connection:
@@ -263,8 +296,11 @@ def _stamps(root: Path) -> dict[str, Stamp]:
                     state = entry.stat()
                 except OSError:
                     continue  # it went while we looked
-                # A name that is no Unicode is no record's: it is listed, escaped, and cannot be read.
-                name = os.fsencode(f"{folder.name}/{entry.name}").decode(errors="backslashreplace")
+                name = f"{folder.name}/{entry.name}"
+                if (
+                    not name.isascii()
+                ):  # one that is no Unicode is no record's: it is listed, escaped, and cannot be read
+                    name = os.fsencode(name).decode(errors="backslashreplace")
                 found[name] = (state.st_mtime_ns, state.st_size, state.st_ino)
     return found
 

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -42,6 +43,7 @@ def store(tmp_path):
 def same(table, records):
     """Whether the frame is what the analysis makes of the records themselves."""
     expected = analysis.frame(records)
+    table = table.astype({"seed": np.int64, "epoch": np.int64})
     for column in table.select_dtypes("category"):
         table[column] = table[column].astype(expected[column].dtype)
     pd.testing.assert_frame_equal(table, expected)
@@ -55,6 +57,23 @@ def test_the_frame_of_the_committed_records(tmp_path):
     shutil.copytree(RESULTS, tmp_path / "results", ignore=shutil.ignore_patterns("*.npz", ".*"))
     store = Store(tmp_path / "results")
     same(Index(store).metrics(), store.scan()[0])
+
+
+def test_whole_numbers_that_need_64_bits_keep_them(store):
+    store.put(made.record("mtan", "equal", seed=2**40))
+    same(Index(store).metrics(), store.scan()[0])
+
+
+def test_who_changes_a_frame_changes_no_index(tmp_path):
+    store = Store(tmp_path / "results")
+    store.put(made.record("mtan", "equal", seed=0))
+    settle(store)
+    for index in Index(store), Index(store):  # one that has read the records, one that has read its file
+        for _ in range(2):
+            table = index.metrics()
+            same(table, store.scan()[0])
+            table.loc[:, "value"] *= 2
+            table["value"].array[:] = -1
 
 
 def test_rows_and_records_are_chosen_by_what_they_are(store):
