@@ -128,12 +128,12 @@ def ended(command: subprocess.Popen, results: str) -> None:
 
 
 def plain(results: str) -> dict[str, dict]:
-    """By run its record, but for times, places and the number of workers."""
+    """By run its record, but for times, places, commits and the number of workers."""
     records, problems = Store(Path(results)).scan()
     raw = {record.id: json.loads(record.model_dump_json()) for record in records}
     for record in raw.values():
         del record["cost"]
-        for name in ("started", "workers", "device", "plugins"):
+        for name in ("started", "workers", "device", "plugins", "git_commit", "git_dirty"):
             del record["provenance"][name]
     return raw if not problems else {}
 
@@ -216,8 +216,9 @@ def ray() -> None:
     try:
         node = cluster.add_node(num_cpus=1)
         cluster.wait_for_nodes()
-        command = driver("ray", "--executor", "ray", "--ray-address", cluster.address, "--checkpoint-minutes", "0")
-        wait(lambda: len(list(Path("ray/.mtbench/checkpoints").glob("*.ckpt"))) >= 2, "two runs in progress")
+        shared = ["--checkpoints", "checkpoints", "--checkpoint-minutes", "0"]
+        command = driver("ray", "--executor", "ray", "--ray-address", cluster.address, *shared)
+        wait(lambda: len(list(Path("checkpoints").glob("*.ckpt"))) >= 2, "two runs in progress")
         cluster.remove_node(node, allow_graceful=False)
         ended(command, "ray")
     finally:
