@@ -69,6 +69,10 @@ class Slurm:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    def start(self) -> None:
+        """Write what they need, and wait until the node is there."""
+        root = self.root
         for name in ("state", "spool"):
             (root / name).mkdir()
         root.chmod(0o755)
@@ -82,7 +86,8 @@ class Slurm:
         subprocess.run(["munged", "--force", *options, f"--seed-file={root}/munge.seed"], check=True)
         for daemon in ("slurmctld", "slurmd"):
             subprocess.run([daemon, "-f", str(config)], check=True)
-        wait(lambda: "idle" in said("sinfo", "--noheader", "--format=%T"), "the node to be idle")
+        look = ["sinfo", "--noheader", "--format=%T"]  # fails at first
+        wait(lambda: b"idle" in subprocess.run(look, check=False, capture_output=True).stdout, "the node to be idle")
 
     def stop(self) -> None:
         """End the daemons, and what still runs."""
@@ -202,6 +207,7 @@ def slurm() -> None:
     """All scenarios on one cluster."""
     cluster = Slurm(Path.cwd())
     try:
+        cluster.start()
         for scenario in (one_array, preempted, killed, two_drivers):
             scenario()
     finally:
