@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -32,13 +32,28 @@ class Frozen(BaseModel):
     def identity(self) -> dict[str, Any]:
         """What tells this object from others, in JSON's types: all fields but those of ``LATER`` at their default."""
         whole = self.model_dump(mode="json")
-        for name, field in type(self).model_fields.items():
-            value = getattr(self, name)
-            if LATER in field.metadata and value == field.get_default():
-                del whole[name]
-            elif isinstance(value, Frozen):
-                whole[name] = value.identity()
-        return whole
+        return {n: value.identity() if isinstance(value, Frozen) else whole[n] for n, value in self._telling().items()}
+
+    def _telling(self) -> dict[str, Any]:
+        values = {name: getattr(self, name) for name in _defaults(type(self))}
+        return {name: value for name, value in values.items() if value != _defaults(type(self))[name]}
+
+
+#: Equal to no value of a field.
+NEVER = object()
+
+
+@cache
+def _defaults(model: type[Frozen]) -> dict[str, Any]:
+    """By field the default at which it is left out; ``NEVER`` for those that are always there."""
+    fields = model.model_fields.items()
+    return {name: field.get_default() if LATER in field.metadata else NEVER for name, field in fields}
+
+
+@lru_cache(maxsize=4096)
+def _identity_text(model: type[Frozen], text: str) -> str:
+    """The identity, in JSON, of the object that has this JSON. A store's runs share most of their parts."""
+    return json.dumps(model.model_validate_json(text).identity(), sort_keys=True, separators=(",", ":"))
 
 
 class Component(Frozen):
@@ -147,8 +162,12 @@ class RunSpec(Frozen):
 
         A field that was added one day is left out while it has its default, so that old identities hold.
         """
-        text = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
+        texts = {
+            name: _identity_text(type(v), v.model_dump_json()) if isinstance(v, Frozen) else json.dumps(v)
+            for name, v in self._telling().items()
+        }
+        text = ",".join(f'"{name}":{texts[name]}' for name in sorted(texts))
+        return hashlib.sha256(f"{{{text}}}".encode()).hexdigest()[:ID_LENGTH]
 
     @property
     def weighting_name(self) -> str:

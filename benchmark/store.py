@@ -208,8 +208,7 @@ class Store:
         Raises:
             UserError: a name of the spec would lead out of the folder.
         """
-        name = f"{spec.architecture.name}_{spec.weighting_name}_s{spec.seed}_{spec.id}.json"
-        return self.root / _safe(spec.dataset.name) / _safe(name)
+        return self.root / _place(spec)
 
     def card_path(self, dataset: str, data_hash: str) -> Path:
         """The file that says what the data of this content hash are.
@@ -339,19 +338,20 @@ class Store:
         records, problems = [], []
         for path in self._files():
             try:
-                records.append(self.read(path))
+                records.append(self.read(f"{path.parent.name}/{path.name}"))
             except UserError as error:
                 problems.append(Problem(path, str(error)))
         return records, problems
 
-    def read(self, path: Path) -> RunRecord:
-        """The record in a file of this store.
+    def read(self, name: str) -> RunRecord:
+        """The record in a file of this store: ``<data set>/<file>``.
 
         Raises:
             UserError: it is no valid record, or another run's.
         """
+        path = self.root / name
         record = read_record(path)
-        if path != self.path(record.spec):
+        if name != _place(record.spec):
             raise UserError(f"{path} holds run {record.id}, whose file is {self.path(record.spec).name}")
         return record
 
@@ -392,6 +392,12 @@ class Store:
 def is_record(name: str) -> bool:
     """Whether a file of this name in a data set's folder is a record's."""
     return name.endswith(".json") and not name.endswith(TRUST_SUFFIX)
+
+
+def _place(spec: RunSpec) -> str:
+    """Where in the folder a run's record is."""
+    name = f"{spec.architecture.name}_{spec.weighting_name}_s{spec.seed}_{spec.id}.json"
+    return f"{_safe(spec.dataset.name)}/{_safe(name)}"
 
 
 def _safe(part: str) -> str:

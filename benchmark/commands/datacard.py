@@ -11,6 +11,7 @@ from rich.markup import escape
 from benchmark.commands.data import plugin_option
 from benchmark.commands.options import results_option
 from benchmark.data import DataSet, Storage, build_dataset
+from benchmark.data.workers import cores
 from benchmark.datacards import keep_card
 from benchmark.errors import UserError
 from benchmark.index import Index
@@ -71,7 +72,7 @@ def card(name: str | None, results: Path, pictures: bool) -> None:
 
 def data_of(store: Store, name: str | None) -> list[tuple[str, str]]:
     """The data of the finished runs: data sets in JSON, and content hashes."""
-    runs = Index(store).runs(status=["ok"], **({"dataset": [name]} if name else {}))
+    runs = Index(store, workers=cores()).runs(status=["ok"], **({"dataset": [name]} if name else {}))
     known = runs.dropna(subset=["data_hash"])
     pairs = {(json.dumps(json.loads(s)["dataset"]), h) for s, h in zip(known["spec"], known["data_hash"], strict=True)}
     return sorted(pairs)

@@ -5,11 +5,15 @@ what is queued or runs goes on when the driver ends, and a second driver does no
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from threading import current_thread, main_thread
 from time import monotonic, sleep
 from typing import Any
 
@@ -26,11 +30,21 @@ from benchmark.store import EpochRecord, RunRecord, Store
 ARRAY = 1000
 #: Seconds between two looks at jobs and their progress.
 LOOK = 2.0
+#: Seconds between two looks at Slurm's queue, which many users share, and until a job without result that is not in it
+#: is lost: NFS clients may not see a new file for up to a minute (nfs(5), acdirmax).
+QUEUE_LOOK = 30.0
+GONE = 75.0
+#: Seconds for which an element that was told to end waits for its end. Slurm queues again those that it preempts, but
+#: not those that leave before their grace is over.
+STAY = 600.0
 
 
 @dataclass
 class Element:
-    """What an element of the array does; submitit calls it, and ``checkpoint`` before time is up or on preemption.
+    """What an element of the array does; submitit calls it, and ``checkpoint`` before time is up.
+
+    When it is preempted or cancelled, it only gets SIGTERM, some time before it is killed: then it writes a checkpoint,
+    gives its claim up and stays.
 
     Attributes:
         text: the run's spec as JSON.
@@ -45,14 +59,25 @@ class Element:
     progress: Path
     data_hash: str | None
     _run: Background | None = field(default=None, repr=False)
+    _told: bool = field(default=False, repr=False)
 
     def __call__(self) -> dict[str, str]:
         """Do the run: what came of it, in words that outlive versions."""
+        with self._listening():
+            said = self._do()
+            deadline = monotonic() + STAY
+            while self._told and "Lost" in said and monotonic() < deadline:
+                sleep(LOOK)
+        return said
+
+    def _do(self) -> dict[str, str]:
         spec = RunSpec.model_validate_json(self.text)
         try:
             setup = self.parcel.unpack()
             prepared(spec, setup)
             self._run = Background(spec, setup, partial(_cell, root=self.root, data_hash=self.data_hash))
+            if self._told:
+                self._run.end()
             for happening in self._run.happenings():
                 match happening:
                     case EpochDone(epoch=epoch):
@@ -73,6 +98,24 @@ class Element:
             self._run.end()
         self._run = None
         return submitit.helpers.DelayedSubmission(self)
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Hear SIGTERM, which submitit ignores."""
+        self._told = False
+        if current_thread() is not main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGTERM, self._end)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def _end(self, number: int, frame: object) -> None:
+        self._told = True
+        if self._run:
+            self._run.end()
 
     def _write(self, **what: Any) -> None:
         with suppress(OSError), self.progress.open("a") as file:  # progress is no part of the result
@@ -165,6 +208,7 @@ class SlurmExecutor:
         self._waiting: list[RunSpec] = []
         self._jobs: dict[str, Any] = {}
         self._read: dict[str, int] = {}
+        self._queue = _Queue() if cluster == "slurm" else None
 
     def free(self) -> int:
         """See ``Executor``."""
@@ -207,12 +251,18 @@ class SlurmExecutor:
 
     def _news(self, run: str) -> list[Happening]:
         job = self._jobs[run]
-        ended = job.done()
+        ended = self._has_ended(job)
         found = self._lines(run)
         if ended:
             del self._jobs[run]
             found.append(self._end(run, job))
         return found
+
+    def _has_ended(self, job: Any) -> bool:
+        # submitit would ask for the accounts, which not every Slurm keeps, and whose delays it makes longer still.
+        return (
+            job.done() if self._queue is None else job.paths.result_pickle.exists() or self._queue.is_gone(job.job_id)
+        )
 
     def _lines(self, run: str) -> list[Happening]:
         """What the run's element has written since the last look; a line in the making waits."""
@@ -234,6 +284,8 @@ class SlurmExecutor:
 
     def _end(self, run: str, job: Any) -> Happening:
         try:
+            if self._queue and not job.paths.result_pickle.exists():
+                raise FileNotFoundError(job.stderr() or "it left no word")
             said = job.result()
         except Exception as error:  # noqa: BLE001 - whatever ended a job elsewhere: submitit raises what it finds
             return Lost(run, f"job {job.job_id} ended without a result: {' '.join(str(error).split())[-300:]}")
@@ -249,3 +301,30 @@ class SlurmExecutor:
 
     def close(self) -> None:
         """Leave the jobs: they go on without a driver, and write their records themselves."""
+
+
+class _Queue:
+    """What Slurm still has to do for this user: waiting, running, ending or about to go on."""
+
+    def __init__(self) -> None:
+        self._known: frozenset[str] = frozenset()
+        self._asked = -QUEUE_LOOK
+        self._answered: float | None = None
+        self._missed: dict[str, float] = {}
+
+    def is_gone(self, job: str) -> bool:
+        """Whether Slurm has not known a job for so long that its result would have been seen."""
+        if monotonic() - self._asked >= QUEUE_LOOK:
+            self._ask()
+        if job in self._known or self._answered is None:
+            self._missed.pop(job, None)
+            return False
+        return self._answered - self._missed.setdefault(job, self._answered) >= GONE
+
+    def _ask(self) -> None:
+        """While Slurm does not answer, time stands still: nothing is lost."""
+        self._asked = monotonic()
+        command = ["squeue", "--noheader", "--array", "--format=%i", f"--user={os.getuid()}"]
+        with suppress(OSError, subprocess.SubprocessError):
+            found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+            self._known, self._answered = frozenset(found.stdout.split()), monotonic()

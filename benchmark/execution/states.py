@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from benchmark.data.workers import cores
 from benchmark.errors import UserError
 from benchmark.execution.claims import Claims
 from benchmark.index import Index
@@ -47,7 +48,7 @@ class RunState:
 
 def states(specs: Sequence[RunSpec], store: Store) -> list[RunState]:
     """The state of every run, in order."""
-    index = Index(store)
+    index = Index(store, workers=cores())
     known = index.statuses()
     problems = {problem.path: problem.reason for problem in index.problems}
     owners = Claims(store.private / "claims").owners()
@@ -80,7 +81,7 @@ def refuse_other_data(store: Store, datasets: Mapping[str, tuple[str, str]]) -> 
     Raises:
         UserError: records of the store that went well come from other data.
     """
-    index = Index(store)
+    index = Index(store, workers=cores())
     for dataset, (name, here) in datasets.items():
         if others := sorted(found[:12] for found in index.data_hashes(dataset) - {here}):
             raise UserError(

@@ -1,8 +1,11 @@
 """Runs on Ray and Slurm give the records of runs here; what is lost there goes on."""
 
 import dataclasses
+import os
 import runpy
+import signal
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -181,3 +184,67 @@ def test_what_is_not_there_is_named(parcel, tmp_path, monkeypatch):
         RayExecutor(parcel)
     with pytest.raises(UserError, match=r"pip install 'mtbench\[slurm\]'"):
         SlurmExecutor(parcel, store=store, data_hashes={}, parameters={})
+
+
+def test_an_element_that_is_told_to_end_writes_a_checkpoint_and_stays_for_its_end(bare, tmp_path, monkeypatch):
+    """What Slurm preempts gets SIGTERM; what leaves before its grace is over is not queued again."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("benchmark.execution.slurm.STAY", 0.2)
+    seldom = dataclasses.replace(bare, checkpoints=Policy(tmp_path / "checkpoints", 3600.0))
+    store, run = Store(tmp_path / "results"), run_of("dawdling")
+    first = element(seldom, store, run)
+    write, told = first._write, []
+
+    def preempted(**what):
+        write(**what)
+        told.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    first._write = preempted
+    before = signal.getsignal(signal.SIGTERM)
+    assert "told to end" in first()["Lost"]
+    assert time.monotonic() - told[0] >= 0.2
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert store.get(run) is None
+    assert (tmp_path / "checkpoints" / f"{run.id}.ckpt").exists()
+    assert list((store.private / "claims").iterdir()) == []
+    assert element(seldom, store, run)() == {"Stored": run.id}
+    assert len((store.private / "progress").read_text().splitlines()) == run.protocol.epochs  # none was done twice
+    as_here(store, [run])
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """A Slurm without accounts, whose queue a test writes: it takes jobs, and does none."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    said = {
+        "srun": "exit 1",
+        "sacct": "echo 'Slurm accounting storage is disabled' >&2; exit 1",
+        "sbatch": "echo Submitted batch job 7",
+        "squeue": f"cat {tmp_path}/queue",
+    }
+    for name, script in said.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    clock = [0.0]
+    monkeypatch.setattr("benchmark.execution.slurm.monotonic", lambda: clock[0])
+    monkeypatch.setattr("benchmark.execution.slurm.sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    return tmp_path / "queue"
+
+
+def test_a_job_without_result_is_lost_once_slurm_has_not_known_it_for_a_while(slurm, parcel, tmp_path):
+    pytest.importorskip("submitit")
+    store, runs = Store(tmp_path / "results"), harness.specs()[:2]
+    executor = SlurmExecutor(parcel, store=store, data_hashes={}, parameters={})
+    for run in runs:
+        executor.submit(run)
+    slurm.write_text("7_0\n7_1\n12\n")
+    assert executor.happenings(600.0) == []  # both wait or run
+    (tmp_path / "results" / ".mtbench" / "slurm" / "7_1" / "7_1_0_log.err").write_text("Killed\n")
+    slurm.write_text("7_0\n")
+    (lost,) = executor.happenings(600.0)
+    assert (lost.run, lost.reason) == (runs[1].id, "job 7_1 ended without a result: Killed")
+    slurm.unlink()  # it does not answer
+    assert executor.happenings(6000.0) == []

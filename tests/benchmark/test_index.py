@@ -6,10 +6,13 @@ import shutil
 import sqlite3
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from benchmark import analysis
+from benchmark.data.workers import Pool
+from benchmark.errors import UserError
 from benchmark.index import Index
 from benchmark.store import Store
 from tests.benchmark import records as made
@@ -40,6 +43,7 @@ def store(tmp_path):
 def same(table, records):
     """Whether the frame is what the analysis makes of the records themselves."""
     expected = analysis.frame(records)
+    table = table.astype({"seed": np.int64, "epoch": np.int64})
     for column in table.select_dtypes("category"):
         table[column] = table[column].astype(expected[column].dtype)
     pd.testing.assert_frame_equal(table, expected)
@@ -55,6 +59,23 @@ def test_the_frame_of_the_committed_records(tmp_path):
     same(Index(store).metrics(), store.scan()[0])
 
 
+def test_whole_numbers_that_need_64_bits_keep_them(store):
+    store.put(made.record("mtan", "equal", seed=2**40))
+    same(Index(store).metrics(), store.scan()[0])
+
+
+def test_who_changes_a_frame_changes_no_index(tmp_path):
+    store = Store(tmp_path / "results")
+    store.put(made.record("mtan", "equal", seed=0))
+    settle(store)
+    for index in Index(store), Index(store):  # one that has read the records, one that has read its file
+        for _ in range(2):
+            table = index.metrics()
+            same(table, store.scan()[0])
+            table.loc[:, "value"] *= 2
+            table["value"].array[:] = -1
+
+
 def test_rows_and_records_are_chosen_by_what_they_are(store):
     index = Index(store)
     chosen = [r for r in store.scan()[0] if r.spec.architecture.name == "mtan" and r.spec.seed == 1]
@@ -66,6 +87,53 @@ def test_rows_and_records_are_chosen_by_what_they_are(store):
     assert index.metrics(status=[]).empty
     with pytest.raises(ValueError, match="are chosen by"):
         index.runs(colour=["red"])
+
+
+@pytest.fixture
+def many(store, monkeypatch):
+    """The store, of which a few files count as so many that several processes are worth it; one is no record."""
+    broken = store.path(made.record("mtan", "dwa", seed=0, epochs=3).spec)
+    broken.write_bytes(broken.read_bytes()[:200])
+    monkeypatch.setattr("benchmark.index.reading.TOGETHER", 2)
+    monkeypatch.setattr("benchmark.data.workers.JOBS_PER_WORKER", 1)
+    return store
+
+
+def same_index(found, expected):
+    """Whether two indices say the same, and keep it in the same way."""
+    assert list(found._base.iterdump()) == list(expected._base.iterdump())
+    pd.testing.assert_frame_equal(found.metrics(), expected.metrics())
+
+
+def test_several_processes_read_what_one_does(many):
+    alone = Index(many)
+    shutil.rmtree(many.private)
+    several = Index(many, workers=2)
+    assert several.read == alone.read > 0
+    assert len(several.problems) == 1
+    same_index(several, alone)
+    same(several.metrics(), many.scan()[0])
+
+
+@pytest.mark.parametrize("batches", [None, slice(0), slice(3), slice(1, 3)])
+def test_where_processes_fail_one_reads_all(many, monkeypatch, batches):
+    """They cannot be made, or die after some batches, which come in any order."""
+
+    class Failing(Pool):
+        def __init__(self, workers, jobs):
+            super().__init__(1, jobs)
+            if batches is None:
+                raise PermissionError(errno.EPERM, "no process may be made")
+
+        def run(self, work, jobs):
+            for job in jobs[batches][::-1]:
+                yield job, work(job)
+            raise UserError("a worker process was killed")
+
+    alone = Index(many)
+    shutil.rmtree(many.private)
+    monkeypatch.setattr("benchmark.index.reading.Pool", Failing)
+    same_index(Index(many, workers=2), alone)
 
 
 def test_what_has_not_changed_is_not_read_again(store):

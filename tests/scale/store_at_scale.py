@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmark"))
 import records as synthetic
 
+from benchmark.data.workers import cores
 from benchmark.index import Index
 from benchmark.store import Store
 
@@ -55,12 +56,12 @@ def main() -> None:
         timed(f"write {options.records} records", lambda: fill(store, options.records, options.epochs))
         size = sum(path.stat().st_size for path in root.glob("*/*.json"))
         print(f"{size / 1e9:.2f} GB of JSON")
-        index = timed("cold: read every record, write the index", lambda: Index(store))
+        index = timed("cold: read every record, write the index", lambda: Index(store, workers=cores()))
         print(f"{index.path.stat().st_size / 1e6:.0f} MB of index, {index.read} files read")
         time.sleep(2.1)
-        timed("again, for those that were too fresh", lambda: Index(store))
+        timed("again, for those that were too fresh", lambda: Index(store, workers=cores()))
         del index
-        index = timed("warm: open", lambda: Index(store))
+        index = timed("warm: open", lambda: Index(store, workers=cores()))
         print(f"{index.read} files read")
         timed("warm: list, one row a run", lambda: index.runs())
         timed("warm: filter to one method", lambda: index.runs(architecture=["mtan"], status=["ok"]))

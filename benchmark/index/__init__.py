@@ -1,0 +1,316 @@
+"""What a store's records say, in one derived file beside them: 100,000 records are listed, filtered and framed from it.
+
+The records stay the truth. The index is an SQLite image that is read whole, checked against its own checksum, and
+replaced whole; nobody ever locks it, so that it is safe on a network file system and whoever dies while writing it
+harms nothing. A row counts only while its file has the size, inode and modification time (in nanoseconds) that it had
+when it was read; every other file is read again. An index that is missing, damaged, of another version or in a folder
+that cannot be written costs time and nothing else.
+"""
+
+import json
+import os
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmark.errors import UserError
+from benchmark.index.reading import Batch, parse_keys, read, write_keys
+from benchmark.index.table import Table
+from benchmark.store import Problem, RunRecord, Store, is_record, write_atomically
+
+ROWS = "index.sqlite"
+#: The numbers of all records, raw float64 in the order of their files; the name holds their CRC-32.
+NUMBERS = "index-{:08x}.f64"
+#: In the image's header: that this is an index, and which version of the tables below.
+APPLICATION_ID = 0x6D746203
+#: Bytes of the checksum that follows the image.
+CHECKSUM = 4
+#: A file that changed this recently may change again within its clock's tick (two seconds on FAT, one on old NFS).
+SETTLED_NS = 2_000_000_000
+#: The index is written again when more than one in so many rows changed; until then, those few are read each time.
+PATIENCE = 1000
+
+#: ``numbers`` is where in the file of numbers a run's own begin; how many there are, its layout says.
+TABLES = """
+CREATE TABLE files (
+  name TEXT PRIMARY KEY, mtime_ns INTEGER, size INTEGER, inode INTEGER, problem TEXT,
+  run TEXT, dataset TEXT, architecture TEXT, weighting TEXT, seed INTEGER, reference INTEGER, status TEXT, error TEXT,
+  spec TEXT, epochs INTEGER, data_hash TEXT, started TEXT, parameters REAL, seconds_per_step REAL, train_seconds REAL,
+  wall_seconds REAL, peak_bytes REAL, layout INTEGER, numbers INTEGER
+);
+CREATE TABLE layouts (layout INTEGER PRIMARY KEY, keys TEXT UNIQUE);
+"""
+#: Columns of ``runs`` and those by which rows can be chosen.
+RUN_COLUMNS = (
+    "run", "dataset", "architecture", "weighting", "seed", "reference", "status", "error", "spec", "epochs",
+    "data_hash", "started", "parameters", "seconds_per_step", "train_seconds", "wall_seconds", "peak_bytes",
+)  # fmt: skip
+CHOOSABLE = frozenset({"run", "dataset", "architecture", "weighting", "seed", "status", "data_hash"})
+
+#: A file's modification time in nanoseconds, size and inode.
+Stamp = tuple[int, int, int]
+Wanted = Sequence[str] | Sequence[int]
+
+
+class Index:
+    """The rows of a store's records, brought up to date when it is made.
+
+    Args:
+        store: whose folder exists or will.
+        workers: processes that read, where thousands of files are new. With more than one, the program must be one
+            that ``multiprocessing`` may import: its work under ``if __name__ == "__main__"``.
+
+    Attributes:
+        read: how many files had to be read, because the index did not know them as they are.
+    """
+
+    def __init__(self, store: Store, *, workers: int = 1) -> None:
+        self.store = store
+        self.workers = workers
+        self.path = store.private / ROWS
+        self._base = _load(self.path)
+        self._numbers: np.ndarray | None = None  # read when they are wanted
+        self.read = self._refresh()
+
+    def runs(self, **wanted: Wanted) -> pd.DataFrame:
+        """One row per usable record, ordered by file: columns ``RUN_COLUMNS``.
+
+        Args:
+            wanted: by column of ``CHOOSABLE`` the values that are meant, such as ``status=["ok"]``.
+        """
+        text, values = _condition(wanted)
+        table = pd.read_sql_query(f"SELECT {', '.join(RUN_COLUMNS)} FROM files {text}", self._base, params=values)
+        table["reference"] = table["reference"].astype(bool)
+        return table
+
+    def metrics(self, **wanted: Wanted) -> pd.DataFrame:
+        """Every metric of every evaluated epoch, as ``analysis.frame`` gives it, in less memory.
+
+        Names are categories, and seeds and epochs 32 bits wide where they fit.
+
+        Args:
+            wanted: as for ``runs``.
+        """
+        try:
+            return self._frame(wanted)
+        except _DamagedError:
+            self._read_again()
+            return self._frame(wanted)
+
+    def _frame(self, wanted: dict[str, Wanted]) -> pd.DataFrame:
+        text, values = _condition(wanted)
+        rows = self._base.execute(
+            "SELECT run, architecture, weighting, seed, reference, status, layout, numbers FROM files " + text, values
+        ).fetchall()
+        layouts = dict(self._base.execute("SELECT layout, keys FROM layouts"))
+        known = self._numbers
+        table = Table(rows, layouts, self._reader() if known is None else lambda: known)
+        frame = table.frame()
+        if table.whole and known is not None:  # the frame has them: whoever changes it must change nothing here
+            self._numbers = known.copy()
+        return frame
+
+    def records(self, **wanted: Wanted) -> Iterator[RunRecord]:
+        """The records that are meant, in the order of their files, read one by one: the memory of one at a time."""
+        text, values = _condition(wanted)
+        for (name,) in self._base.execute(f"SELECT name FROM files {text}", values).fetchall():
+            yield self.store.read(name)
+
+    def statuses(self) -> dict[str, tuple[str, str | None]]:
+        """Status and error of every usable record by run id."""
+        rows = self._base.execute("SELECT run, status, error FROM files WHERE problem IS NULL")
+        return {run: (status, error) for run, status, error in rows}
+
+    def data_hashes(self, dataset: str) -> set[str]:
+        """The content hashes of the data that a data set's records of status ``ok`` come from.
+
+        Args:
+            dataset: as it stands in the JSON of a spec.
+        """
+        rows = self._base.execute("SELECT spec, data_hash FROM files WHERE status = 'ok' AND data_hash IS NOT NULL")
+        return {found for spec, found in rows if f'"dataset":{dataset},' in spec}
+
+    @property
+    def problems(self) -> list[Problem]:
+        """The files that are no usable record, and why; ordered by path."""
+        rows = self._base.execute("SELECT name, problem FROM files WHERE problem IS NOT NULL ORDER BY name")
+        return [Problem(self.store.root / name, problem) for name, problem in rows]
+
+    def _refresh(self) -> int:
+        """Read what changed since the index was written, and write it again if that was anything."""
+        found = _stamps(self.store.root)
+        rows = self._base.execute("SELECT name, mtime_ns, size, inode FROM files")
+        known = {name: (mtime, size, inode) for name, mtime, size, inode in rows}
+        if known == found:
+            return 0
+        gone = [(name,) for name in known.keys() - found.keys()]
+        stale = sorted(name for name, stamp in found.items() if known.get(name) != stamp)
+        old = self._all_numbers() if len(stale) < len(found) else np.array([])
+        now = self._now()
+        fresh: dict[str, np.ndarray] = {}
+        with self._base, closing(read(self.store, stale, self.workers)) as batches:
+            self._base.executemany("DELETE FROM files WHERE name = ?", gone)
+            for batch in batches:
+                self._insert(batch, found, now, fresh)
+            self._gather(old, fresh)
+        if len(stale) + len(gone) > len(found) // PATIENCE:
+            self._save()
+        return len(stale)
+
+    def _insert(self, batch: Batch, found: dict[str, Stamp], now: int, fresh: dict[str, np.ndarray]) -> None:
+        """The rows of some files; their numbers go into ``fresh``."""
+        texts = [(write_keys(keys),) for keys in batch.layouts]
+        self._base.executemany("INSERT OR IGNORE INTO layouts (keys) VALUES (?)", texts)
+        query = "SELECT layout FROM layouts WHERE keys = ?"
+        layouts = {place: self._base.execute(query, text).fetchone()[0] for place, text in enumerate(texts)}
+        rows, numbers = [], iter(batch.numbers)
+        for name, row, place in zip(batch.names, batch.rows, batch.places, strict=True):
+            mtime, size, inode = found[name]
+            # A time in the future is that of a clock that jumped: it says nothing about what settled.
+            stamp = (mtime if mtime < now - SETTLED_NS else -1, size, inode)
+            if place is None:
+                rows.append((name, *stamp, *row, None, None))
+            else:
+                rows.append((name, *stamp, *row, layouts[place], None))
+                fresh[name] = next(numbers)
+        self._base.executemany(f"INSERT OR REPLACE INTO files VALUES ({', '.join('?' * len(rows[0]))})", rows)
+
+    def _gather(self, old: np.ndarray, fresh: dict[str, np.ndarray]) -> None:
+        """Put the numbers of all records into one array, in the order of their files."""
+        lengths = {
+            n: sum(len(key[4]) for key in parse_keys(keys)) for n, keys in self._base.execute("SELECT * FROM layouts")
+        }
+        pieces, places, end = [], [], 0
+        query = "SELECT name, layout, numbers FROM files WHERE problem IS NULL ORDER BY name"
+        for name, layout, start in self._base.execute(query):
+            pieces.append(fresh[name] if name in fresh else old[start : start + lengths[layout]])
+            places.append((end, name))
+            end += lengths[layout]
+        self._numbers = np.concatenate(pieces) if pieces else np.array([], dtype=np.float64)
+        self._base.executemany("UPDATE files SET numbers = ? WHERE name = ?", places)
+
+    def _all_numbers(self) -> np.ndarray:
+        """The numbers of all records. Where their file is lost or damaged, every record is read again."""
+        if self._numbers is None:
+            try:
+                self._numbers = self._reader()()
+            except _DamagedError:
+                self._read_again()
+        assert self._numbers is not None  # read just now
+        return self._numbers
+
+    def _read_again(self) -> None:
+        self._numbers, self._base = np.array([]), _empty()
+        self.read = self._refresh()
+
+    def _reader(self) -> Callable[[], np.ndarray]:
+        """What reads the file of numbers, in any thread."""
+        ((checksum,),) = self._base.execute("PRAGMA user_version").fetchall()
+        return partial(_read_numbers, self.path.with_name(NUMBERS.format(checksum & 0xFFFFFFFF)), checksum & 0xFFFFFFFF)
+
+    def _now(self) -> int:
+        """The time by the clock that stamps the store's files, which may be another machine's."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            probe = self.path.with_name(f".now-{os.getpid()}")
+            probe.touch()
+            now = probe.stat().st_mtime_ns
+            probe.unlink(missing_ok=True)
+        except OSError:
+            return 0  # nothing settles, and nothing is written either
+        return now
+
+    def _save(self) -> None:
+        assert self._numbers is not None  # gathered just now
+        checksum = zlib.crc32(self._numbers.data)
+        self._base.execute(f"PRAGMA user_version = {checksum - 2**32 if checksum >= 2**31 else checksum}")
+        image = self._base.serialize()
+        numbers = self.path.with_name(NUMBERS.format(checksum))
+        try:
+            write_atomically(numbers, self._numbers.data)
+            write_atomically(self.path, image + zlib.crc32(image).to_bytes(CHECKSUM, "big"))
+            for other in self.path.parent.glob(NUMBERS.replace("{:08x}", "*")):
+                if other != numbers:
+                    other.unlink(missing_ok=True)
+        except OSError:
+            return  # a folder that may only be read, or a full disk: the next one reads the records again
+
+
+class _DamagedError(Exception):
+    """The file of numbers is not the one that the index means."""
+
+
+def _read_numbers(path: Path, checksum: int) -> np.ndarray:
+    try:
+        numbers = np.fromfile(path, dtype=np.float64)
+    except OSError as error:
+        raise _DamagedError from error
+    if zlib.crc32(numbers.data) != checksum:
+        raise _DamagedError
+    return numbers
+
+
+def _empty() -> sqlite3.Connection:
+    base = sqlite3.connect(":memory:")
+    base.executescript(f"PRAGMA application_id = {APPLICATION_ID}; {TABLES}")
+    return base
+
+
+def _load(path: Path) -> sqlite3.Connection:
+    """The database of an index file; an empty one where there is none that can be trusted."""
+    base = sqlite3.connect(":memory:")
+    try:
+        image = memoryview(path.read_bytes())
+        if len(image) > CHECKSUM and zlib.crc32(image[:-CHECKSUM]) == int.from_bytes(image[-CHECKSUM:], "big"):
+            base.deserialize(image[:-CHECKSUM])
+            if base.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,):
+                base.execute(f"SELECT {', '.join(RUN_COLUMNS)}, layout, numbers FROM files LIMIT 1")
+                return base
+    except (OSError, sqlite3.Error):
+        pass
+    base.close()
+    return _empty()
+
+
+def _stamps(root: Path) -> dict[str, Stamp]:
+    """Every record file's name below ``root`` with what changes when it does."""
+    found = {}
+    try:
+        folders = [entry for entry in os.scandir(root) if not entry.name.startswith(".") and entry.is_dir()]
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise UserError(
+            f"cannot read the results folder {root} ({error.strerror}); name another with --results"
+        ) from error
+    for folder in folders:
+        for entry in os.scandir(folder.path):
+            if is_record(entry.name) and not entry.name.startswith("."):
+                try:
+                    state = entry.stat()
+                except OSError:
+                    continue  # it went while we looked
+                name = f"{folder.name}/{entry.name}"
+                if (
+                    not name.isascii()
+                ):  # one that is no Unicode is no record's: it is listed, escaped, and cannot be read
+                    name = os.fsencode(name).decode(errors="backslashreplace")
+                found[name] = (state.st_mtime_ns, state.st_size, state.st_ino)
+    return found
+
+
+def _condition(wanted: dict[str, Wanted]) -> tuple[str, list[str | int]]:
+    """The SQL of a choice, and its values."""
+    parts, values = ["problem IS NULL"], list[str | int]()
+    for column, choice in wanted.items():
+        if column not in CHOOSABLE:
+            raise ValueError(f"records are chosen by {', '.join(sorted(CHOOSABLE))}, not by {column!r}")
+        parts.append(f"{column} IN (SELECT value FROM json_each(?))")
+        values.append(json.dumps(list(choice)))
+    return f"WHERE {' AND '.join(parts)} ORDER BY name", values
