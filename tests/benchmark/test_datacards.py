@@ -204,7 +204,7 @@ def mtbench(toy, tmp_path, monkeypatch):
     return run
 
 
-def test_runs_keep_the_card_of_their_data_once(mtbench, tmp_path, toy):
+def test_runs_keep_the_card_of_their_data_once(here, mtbench, tmp_path, toy):
     run = ("run", "--grid", "grid.toml", "--plugin", toy, "--workers", 1)
     result = mtbench(*run)
     assert result.exit_code == 0, result.output
