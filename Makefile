@@ -19,8 +19,9 @@ demo: setup
 	$(BIN)/mtbench run --grid quick --results $(DEMO)/results
 	$(BIN)/mtbench report --results $(DEMO)/results --out $(DEMO)/reports
 
+# Two processes, each of which takes whole files: what the tests of a file share is made once. Tests use one thread each.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # The fault harness at full length: 50 kills at seeded random instants.
 faults: setup

@@ -4,13 +4,12 @@ import json
 import shlex
 import signal
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import wraps
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import current_thread, main_thread
 from time import process_time
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from rich.console import Console
@@ -23,7 +22,8 @@ from benchmark.commands.datacard import card, keep_missing_card
 from benchmark.commands.decathlon import decathlon
 from benchmark.commands.execution import Execution, execution_options
 from benchmark.commands.listing import cards
-from benchmark.commands.options import DEFAULT_RESULTS, graphs_option, results_option
+from benchmark.commands.options import graphs_option, plugin_option, results_option
+from benchmark.commands.selection import Selection, grid_options
 from benchmark.commands.sources import parse_sources, source_option
 from benchmark.commands.speed import speed
 from benchmark.commands.submit import submit
@@ -36,15 +36,12 @@ from benchmark.execution.grid import run_all
 from benchmark.execution.local import default_workers
 from benchmark.execution.sharing import share
 from benchmark.execution.states import RunState, other_precision, refuse_other_data, states
-from benchmark.grid import Filters, Undefined, expand, grid_names, load_grid, undefined
+from benchmark.grid import grid_names, load_grid
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS, Registry, load_plugin_file
 from benchmark.spec import Component, RunSpec
 from benchmark.store import Store
 from benchmark.training.estimate import estimates, makespan, work
 from benchmark.training.hardware import PRECISIONS, Hardware
-
-F = TypeVar("F", bound=Callable[..., Any])
-
 
 #: Where a context keeps the words of its command.
 WORDS = "mtbench.words"
@@ -94,24 +91,6 @@ main.add_command(submit)
 submit.add_command(decathlon)
 
 
-class Seeds(click.ParamType):
-    """Seeds such as ``0,2,5-7``."""
-
-    name = "seeds"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """Parse; click reports what is wrong."""
-        if isinstance(value, tuple):
-            return value
-        seeds: dict[int, None] = {}
-        for part in str(value).split(","):
-            first, _, last = part.strip().partition("-")
-            if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) < int(first):
-                self.fail(f"expected seeds such as 0,1,2 or 0-4, found '{value}'", param, ctx)
-            seeds.update(dict.fromkeys(range(int(first), int(last or first) + 1)))
-        return tuple(seeds)
-
-
 class Workers(click.ParamType):
     """A number of runs at once; None for ``auto``."""
 
@@ -124,93 +103,6 @@ class Workers(click.ParamType):
         if not (str(value).isdecimal() and int(value) > 0):
             self.fail(f"expected auto or a number from 1 on, found '{value}'", param, ctx)
         return int(value)
-
-
-def plugin_option(command: F) -> F:
-    """The option that loads a user's methods."""
-    return click.option(
-        "--plugin",
-        "plugins",
-        multiple=True,
-        type=click.Path(path_type=Path),
-        help="Python file that registers methods or data sets. May be given again.",
-    )(command)
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The runs that the grid options mean, and the words that said so."""
-
-    specs: list[RunSpec]
-    store: Store
-    plugins: tuple[Path, ...]
-    grid: str
-    undefined: Sequence[Undefined] = ()
-
-    def show_undefined(self) -> None:
-        """Print one line for each cell that is left out."""
-        for cell in self.undefined:
-            console.print(f"[yellow]Left out:[/] {escape(str(cell))}", soft_wrap=True)
-
-    smoke: bool = False
-
-    def command(self, specs: Sequence[RunSpec]) -> str:
-        """The command that does these runs of one cell."""
-        first = specs[0]
-        words = ["mtbench", "run", "--grid", self.grid]
-        words += [word for plugin in self.plugins for word in ("--plugin", str(plugin))]
-        words += ["--smoke"] * self.smoke
-        if self.store.root != DEFAULT_RESULTS:
-            words += ["--results", str(self.store.root)]
-        words += ["--dataset", first.dataset.name, "--architecture", first.architecture.name]
-        if first.weighting:
-            words += ["--weighting", first.weighting.name]
-        return shlex.join([*words, "--seeds", ",".join(str(spec.seed) for spec in specs)])
-
-
-def grid_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that say which runs are meant; the command gets them as one ``Selection``."""
-
-    @wraps(command)
-    def selecting(
-        grid: str,
-        datasets: tuple[str, ...],
-        architectures: tuple[str, ...],
-        weightings: tuple[str, ...],
-        seeds: tuple[int, ...] | None,
-        results: Path,
-        plugins: tuple[Path, ...],
-        smoke: bool,
-        **others: Any,
-    ) -> None:
-        for plugin in plugins:
-            load_plugin_file(plugin)
-        filters = Filters(datasets or None, architectures or None, weightings or None, seeds, smoke)
-        loaded = load_grid(grid)
-        selection = Selection(
-            expand(loaded, filters), Store(results), plugins, grid, undefined(loaded, filters), smoke=smoke
-        )
-        command(selection, **others)
-
-    selected: Callable[..., None] = selecting
-    for option in (
-        plugin_option,
-        results_option,
-        click.option(
-            "--smoke",
-            is_flag=True,
-            help="The same cells on few small pictures, narrow networks, two epochs, one seed: does everything run?",
-        ),
-        click.option("--seeds", type=Seeds(), help="Seeds instead of the grid's, such as 0,1,2 or 0-4."),
-        click.option("--weighting", "weightings", multiple=True, help="Only this weighting. May be given again."),
-        click.option(
-            "--architecture", "architectures", multiple=True, help="Only this architecture. May be given again."
-        ),
-        click.option("--dataset", "datasets", multiple=True, help="Only this data set. May be given again."),
-        click.option("--grid", required=True, metavar="NAME|FILE.toml", help=f"{', '.join(grid_names())}, or a file."),
-    ):
-        selected = option(selected)
-    return selected
 
 
 def interrupt(number: int, frame: object) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from benchmark.execution.inline import InlineExecutor
 from benchmark.registry import PLUGIN_FILES, load_plugin_file
 
 # No test judges a time: an example may take longer on a machine that does other things too.
@@ -26,6 +27,15 @@ def _cache(tmp_path_factory):
 @pytest.fixture(scope="session", autouse=True)
 def _threads():
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """The command does its runs in this process: to start a worker takes many times as long as a tiny run."""
+    threads = torch.get_num_threads()
+    monkeypatch.setattr("benchmark.commands.execution.LocalExecutor", InlineExecutor)
+    yield
+    torch.set_num_threads(threads)  # each run sets its own
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ def test_every_contract_has_an_example():
 
 
 @pytest.mark.parametrize(("file", "code", "commands"), EXAMPLES, ids=[file for file, _, _ in EXAMPLES])
-def test_an_example_runs(tmp_path, monkeypatch, toy, file, code, commands):
+def test_an_example_runs(here, tmp_path, monkeypatch, toy, file, code, commands):
     (tmp_path / file).write_text(code)
     (tmp_path / "small.toml").write_text(SMALL)
     monkeypatch.chdir(tmp_path)

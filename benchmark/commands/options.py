@@ -29,3 +29,14 @@ def graphs_option(command: F) -> F:
         is_flag=True,
         help="Replay steps as CUDA graphs where a check at a run's start allows it. Never tried on a GPU.",
     )(command)
+
+
+def plugin_option(command: F) -> F:
+    """The option that loads a user's methods."""
+    return click.option(
+        "--plugin",
+        "plugins",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="Python file that registers methods or data sets. May be given again.",
+    )(command)

@@ -166,7 +166,7 @@ def test_trains_two_steps(name, options, backbone, tasks, size):
 
 
 @pytest.mark.parametrize("name", ["split", "dense", "cross-stitch", "mtan"])
-@each_setting
+@pytest.mark.parametrize(("backbone", "tasks", "size"), SETTINGS[::2], ids=["segnet-dense", "wrn-whole"])
 def test_twenty_steps_on_one_batch_lower_the_loss(name, backbone, tasks, size):
     model = build(name, tasks, backbone=backbone)
     images, targets = pictures(size, batch=4), truth(tasks, size, batch=4)

@@ -21,10 +21,22 @@ CPU = Hardware("cpu", "fp32", 1)
 STEPS = 9
 
 
-@pytest.fixture
+#: A network of few layers, with a representation for the weightings that need one, and pictures that it takes.
+SMALL = {"width": 4, "backbone": "wrn-10"}
+WORDS = {"train": 24, "val": 8, "test": 8}
+
+
+@pytest.fixture(scope="module")
 def storage(toy):
-    build_dataset("toy").prepare(Storage.default())
+    for dataset in (build_dataset("toy"), build_dataset("toy-words", **WORDS)):
+        dataset.prepare(Storage.default())
     return Storage.default()
+
+
+@pytest.fixture(scope="module")
+def whole(storage):
+    """The outcome of the plainest run, undisturbed."""
+    return execute(spec(), storage=storage, hardware=CPU)
 
 
 def spec(architecture="forgetful", weighting="equal", **protocol):
@@ -35,6 +47,15 @@ def spec(architecture="forgetful", weighting="equal", **protocol):
         seed=0,
         protocol=Protocol(**{"epochs": 3, "batch_size": 4, "learning_rate": 1e-2, "lr_step": 1, **protocol}),
     )
+
+
+def small_spec(architecture, weighting, **protocol):
+    """A run on the small network; its epochs have three steps like the others'."""
+    changes = {
+        "dataset": Component.of(DATASETS, "toy-words", WORDS),
+        "architecture": Component.of(ARCHITECTURES, architecture, SMALL),
+    }
+    return spec(weighting=weighting, batch_size=8, **protocol).model_copy(update=changes)
 
 
 def without_times(record):
@@ -107,8 +128,7 @@ def test_batches_go_on_within_a_pass(toy, storage, tmp_path, dataset, protocol, 
     build_dataset(dataset).prepare(storage)
     run = spec(weighting="dwa", **protocol).model_copy(update={"dataset": Component.of(DATASETS, dataset)})
     if dataset != "toy":
-        options = {"width": 4, "backbone": "wrn-10"}
-        run = run.model_copy(update={"architecture": Component.of(ARCHITECTURES, "split", options)})
+        run = run.model_copy(update={"architecture": Component.of(ARCHITECTURES, "split", SMALL)})
     whole = execute(run, storage=storage, hardware=CPU)
     assert whole.record.error is None
     for _ in range(steps - 1):
@@ -124,7 +144,7 @@ EVERY = sorted(
 
 @pytest.mark.parametrize("weighting", [*EVERY, "dice", None])
 def test_every_weighting_goes_on_where_it_was(storage, tmp_path, weighting):
-    run = spec("split-deep" if weighting else "single-task", weighting)
+    run = small_spec("split-deep" if weighting else "single-task", weighting)
     whole = execute(run, storage=storage, hardware=CPU)
     assert whole.record.status == "ok"
     stopped(run, storage, tmp_path, 5)
@@ -135,7 +155,7 @@ def test_every_weighting_goes_on_where_it_was(storage, tmp_path, weighting):
 
 @pytest.mark.parametrize("architecture", ["mtan", "cross-stitch", "stan", "dense"])
 def test_every_pattern_goes_on_where_it_was(storage, tmp_path, architecture):
-    run = spec(architecture, None if architecture == "stan" else "uncertainty", epochs=2)
+    run = small_spec(architecture, None if architecture == "stan" else "uncertainty", epochs=2)
     whole = execute(run, storage=storage, hardware=CPU)
     stopped(run, storage, tmp_path, 2)
     same(resumed(run, storage, tmp_path)[0], whole)
@@ -221,11 +241,10 @@ def another_model(path):
     ],
 )
 def test_a_checkpoint_that_cannot_be_used_is_kept_named_and_the_run_begins_anew(
-    storage, tmp_path, monkeypatch, damage, reason
+    storage, whole, tmp_path, monkeypatch, damage, reason
 ):
     monkeypatch.chdir(tmp_path)
     run = spec()
-    whole = execute(run, storage=storage, hardware=CPU)
     stopped(run, storage, tmp_path, 5)
     path = next(tmp_path.glob("*.ckpt"))
     damage(path)
@@ -248,9 +267,8 @@ def test_a_checkpoint_of_other_threads_is_not_used(storage, tmp_path):
     assert epochs == [1, 2, 3]
 
 
-def test_the_last_but_one_is_used_where_the_last_is_damaged(storage, tmp_path):
+def test_the_last_but_one_is_used_where_the_last_is_damaged(storage, whole, tmp_path):
     run = spec()
-    whole = execute(run, storage=storage, hardware=CPU)
     stopped(run, storage, tmp_path, 4)
     stopped(run, storage, tmp_path, 4)
     truncated(tmp_path / f"{run.id}.ckpt")
@@ -260,9 +278,8 @@ def test_the_last_but_one_is_used_where_the_last_is_damaged(storage, tmp_path):
     assert epochs == [2, 3]
 
 
-def test_where_neither_fits_the_run_begins_anew(storage, tmp_path):
+def test_where_neither_fits_the_run_begins_anew(storage, whole, tmp_path):
     run = spec()
-    whole = execute(run, storage=storage, hardware=CPU)
     stopped(run, storage, tmp_path, 4)
     stopped(run, storage, tmp_path, 4)
     for path in tmp_path.iterdir():
@@ -273,9 +290,8 @@ def test_where_neither_fits_the_run_begins_anew(storage, tmp_path):
     assert epochs == [1, 2, 3]
 
 
-def test_a_full_disk_costs_the_checkpoint_and_keeps_the_last(storage, tmp_path, monkeypatch):
+def test_a_full_disk_costs_the_checkpoint_and_keeps_the_last(storage, whole, tmp_path, monkeypatch):
     run = spec()
-    whole = execute(run, storage=storage, hardware=CPU)
     stopped(run, storage, tmp_path, 4)
 
     def full(*_):

@@ -16,7 +16,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from click.testing import CliRunner
 
+from benchmark.cli import main
 from benchmark.data import Storage, build_dataset
 from benchmark.errors import UserError
 from benchmark.execution.executor import Note
@@ -244,7 +246,7 @@ learning_rate = 1e-2
 """
 
 
-def test_preemption_leaves_a_checkpoint_and_the_same_command_goes_on(undisturbed, toy, tmp_path, monkeypatch):
+def test_preemption_leaves_a_checkpoint_and_the_same_command_goes_on(undisturbed, here, toy, tmp_path, monkeypatch):
     (tmp_path / "grid.toml").write_text(GRID)
     words = ["run", "--grid", "grid.toml", "--plugin", str(toy), "--weighting", "dice", "--workers", "2"]
     words += ["--precision", "fp32"]  # in which a resumed run is promised to be the same, bit for bit
@@ -269,10 +271,10 @@ def test_preemption_leaves_a_checkpoint_and_the_same_command_goes_on(undisturbed
     checkpoint = store.private / "checkpoints" / f"{run.id}.ckpt"
     assert checkpoint.exists()
     assert store.get(run) is None
-    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert again.returncode == 0, again.stderr
-    assert not checkpoint.exists()
     monkeypatch.chdir(tmp_path)  # where the network leaves its word
+    again = CliRunner().invoke(main, words)
+    assert again.exit_code == 0, again.output
+    assert not checkpoint.exists()
     whole = execute(run, storage=Storage.default(), hardware=harness.CPU).record
     found = store.get(run)
     assert harness.plain(found).curves == whole.curves

@@ -3,7 +3,7 @@
 import csv
 import tomllib
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any, Literal
 
@@ -142,12 +142,21 @@ class ReportedTable(Frozen):
         Returns:
             ``architecture``, ``weighting``, ``seed``, ``delta_m``, ``delta_flat``.
         """
+        return self._deltas.copy()
+
+    @cached_property
+    def _deltas(self) -> pd.DataFrame:
+        """Computed once: every claim and every page asks for it."""
         data = self.frame()
         single = data[data["reference"]]
         return delta_m(data, single).merge(delta_flat(data, single), on=["architecture", "weighting", "seed"])
 
     def ranks(self) -> Ranking:
         """``analysis.mean_ranks`` over the table's metrics."""
+        return self._ranks
+
+    @cached_property
+    def _ranks(self) -> Ranking:
         return mean_ranks(self.frame())
 
     def costs(self) -> pd.DataFrame:

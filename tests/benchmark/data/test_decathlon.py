@@ -335,7 +335,7 @@ options = { sets = "aircraft,gtsrb,daimlerpedcls", limit = 16 }
 """
 
 
-def test_from_the_archive_to_a_board_and_the_challenges_list(source, tmp_path, monkeypatch):
+def test_from_the_archive_to_a_board_and_the_challenges_list(here, source, tmp_path, monkeypatch):
     monkeypatch.setenv("MTBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "grid.toml").write_text(GRID)

@@ -1,0 +1,114 @@
+"""The options that say which runs of a grid are meant."""
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from benchmark.commands.options import DEFAULT_RESULTS, plugin_option, results_option
+from benchmark.grid import Filters, Undefined, expand, grid_names, load_grid, undefined
+from benchmark.registry import load_plugin_file
+from benchmark.spec import RunSpec
+from benchmark.store import Store
+
+console = Console(highlight=False)
+
+
+class Seeds(click.ParamType):
+    """Seeds such as ``0,2,5-7``."""
+
+    name = "seeds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Parse; click reports what is wrong."""
+        if isinstance(value, tuple):
+            return value
+        seeds: dict[int, None] = {}
+        for part in str(value).split(","):
+            first, _, last = part.strip().partition("-")
+            if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) < int(first):
+                self.fail(f"expected seeds such as 0,1,2 or 0-4, found '{value}'", param, ctx)
+            seeds.update(dict.fromkeys(range(int(first), int(last or first) + 1)))
+        return tuple(seeds)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The runs that the grid options mean, and the words that said so."""
+
+    specs: list[RunSpec]
+    store: Store
+    plugins: tuple[Path, ...]
+    grid: str
+    undefined: Sequence[Undefined] = ()
+
+    def show_undefined(self) -> None:
+        """Print one line for each cell that is left out."""
+        for cell in self.undefined:
+            console.print(f"[yellow]Left out:[/] {escape(str(cell))}", soft_wrap=True)
+
+    smoke: bool = False
+
+    def command(self, specs: Sequence[RunSpec]) -> str:
+        """The command that does these runs of one cell."""
+        first = specs[0]
+        words = ["mtbench", "run", "--grid", self.grid]
+        words += [word for plugin in self.plugins for word in ("--plugin", str(plugin))]
+        words += ["--smoke"] * self.smoke
+        if self.store.root != DEFAULT_RESULTS:
+            words += ["--results", str(self.store.root)]
+        words += ["--dataset", first.dataset.name, "--architecture", first.architecture.name]
+        if first.weighting:
+            words += ["--weighting", first.weighting.name]
+        return shlex.join([*words, "--seeds", ",".join(str(spec.seed) for spec in specs)])
+
+
+def grid_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say which runs are meant; the command gets them as one ``Selection``."""
+
+    @wraps(command)
+    def selecting(
+        grid: str,
+        datasets: tuple[str, ...],
+        architectures: tuple[str, ...],
+        weightings: tuple[str, ...],
+        seeds: tuple[int, ...] | None,
+        results: Path,
+        plugins: tuple[Path, ...],
+        smoke: bool,
+        **others: Any,
+    ) -> None:
+        for plugin in plugins:
+            load_plugin_file(plugin)
+        filters = Filters(datasets or None, architectures or None, weightings or None, seeds, smoke)
+        loaded = load_grid(grid)
+        selection = Selection(
+            expand(loaded, filters), Store(results), plugins, grid, undefined(loaded, filters), smoke=smoke
+        )
+        command(selection, **others)
+
+    selected: Callable[..., None] = selecting
+    for option in (
+        plugin_option,
+        results_option,
+        click.option(
+            "--smoke",
+            is_flag=True,
+            help="The same cells on few small pictures, narrow networks, two epochs, one seed: does everything run?",
+        ),
+        click.option("--seeds", type=Seeds(), help="Seeds instead of the grid's, such as 0,1,2 or 0-4."),
+        click.option("--weighting", "weightings", multiple=True, help="Only this weighting. May be given again."),
+        click.option(
+            "--architecture", "architectures", multiple=True, help="Only this architecture. May be given again."
+        ),
+        click.option("--dataset", "datasets", multiple=True, help="Only this data set. May be given again."),
+        click.option("--grid", required=True, metavar="NAME|FILE.toml", help=f"{', '.join(grid_names())}, or a file."),
+    ):
+        selected = option(selected)
+    return selected

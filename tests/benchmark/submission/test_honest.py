@@ -1,0 +1,166 @@
+"""Honest bundles: what is recomputed, who vouches for it, and the commands."""
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+
+from benchmark.cli import main
+from benchmark.data import Storage, build_dataset
+from benchmark.errors import UsageError
+from benchmark.registry import ARCHITECTURES
+from benchmark.spec import Component
+from benchmark.store import Store
+from benchmark.submission import add, check, confirm, pack
+from benchmark.training.hardware import Hardware
+from benchmark.training.run import Watcher, execute
+from benchmark.trust import standing
+
+bundles = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "bundles.py")))
+
+
+def test_an_honest_bundle_is_recomputed(honest):
+    checked = check(honest, Storage.default())
+    assert checked.errors == []
+    assert len(checked.runs) == 2
+    for run in checked.runs:
+        last = run.record.curves[-1].metrics["test"]
+        assert run.recomputed.metrics["semantic"] == pytest.approx(last["semantic"], rel=1e-12)  # classes are exact
+        assert run.recomputed.metrics["depth"] == pytest.approx(last["depth"], rel=1e-3)
+        assert run.recomputed.deviation < 5e-3
+    assert "recomputed" in " ".join(finding.text for finding in checked.findings)
+
+
+def test_classes_of_whole_pictures_are_recomputed_too(toy, tmp_path):
+    storage, store = Storage.default(), Store(tmp_path / "words")
+    build_dataset("toy-words").prepare(storage)
+    outcome = execute(
+        bundles.spec_of("tiny", "equal", dataset="toy-words").model_copy(
+            update={"architecture": Component.of(ARCHITECTURES, "split", {"width": 4, "backbone": "wrn"})}
+        ),
+        storage=storage, hardware=Hardware.choose("cpu", "fp32", 1), watcher=Watcher(keep_predictions=True),
+    )  # fmt: skip
+    assert outcome.record.status == "ok", outcome.record.error
+    store.put(outcome.record, outcome.predictions, outcome.truth)
+    pack(store, [outcome.record], tmp_path / "b.zip", submitter="me", plugins=[toy])
+    (run,) = check(tmp_path / "b.zip", storage).runs
+    assert run.recomputed.metrics == outcome.record.curves[-1].metrics["test"]
+
+
+def test_the_same_runs_give_the_same_bundle(source, honest, toy, tmp_path):
+    pack(source, source.scan()[0], tmp_path / "again.zip", submitter="A. Researcher", plugins=[toy])
+    assert (tmp_path / "again.zip").read_bytes() == honest.read_bytes()
+
+
+def test_packing_says_what_is_missing(source, toy, tmp_path):
+    records = source.scan()[0]
+    with pytest.raises(UsageError, match=r"used the plugin toy\.py .*--plugin"):
+        pack(source, records, tmp_path / "b.zip", submitter="me")
+    with pytest.raises(UsageError, match="no run to pack"):
+        pack(source, [], tmp_path / "b.zip", submitter="me")
+    (tmp_path / "b.zip").touch()
+    with pytest.raises(UsageError, match="exists"):
+        pack(source, records, tmp_path / "b.zip", submitter="me", plugins=[toy])
+    with pytest.raises(UsageError, match="submitter"):
+        pack(source, records, tmp_path / "c.zip", submitter="x" * 300, plugins=[toy])
+    assert not (tmp_path / "c.zip").exists()
+
+
+def test_added_runs_say_who_vouches_for_them(honest, source, tmp_path):
+    own = Store(tmp_path / "own")
+    checked, new = add(honest, own, Storage.default())
+    assert {record.id for record in own.scan()[0]} == {record.id for record in new}
+    assert own.scan()[1] == []
+    for record in new:
+        state = standing(own, record)
+        assert (state.level, state.trust.epoch, state.trust.submitter) == ("recomputed", 2, "A. Researcher")
+        assert state.covers(2)
+        assert not state.covers(1)  # the predictions are those of the last epoch
+        assert standing(source, record).level == "rerun"
+    (text,) = (own.root / "submissions").iterdir()
+    assert text.suffix == ".txt"
+    assert checked.sources[text.stem] == text.read_text()
+    assert add(honest, own, Storage.default())[1] == []
+
+
+def test_a_run_made_here_takes_the_place_of_the_note(honest, source, tmp_path):
+    own = Store(tmp_path / "own")
+    (record, *_) = add(honest, own, Storage.default())[1]
+    own.put(record)
+    assert standing(own, record).level == "rerun"
+
+
+def test_a_note_about_another_state_of_the_record_says_nothing(honest, tmp_path):
+    own = Store(tmp_path / "own")
+    (record, *_) = add(honest, own, Storage.default())[1]
+    path = own.path(record.spec)
+    path.write_bytes(path.read_bytes() + b"\n")
+    assert standing(own, record).level == "self-reported"
+    path.with_suffix(".trust.json").write_text("{")
+    assert standing(own, record).level == "self-reported"
+
+
+def test_reruns_confirm_what_comes_back(honest, source, tmp_path):
+    own, reruns = Store(tmp_path / "own"), Store(tmp_path / "reruns")
+    first, second = add(honest, own, Storage.default())[1]
+    reruns.put(first)
+    changed = second.curves[0].model_copy(update={"metrics": {}})
+    reruns.put(second.model_copy(update={"curves": (changed, second.curves[1])}))
+    assert {record.id: same for record, same in confirm(own, reruns)} == {first.id: True, second.id: False}
+    assert standing(own, first).level == "rerun"
+    assert standing(own, second).level == "recomputed"
+
+
+def test_a_rerun_in_another_precision_is_told_which_one(honest, tmp_path):
+    own, reruns = Store(tmp_path / "own"), Store(tmp_path / "reruns")
+    first, _ = add(honest, own, Storage.default())[1]
+    other = "fp32" if first.provenance.precision == "bf16" else "bf16"
+    changed = first.curves[0].model_copy(update={"metrics": {}})
+    reruns.put(
+        first.model_copy(
+            update={
+                "curves": (changed, first.curves[1]),
+                "provenance": first.provenance.model_copy(update={"precision": other}),
+            }
+        )
+    )
+    result = CliRunner().invoke(main, ["submit", "confirm", "--results", str(own.root), "--reruns", str(reruns.root)])
+    assert f"run it again with --precision {first.provenance.precision}" in result.output
+
+
+def test_without_predictions_or_data_a_run_is_self_reported(source, toy, honest, tmp_path):
+    bare = Store(tmp_path / "bare")
+    record = source.scan()[0][0]
+    bare.put(record)
+    pack(bare, [record], tmp_path / "b.zip", submitter="me", plugins=[toy])
+    own = Store(tmp_path / "own")
+    checked, _ = add(tmp_path / "b.zip", own, Storage.default())
+    assert "nothing can be recomputed" in checked.findings[-1].text
+    assert standing(own, record).level == "self-reported"
+    elsewhere = check(honest, Storage(tmp_path / "empty cache"))
+    assert elsewhere.errors == []
+    assert all(run.recomputed is None for run in elsewhere.runs)
+    assert "not prepared here" in " ".join(finding.text for finding in elsewhere.findings)
+
+
+def test_the_commands(source, toy, tmp_path):
+    def mtbench(*words):
+        return CliRunner().invoke(main, ["submit", *map(str, words)])
+
+    path = tmp_path / "b.zip"
+    packed = mtbench("pack", path, "--results", source.root, "--submitter", "<b>me</b>", "--plugin", toy)
+    assert packed.exit_code == 0, packed.output
+    assert "2 runs, 2 with predictions, 0 with checkpoints" in packed.output
+    checked = mtbench("check", path)
+    assert checked.exit_code == 0
+    assert "2 without error, 2 of them recomputed" in checked.output
+    added = mtbench("add", path, "--results", tmp_path / "own")
+    assert "2 runs added" in added.output
+    assert "came back" in mtbench("confirm", "--results", tmp_path / "own", "--reruns", source.root).output
+    path.write_bytes(path.read_bytes()[:-30])
+    broken = mtbench("check", path)
+    assert broken.exit_code == 1
+    assert "Traceback" not in broken.output
+    assert mtbench("pack", path, "--results", source.root).exit_code == 2
