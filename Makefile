@@ -21,7 +21,7 @@ demo: setup
 
 # Two processes, each of which takes whole files: what the tests of a file share is made once. Tests use one thread each.
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # The fault harness at full length: 50 kills at seeded random instants.
 faults: setup
