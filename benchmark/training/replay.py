@@ -118,6 +118,7 @@ class Replays:
         gradients = [p.grad for p in self._parameters]
         piece = self._pieces.get(name)
         if piece is None or piece.fixed != fixed or not piece.fits(inputs, gradients):
+            self._forget_from(name)
             piece = self._pieces[name] = self._record(work, inputs, gradients, fixed)
         else:
             piece.take(inputs, gradients)
@@ -131,6 +132,12 @@ class Replays:
     def forget(self, name: str) -> None:
         """Drop the recording of a piece: what it was recorded on is no longer what it was."""
         self._pieces.pop(name, None)
+
+    def _forget_from(self, name: str) -> None:
+        """Drop a piece and those that follow it in a step: they go on with memory that the piece filled."""
+        names = list(self._pieces)
+        for later in names[names.index(name) :] if name in names else ():
+            del self._pieces[later]
 
     def stream(self) -> AbstractContextManager[None]:
         """See ``Recorder``."""

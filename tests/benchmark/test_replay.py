@@ -230,18 +230,21 @@ def test_nothing_is_said_against_a_network_whose_steps_are_alike():
     assert objection(lambda: a_trainer("uncertainty"), recordings) is None
 
 
-def test_inputs_of_another_size_are_recorded_anew():
-    trainer = a_trainer("equal")
-    recorder = Recorder(trainer)
-    trainer.replays = Replays(recorder, trainer.parameters())
-    batch = trainer.batches.next()
-    trainer.advance(batch)
-    trainer.advance(batch)
-    count = recorder.count
-    trainer.advance(batch)
-    assert recorder.count == count
-    trainer.advance(batch.parts(2)[0])
-    assert recorder.count > count
+@pytest.mark.parametrize("weighting", ["equal", "uncertainty", "modo", "mgda"])
+def test_batches_of_other_sizes_are_recorded_anew_with_all_that_follows(weighting):
+    plain, replayed = a_trainer(weighting), a_trainer(weighting)
+    recorder = Recorder(replayed)
+    replayed.replays = Replays(recorder, replayed.parameters())
+    batch = plain.batches.next()
+    counts = []
+    for size in (6, 6, 6, 3, 3, 6):
+        part = batch.of([tensor[:size] for tensor in batch.tensors()])
+        expected, found = plain.advance(part), replayed.advance(part)
+        assert torch.equal(expected.losses, found.losses)
+        counts.append(recorder.count)
+    assert counts[1] == counts[2] < counts[3] == counts[4] < counts[5]
+    for one, other in zip(plain.parameters(), replayed.parameters(), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_graphs_are_for_gpus():
