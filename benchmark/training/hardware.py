@@ -11,7 +11,8 @@ from typing import Literal
 import torch
 
 from benchmark.errors import UsageError
-from benchmark.training.spill import return_freed_memory, spilled
+from benchmark.training.heap import keep_freed_memory, return_freed_memory
+from benchmark.training.spill import spilled
 
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -96,6 +97,8 @@ class Hardware:
             torch.cuda.empty_cache()
         elif self.spills:
             return_freed_memory()
+        else:
+            keep_freed_memory()
 
     def synchronize(self) -> None:
         """Wait until the device has done all that it was given."""

@@ -5,11 +5,9 @@ away and brought back change nothing; a tensor comes back with its shape, stride
 kernels give the same bits.
 """
 
-import ctypes
 import os
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from io import FileIO
@@ -29,9 +27,6 @@ SMALL = 2**16
 #: Bytes to which allocators align, and kernels may look: a tensor comes back as far from such an address as it was.
 ALIGNMENT = 64
 
-#: Of glibc's ``mallopt``, and the bytes from which an allocation gets pages of its own.
-MMAP_THRESHOLD, OWN_PAGES = -3, 2**20
-
 #: Fills a vector with what was put away.
 Fill = Callable[[Tensor], object]
 
@@ -49,15 +44,6 @@ def spilled(kind: str) -> saved_tensors_hooks:
         kind: of device: from ``cuda`` into host memory, pinned where it can be; from ``cpu`` into a file without name.
     """
     return saved_tensors_hooks(_Pass(into_host_memory if kind == "cuda" else ScratchFile().keep).pack, _unpack)
-
-
-def return_freed_memory() -> None:
-    """Let large blocks go back to the system when they are freed, where the C library can be told so (glibc).
-
-    In its heap they leave holes between what stays, into which the next ones do not fit.
-    """
-    with suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, OWN_PAGES)
 
 
 def into_host_memory(flat: Tensor) -> Fill:

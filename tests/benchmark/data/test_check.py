@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmark.cli import main
-from benchmark.commands.data import parse_options
+from benchmark.commands.data import console, parse_options
 from benchmark.data import SPLITS, Storage, build_dataset
 from benchmark.data.check import check
 from benchmark.data.measured import CARD_FILE, class_shares, data_card
@@ -247,7 +247,7 @@ def test_list_shows_what_was_interrupted(mtbench, tmp_path, monkeypatch):
     result = mtbench(*words)
     assert result.exit_code == 1
     assert "06.txt holds 'six'" in result.stderr
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(console, "_width", 200)
     listed = mtbench("list", "--plugin", str(plugin)).output
     assert re.search(r"numbers +│ size=6 +│ interrupted at 38%", listed)
     (source / "06.txt").write_text("6")

@@ -24,6 +24,7 @@ from benchmark.data.mapped import VARIABLE, MappedImages
 from benchmark.data.measured import data_card
 from benchmark.data.split import squares
 from benchmark.errors import UsageError, UserError
+from benchmark.registry import PLUGIN_FILES
 from benchmark.store import Store
 
 HERE = Path(__file__).parent
@@ -337,6 +338,7 @@ options = { sets = "aircraft,gtsrb,daimlerpedcls", limit = 16 }
 
 def test_from_the_archive_to_a_board_and_the_challenges_list(here, source, tmp_path, monkeypatch):
     monkeypatch.setenv("MTBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delitem(PLUGIN_FILES, "toy.py", raising=False)  # another test's, in this process
     monkeypatch.chdir(tmp_path)
     (tmp_path / "grid.toml").write_text(GRID)
 
