@@ -177,7 +177,7 @@ def run(
     specs, store = selection.specs, selection.store
     selection.show_undefined()
     if dry_run:
-        show_plan(selection, setup, workers)
+        show_plan(selection, setup, workers, measured=execution.here)
         return
     store.check_writable()
     known = states(specs, store)
@@ -240,7 +240,7 @@ def at_once(specs: Sequence[RunSpec], setup: Setup, *, measured: bool = True) ->
     return found.workers, found.slowdown
 
 
-def show_plan(selection: Selection, setup: Setup, workers: int | None) -> None:
+def show_plan(selection: Selection, setup: Setup, workers: int | None, *, measured: bool) -> None:
     """The runs of a grid, and what those that are not done will cost here."""
     table = Table("data set", "architecture", "weighting", "seed", "record", "PFLOP", "time alone")
     missing: dict[str, float] = {}
@@ -258,7 +258,7 @@ def show_plan(selection: Selection, setup: Setup, workers: int | None) -> None:
         table.add_row(*(escape(cell) for cell in (*cells, *costs)))
     console.print(table)
     to_do = [spec for spec in selection.specs if spec.id in missing]
-    workers, slowdown = (workers, 1.0) if workers else at_once(to_do, setup)
+    workers, slowdown = (workers, 1.0) if workers else at_once(to_do, setup, measured=measured)
     whole = duration(makespan([slowdown * seconds for seconds in missing.values()], workers, beginning))
     console.print(
         f"{len(selection.specs)} runs, {len(missing)} to do: about {whole} on {setup.hardware.name} "

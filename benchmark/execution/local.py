@@ -14,10 +14,11 @@ from typing import Any
 from benchmark.data.workers import cores, end_with_parent
 from benchmark.execution.executor import Ended, EpochDone, Happening, Lost, Note, Refused, Setup, spilling, work
 from benchmark.spec import RunSpec
-from benchmark.store import RunRecord, sweep
+from benchmark.store import sweep
 from benchmark.training.checkpoint import Stopped
 from benchmark.training.hardware import Hardware
 from benchmark.training.provenance import git_state
+from benchmark.training.run import Outcome
 
 
 def default_workers(runs: int, hardware: Hardware) -> int:
@@ -133,8 +134,7 @@ class _Worker:
         if not isinstance(happening, (EpochDone, Note)):
             self.run = None
             self.sound = self.sound and (
-                isinstance(happening, Refused)
-                or (isinstance(happening, Ended) and _went_well(happening.outcome.record))
+                isinstance(happening, Refused) or (isinstance(happening, Ended) and _went_well(happening.outcome))
             )
         return happening
 
@@ -147,9 +147,9 @@ class _Worker:
             self.process.join()
 
 
-def _went_well(record: RunRecord) -> bool:
-    """Without a try that ended out of memory."""
-    return record.status == "ok" and not record.cost.spilled
+def _went_well(outcome: Outcome) -> bool:
+    """Without a try that ended out of memory, or anything else that may stay in the process."""
+    return outcome.sound and outcome.record.status == "ok" and not outcome.record.cost.spilled
 
 
 def _reason(code: int | None) -> str:

@@ -5,15 +5,18 @@ import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from math import prod
 from threading import Barrier, BrokenBarrierError, Thread
 from time import perf_counter
 
+import numpy as np
 import torch
 
+from benchmark.data import build_dataset
 from benchmark.data.workers import cores, end_with_parent
 from benchmark.execution.executor import Setup
 from benchmark.spec import RunSpec
-from benchmark.training.estimate import work
+from benchmark.training.estimate import steps, work
 from benchmark.training.workload import Stepper, Workload
 
 #: Runs at once that are tried, in this order.
@@ -23,8 +26,9 @@ GAIN = 1.1
 #: Steps before those that count, seconds of those that do, and seconds after which a process that is not ready is not
 #: waited for.
 WARM_UP, SECONDS, PATIENCE = 3, 2.0, 180.0
-#: Bytes of a process on a GPU that torch does not count, about, and the share of the free memory that runs may fill.
-CONTEXT, SHARE = 600 * 2**20, 0.9
+#: Bytes of a process on a GPU that torch does not count, about, and the share of the free memory that runs may fill:
+#: evaluation, and what other networks need, were not measured.
+CONTEXT, SHARE = 600 * 2**20, 0.75
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ Measure = Callable[[RunSpec, Setup, int], Throughput]
 def share(specs: Sequence[RunSpec], setup: Setup, measure: Measure | None = None) -> Sharing:
     """How many of these runs to do at once on the device that they share.
 
-    The run of the most operations decides: another may leave more of the device free, but none needs more memory.
+    The run whose step has the most operations decides, which is about the one that needs the most memory.
 
     Args:
         specs: the runs.
@@ -79,13 +83,14 @@ def share(specs: Sequence[RunSpec], setup: Setup, measure: Measure | None = None
     """
     measure = measure or together
     costs = work(specs)
-    dearest = max(specs, key=lambda spec: costs[spec.id])
+    dearest = max(specs, key=lambda spec: costs[spec.id] / steps(spec))
+    besides = CONTEXT + max(map(data_bytes, specs))
     free = torch.cuda.mem_get_info(setup.hardware.device)[0] if setup.hardware.kind == "cuda" else None
     tried: list[Throughput] = []
     for count in COUNTS:
         if count > min(len(specs), cores()):
             return Sharing(tried, "there are no more runs, or no more processors to feed them")
-        if tried and free and count * ((tried[-1].peak_bytes or 0) + CONTEXT) > SHARE * free:
+        if tried and free and count * ((tried[-1].peak_bytes or 0) + besides) > SHARE * free:
             return Sharing(tried, f"{count} would need more memory than is free")
         try:
             found = measure(dearest, setup, count)
@@ -95,6 +100,16 @@ def share(specs: Sequence[RunSpec], setup: Setup, measure: Measure | None = None
             return Sharing(tried, f"{count} do {found.steps:.3g} steps a second")
         tried.append(found)
     return Sharing(tried, "no more were tried")
+
+
+def data_bytes(spec: RunSpec) -> int:
+    """Bytes of a run's prepared data, all of which a GPU may hold; those of targets whose form is not known are not."""
+    total = 0
+    for piece in build_dataset(spec.dataset.name, **spec.dataset.options).pieces:
+        stored = [task.stored(piece.image_shape[1:]) for task in piece.tasks]
+        sample = prod(piece.image_shape) + sum(np.dtype(s.dtype).itemsize * prod(s.shape) for s in stored if s)
+        total += sum(piece.samples.values()) * sample
+    return total
 
 
 def together(spec: RunSpec, setup: Setup, count: int) -> Throughput:
@@ -107,7 +122,12 @@ def together(spec: RunSpec, setup: Setup, count: int) -> Throughput:
     barrier = context.Barrier(count)
     with ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(barrier, setup)) as pool:
         jobs = [pool.submit(_steps, spec, setup) for _ in range(count)]
-        errors = [error for job in jobs if (error := job.exception())]
+        try:
+            errors = [error for job in jobs if (error := job.exception())]
+        except BaseException:  # Ctrl-C: nobody waits for steps that nobody wants
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
         errors.sort(key=lambda error: isinstance(error, BrokenBarrierError))  # last: those who waited for the others
         if errors:
             raise errors[0]
@@ -134,6 +154,7 @@ def _steps(spec: RunSpec, setup: Setup) -> tuple[float, int | None]:
         hardware.set_up()
         with hardware.memory_peak() as peak:
             stepper = Stepper(spec.architecture, spec.weighting, Workload.of(spec, hardware))
+            stepper.trainer.advance(stepper.batch, diagnose=True)  # as each run does now and then
             for _ in range(WARM_UP):
                 stepper.step()
             _barrier.wait(PATIENCE)
@@ -145,4 +166,6 @@ def _steps(spec: RunSpec, setup: Setup) -> tuple[float, int | None]:
     except BaseException:
         _barrier.abort()  # or the others would wait
         raise
-    return done / elapsed, peak.bytes
+    # What torch has from the device, in use or not, is not there for others.
+    reserved = torch.cuda.max_memory_reserved(hardware.device) if hardware.kind == "cuda" else peak.bytes
+    return done / elapsed, reserved

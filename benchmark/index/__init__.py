@@ -290,7 +290,13 @@ def _stamps(root: Path) -> dict[str, Stamp]:
             f"cannot read the results folder {root} ({error.strerror}); name another with --results"
         ) from error
     for folder in folders:
-        for entry in os.scandir(folder.path):
+        try:
+            entries = list(os.scandir(folder.path))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise UserError(f"cannot read the results folder {folder.path} ({error.strerror})") from error
+        for entry in entries:
             if is_record(entry.name) and not entry.name.startswith("."):
                 try:
                     state = entry.stat()

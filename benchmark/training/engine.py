@@ -215,7 +215,8 @@ class Trainer:
             result = self.step(batch, diagnose)
             if self._begun():
                 rates = tuple(group["lr"] for group in self.optimizer.param_groups)
-                self._on_device(OPTIMIZER, self._move, fixed=rates)
+                there = tuple(parameter.grad is not None for parameter in self.parameters())
+                self._on_device(OPTIMIZER, self._move, fixed=(rates, there))
             else:
                 self._move()
             self.step.after(batch)

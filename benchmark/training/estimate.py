@@ -103,9 +103,9 @@ def _extrapolated(cell: "_Cell", gauge: "_Cell", forward: int) -> Estimate:
     spec, plain = cell.spec, _times(_plainly(cell))
     factor, thought = _dearer(cell, gauge)
     step = _grown(cell, gauge) * factor + thought
-    steps = _steps(spec) * (plain.optimizer + max(0.0, step - plain.optimizer) * _sampling(spec))
+    trained = steps(spec) * (plain.optimizer + max(0.0, step - plain.optimizer) * _sampling(spec))
     evaluation = _evaluated(spec) * plain.evaluation / cell.batch
-    return Estimate(forward * _passes(spec), plain.beginning + steps + evaluation)
+    return Estimate(forward * _passes(spec), plain.beginning + trained + evaluation)
 
 
 def _grown(cell: "_Cell", gauge: "_Cell") -> float:
@@ -163,11 +163,11 @@ def _passes(spec: RunSpec) -> float:
     dataset = _dataset(spec)
     # Where tasks have their own pictures, each loss has a graph of its own, and K passes backwards go through one each.
     tasks = len(dataset.tasks) if dataset.joint else 1
-    trained = _steps(spec) * spec.protocol.batch_size
+    trained = steps(spec) * spec.protocol.batch_size
     return units(cost_class(weighting), tasks) * trained + _evaluated(spec)
 
 
-def _steps(spec: RunSpec) -> int:
+def steps(spec: RunSpec) -> int:
     """Training steps of a run."""
     protocol = spec.protocol
     longest = max(part.samples["train"] for part in _dataset(spec).pieces)

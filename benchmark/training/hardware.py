@@ -100,6 +100,13 @@ class Hardware:
         else:
             keep_freed_memory()
 
+    def begin_anew(self) -> None:
+        """Free what earlier work in this process has left on the device, and measure the peak of memory from here."""
+        gc.collect()
+        if self.kind == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(self.device)
+
     def synchronize(self) -> None:
         """Wait until the device has done all that it was given."""
         if self.kind == "cuda":

@@ -8,7 +8,7 @@ from torch import Tensor
 from benchmark.training.engine import Trainer
 from benchmark.training.replay import CudaRecorder, Replays
 
-#: Steps that are taken both ways: the first makes the optimiser's moments, the second records it.
+#: Steps that are taken both ways: the first makes the optimiser's moments, the second is recorded.
 STEPS = 5
 #: By precision how far losses and weights may lie apart, relatively. The order in which a GPU adds is not fixed, and
 #: five steps carry the differences on.
@@ -31,13 +31,18 @@ def objection(build: Callable[[], Trainer], recordings: Callable[[Trainer], Repl
         Why the run's steps should not be replayed, in one line; None where they may be.
     """
     try:
-        plain = _taken(build())
+        trainer = build()
+        hardware, plain = trainer.hardware, _taken(trainer)
+        del trainer
+        hardware.begin_anew()
         trainer = build()
         trainer.replays = recordings(trainer)
         replayed = _taken(trainer)
+        del trainer
+        hardware.begin_anew()
     except Exception as error:  # noqa: BLE001 - a network is foreign code: what cannot be recorded may well be trained
         return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    tolerance = TOLERANCE[trainer.hardware.precision]
+    tolerance = TOLERANCE[hardware.precision]
     for step, (expected, found) in enumerate(zip(plain, replayed, strict=True), 1):
         if not torch.allclose(found, expected, rtol=tolerance, atol=0, equal_nan=True):
             return f"losses and weights of step {step} were {expected.tolist()}, and {found.tolist()} when replayed"
@@ -45,10 +50,10 @@ def objection(build: Callable[[], Trainer], recordings: Callable[[Trainer], Repl
 
 
 def _taken(trainer: Trainer) -> list[Tensor]:
-    """(2, K) losses and weights of each of the first steps."""
+    """(2, K) losses and weights of each of the first steps, of which one is sampled, as in every run."""
     trainer.model.train()
     taken = []
-    for _ in range(STEPS):
-        result = trainer.advance(trainer.batches.next())
+    for step in range(STEPS):
+        result = trainer.advance(trainer.batches.next(), diagnose=step == 0)
         taken.append(torch.stack([result.losses, result.weights]).cpu())  # before the next step overwrites them
     return taken

@@ -27,7 +27,7 @@ class OnDevice(Protocol):
             name: tells the pieces of a step apart.
             work: sees what differs between steps in the inputs, the parameters, their gradients and ``fixed`` alone.
             inputs: on the device.
-            fixed: numbers that stay the same for many steps.
+            fixed: what stays the same for many steps; work for which it matters which gradients are there says it here.
         """
 
 
@@ -117,7 +117,7 @@ class Replays:
         """See ``OnDevice``."""
         gradients = [p.grad for p in self._parameters]
         piece = self._pieces.get(name)
-        if piece is None or piece.fixed != fixed or not piece.fits(inputs, gradients):
+        if piece is None or piece.fixed != fixed or not piece.fits(inputs):
             self._forget_from(name)
             piece = self._pieces[name] = self._record(work, inputs, gradients, fixed)
         else:
@@ -169,11 +169,9 @@ class _Piece:
     before: list[Tensor | None]
     after: list[Tensor | None]
 
-    def fits(self, inputs: Sequence[Tensor], gradients: list[Tensor | None]) -> bool:
-        """Whether it is of inputs of the same sizes, and of gradients that are there."""
-        return [(own.shape, own.dtype) for own in self.inputs] == [(i.shape, i.dtype) for i in inputs] and all(
-            (own is None) == (present is None) for own, present in zip(self.before, gradients, strict=True)
-        )
+    def fits(self, inputs: Sequence[Tensor]) -> bool:
+        """Whether it is of inputs of the same sizes."""
+        return [(own.shape, own.dtype) for own in self.inputs] == [(i.shape, i.dtype) for i in inputs]
 
     @torch.no_grad()
     def take(self, inputs: Sequence[Tensor], gradients: list[Tensor | None]) -> None:

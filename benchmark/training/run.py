@@ -43,6 +43,8 @@ class Outcome:
     record: RunRecord
     predictions: Arrays | None = None
     truth: Arrays | None = None
+    #: False where the process should do no other run.
+    sound: bool = True
 
 
 @dataclass
@@ -60,6 +62,7 @@ class Progress:
     fallbacks: int | None = None
     predictions: Arrays | None = None
     truth: Arrays | None = None
+    sound: bool = True
 
     def learn(self, **cost: int | float | None) -> None:
         """Fill in parts of the cost; the peak is the highest that was ever learnt."""
@@ -160,7 +163,7 @@ def execute(
     )
     progress.learn(wall_seconds=progress.seconds())
     record = _record(spec, dataset, status, error, hardware=hardware, progress=progress, data_hash=data_hash)
-    return Outcome(record, progress.predictions, progress.truth)
+    return Outcome(record, progress.predictions, progress.truth, progress.sound)
 
 
 def _identity(hardware: Hardware, data_hash: str) -> dict[str, Any]:
@@ -316,7 +319,8 @@ def _trainer(
     graphs = hardware.graphs
     if graphs and (reason := objection(fresh, cuda_graphs)):
         note(f"its steps are not replayed as CUDA graphs ({reason})")
-        graphs = False
+        # Some versions of torch never get over a recording that failed: their caches cannot be emptied any more.
+        graphs = progress.sound = False
 
     def begun() -> Trainer:
         trainer = fresh()

@@ -92,11 +92,15 @@ class Stepper:
             model, built = model.to(hardware.device), built.to(hardware.device) if built else None
             return Trainer(model, built, spec=spec, splits=dict.fromkeys(SPLITS, split), hardware=hardware)
 
+        def begun() -> Trainer:
+            torch.manual_seed(derive_seed("workload"))
+            return trainer()
+
         #: Why steps are not replayed as CUDA graphs although they should be.
         self.obstacle: str | None = None
         if hardware.graphs:
             with hardware.seeded(0):
-                self.obstacle = objection(trainer, cuda_graphs)
+                self.obstacle = objection(begun, cuda_graphs)
         self.trainer = trainer()
         if hardware.graphs and not self.obstacle:
             self.trainer.replays = cuda_graphs(self.trainer)

@@ -18,7 +18,7 @@ from benchmark.training.engine import Trainer
 from benchmark.training.hardware import Hardware
 from benchmark.training.proof import cuda_graphs, objection
 from benchmark.training.replay import Replays
-from benchmark.weighting import build_weighting
+from benchmark.weighting import Weighting, build_weighting
 
 TASKS = (Task("semantic", "segmentation", 3), Task("depth", "depth", 1), Task("normals", "normals", 3))
 CPU = Hardware("cpu", "fp32", 1)
@@ -141,13 +141,13 @@ def a_split(device):
     return Split(images.to(device), targets, torch.arange(COUNT * 4).numpy())
 
 
-def a_trainer(weighting=None, architecture=None, change=None, hardware=CPU, **protocol):
+def a_trainer(weighting=None, architecture=None, change=None, hardware=CPU, built=None, **protocol):
     with torch.random.fork_rng():
         torch.manual_seed(3)
         small = Small(TASKS, change) if change else Small(TASKS)
         model = build_model(architecture, TASKS, width=4) if architecture else small
         options = OPTIONS.get(weighting, {})
-        built = build_weighting(weighting, TASKS, **options) if weighting else None
+        built = build_weighting(weighting, TASKS, **options) if weighting else built
     spec = RunSpec(
         dataset=Component(name="made-up", version=1, options={}),
         architecture=Component(name=architecture or "small", version=1, options={}),
@@ -243,6 +243,30 @@ def test_batches_of_other_sizes_are_recorded_anew_with_all_that_follows(weightin
         assert torch.equal(expected.losses, found.losses)
         counts.append(recorder.count)
     assert counts[1] == counts[2] < counts[3] == counts[4] < counts[5]
+    for one, other in zip(plain.parameters(), replayed.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+class Wavering(Weighting):
+    """Learns a scale, in every second step."""
+
+    def __init__(self, tasks):
+        super().__init__(tasks)
+        self.scale = nn.Parameter(torch.ones(()))
+        self.calls = 0
+
+    def weights(self, losses):
+        self.calls += 1
+        return losses.new_ones(len(losses)) * (self.scale if self.calls % 2 else 1.0)
+
+
+def test_what_a_weighting_learns_may_get_a_gradient_in_some_steps_only():
+    plain, replayed = (a_trainer(built=Wavering(TASKS)) for _ in range(2))
+    replayed.replays = recordings(replayed)
+    for _ in range(7):
+        batch = plain.batches.next()
+        plain.advance(batch)
+        replayed.advance(batch)
     for one, other in zip(plain.parameters(), replayed.parameters(), strict=True):
         assert torch.equal(one, other)
 

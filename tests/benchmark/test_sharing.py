@@ -1,5 +1,7 @@
 """How many runs at once: a rule on what is measured, and the measurement itself on this machine's processors."""
 
+from dataclasses import replace
+
 import pytest
 
 from benchmark.data import Storage
@@ -68,6 +70,17 @@ def test_what_cannot_be_measured_is_not_done(specs, setup):
     found = share(specs, setup, fails(4))
     assert found.workers == 2
     assert "4 failed (RuntimeError: no room)" in found.reason
+
+
+def test_memory_must_be_free_for_runs_and_their_data(specs, setup, monkeypatch):
+    monkeypatch.setattr(sharing.torch.cuda, "mem_get_info", lambda device: (8 * 2**30, 8 * 2**30))
+    gpu = replace(setup, hardware=replace(CPU, device="cuda"))
+    assert share(specs, gpu, rates(10, 20, 40, 80, peak=2**29)).workers == 4
+    found = share(specs, gpu, rates(10, 20, 40, 80, peak=3 * 2**30))
+    assert found.workers == 1
+    assert found.reason == "2 would need more memory than is free"
+    # 384 rooms: pictures of 3 bytes a pixel, classes of 1, depth of 2, normals of 6.
+    assert sharing.data_bytes(specs[0]) == 384 * 36 * 48 * 12
 
 
 def test_the_dearest_run_is_measured(specs, setup):
