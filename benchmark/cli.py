@@ -6,6 +6,7 @@ import signal
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import current_thread, main_thread
 from time import process_time
@@ -197,7 +198,7 @@ def run(
     wanted, workers = workers, workers or at_once(missing, setup, measured=execution.here)[0]
     setup = replace(setup, hardware=replace(setup.hardware, workers=workers))
     expected = {spec.id: hashes[spec.dataset.model_dump_json()] for spec in missing}
-    parcel = execution.parcel(setup, device=device, precision=precision, graphs=cuda_graphs)
+    parcel = partial(execution.parcel, setup, device=device, precision=precision, graphs=cuda_graphs)
     executor = execution.build(setup, parcel, store=store, workers=wanted, hashes=expected)
     with Display(console, work(missing)) as display:
         run_all(

@@ -86,13 +86,19 @@ class Execution:
         )
 
     def build(
-        self, setup: Setup, parcel: Parcel, *, store: Store, workers: int | None, hashes: Mapping[str, str]
+        self,
+        setup: Setup,
+        parcel: Callable[[], Parcel],
+        *,
+        store: Store,
+        workers: int | None,
+        hashes: Mapping[str, str],
     ) -> Executor:
         """The executor that was asked for.
 
         Args:
             setup: of this machine.
-            parcel: for workers elsewhere.
+            parcel: packs what workers elsewhere are told, where there are any.
             workers: runs at once, where it was said.
             hashes: by run id, of the data that its record must come from.
 
@@ -102,10 +108,10 @@ class Execution:
         if self.here:
             return LocalExecutor(setup)
         if self.executor == "ray":
-            return RayExecutor(parcel, address=self.ray_address, gpus=self.gpus, workers=workers)
+            return RayExecutor(parcel(), address=self.ray_address, gpus=self.gpus, workers=workers)
         parameters = dict(self.slurm)
         cluster = str(parameters.pop("cluster", "slurm"))
-        return SlurmExecutor(parcel, store=store, data_hashes=hashes, parameters=parameters, cluster=cluster)
+        return SlurmExecutor(parcel(), store=store, data_hashes=hashes, parameters=parameters, cluster=cluster)
 
 
 def parse_parameters(words: tuple[str, ...]) -> dict[str, str | int | float]:

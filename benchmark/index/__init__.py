@@ -303,9 +303,8 @@ def _stamps(root: Path) -> dict[str, Stamp]:
                 except OSError:
                     continue  # it went while we looked
                 name = f"{folder.name}/{entry.name}"
-                if (
-                    not name.isascii()
-                ):  # one that is no Unicode is no record's: it is listed, escaped, and cannot be read
+                # One that is no Unicode is no record's: it is listed, escaped, and cannot be read.
+                if not name.isascii():
                     name = os.fsencode(name).decode(errors="backslashreplace")
                 found[name] = (state.st_mtime_ns, state.st_size, state.st_ino)
     return found

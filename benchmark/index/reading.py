@@ -65,7 +65,7 @@ def read(store: Store, names: Sequence[str], workers: int) -> Generator[Batch]:
                 while done in waiting:
                     yield waiting.pop(done)
                     done += 1
-    except (OSError, ImportError, NotImplementedError, RuntimeError, UserError):
+    except (OSError, ImportError, RuntimeError, UserError):
         for part in enumerate(parts[done:]):
             yield work(part)
 

@@ -213,7 +213,7 @@ class Trainer:
             self._doing = at_once if diagnose or self.replays is None else self.replays
             self.optimizer.zero_grad(set_to_none=True)
             result = self.step(batch, diagnose)
-            if self._begun():
+            if self._doing is not at_once and self._begun():
                 rates = tuple(group["lr"] for group in self.optimizer.param_groups)
                 there = tuple(parameter.grad is not None for parameter in self.parameters())
                 self._on_device(OPTIMIZER, self._move, fixed=(rates, there))

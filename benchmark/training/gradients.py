@@ -176,6 +176,19 @@ class RepresentationGradients:
         return self.buffer
 
 
+def descend(losses: Sequence[Tensor], slopes: Tensor, inputs: Sequence[Tensor] | None = None) -> None:
+    """Add the gradient of Σ s_k L_k to that of every input, or of all that the losses reach; frees the graph.
+
+    Args:
+        losses: K scalars; one without graph adds nothing.
+        slopes: (K,) the s_k.
+        inputs: leaves; None for all.
+    """
+    live = [k for k, loss in enumerate(losses) if loss.requires_grad]
+    if live:
+        torch.autograd.backward([losses[k] for k in live], [slopes[k].to(losses[k]) for k in live], inputs=inputs)
+
+
 def task_pass(
     loss: Tensor | None,
     at: Sequence[Tensor],

@@ -91,10 +91,9 @@ class Hardware:
     def set_up(self) -> None:
         """Settings of this process that a run depends on, and memory that the last run left behind."""
         torch.set_num_threads(self.threads)
-        gc.collect()
+        self.begin_anew()
         if self.kind == "cuda":
             torch.backends.cudnn.allow_tf32 = self.precision != "fp32"  # fp32 is to mean what it says
-            torch.cuda.empty_cache()
         elif self.spills:
             return_freed_memory()
         else:

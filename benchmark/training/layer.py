@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from benchmark.model import MultiTaskModel
-from benchmark.training.gradients import laid_out, task_pass
+from benchmark.training.gradients import descend, laid_out, task_pass
 
 
 class LayerGradients:
@@ -38,11 +38,7 @@ class LayerGradients:
             (K,) lengths in float64.
         """
         found = [self._at_layer(loss) for loss in losses]
-        live = [k for k, loss in enumerate(losses) if loss.requires_grad]
-        if live:
-            torch.autograd.backward(
-                [losses[k] for k in live], [slopes[k].to(losses[k]) for k in live], inputs=self.others
-            )
+        descend(losses, slopes, self.others)
         return self._settle(found, slopes)
 
     def collect_from(self, feature: Tensor, leaf: Tensor, losses: Sequence[Tensor], slopes: Tensor) -> Tensor:

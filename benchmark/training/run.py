@@ -228,15 +228,7 @@ def _attempt(
         splits = {split: _loaded(dataset, split, storage, hardware) for split in SPLITS}
         with hardware.memory_peak() as peak, hardware.seeded(derive_seed("training", spec.seed)):
             try:
-                trainer = _trainer(
-                    spec,
-                    dataset,
-                    splits,
-                    hardware=hardware,
-                    progress=progress,
-                    checkpoints=checkpoints,
-                    note=watcher.note,
-                )
+                trainer = _trainer(spec, dataset, splits, hardware=hardware, progress=progress, checkpoints=checkpoints)
                 trainer.fit(remember, lambda: checkpoints.pause(lambda: snapshot(trainer) | progress.state(peak.now())))
             finally:
                 progress.learn(peak_bytes=peak.now())
@@ -296,7 +288,6 @@ def _trainer(
     hardware: Hardware,
     progress: Progress,
     checkpoints: Checkpoints,
-    note: Callable[[str], None],
 ) -> Trainer:
     """A trainer at the start of the run, or where its checkpoint was written."""
 
@@ -318,7 +309,7 @@ def _trainer(
 
     graphs = hardware.graphs
     if graphs and (reason := objection(fresh, cuda_graphs)):
-        note(f"its steps are not replayed as CUDA graphs ({reason})")
+        checkpoints.note(f"its steps are not replayed as CUDA graphs ({reason})")
         # Some versions of torch never get over a recording that failed: their caches cannot be emptied any more.
         graphs = progress.sound = False
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from benchmark.errors import UsageError
 from benchmark.model import MultiTaskModel
 from benchmark.training.evaluation import Pictures, predict, scaled
-from benchmark.training.gradients import RepresentationGradients, Rows, TaskGradients, by_sample, flattened
+from benchmark.training.gradients import RepresentationGradients, Rows, TaskGradients, by_sample, descend, flattened
 from benchmark.training.hardware import Hardware
 from benchmark.training.layer import LayerGradients
 from benchmark.training.replay import OnDevice, at_once
@@ -181,7 +181,7 @@ class LossStep(Step[W]):
         separate, known = self.on_device("losses", self._separate, batch)
         gramian = self.gramian(separate) if diagnose else None
         weights, slopes = self.weighed(known)
-        self.around.on_device("backward", lambda slopes: _descend(separate, slopes), slopes)
+        self.around.on_device("backward", partial(descend, separate), slopes)
         return Result(known, weights, gramian)
 
     def _separate(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
@@ -445,13 +445,6 @@ def choose_step(
 def detached(separate: Sequence[Tensor]) -> Tensor:
     """(K,) K scalars without graph."""
     return torch.stack([loss.detach() for loss in separate])
-
-
-def _descend(separate: Sequence[Tensor], slopes: Tensor) -> None:
-    """Add the gradient of Σ s_k L_k to every parameter's; frees the graph. A loss without graph adds nothing."""
-    live = [k for k, loss in enumerate(separate) if loss.requires_grad]
-    if live:
-        torch.autograd.backward([separate[k] for k in live], [slopes[k].to(separate[k]) for k in live])
 
 
 @contextmanager
