@@ -81,9 +81,14 @@ class Pool:
                 future.cancel()
 
 
-def _begin() -> None:
+def follow_parent() -> None:
+    """To be called first in a new process: it ends with the one that started it, and leaves Ctrl-C to that."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
     Thread(target=end_with_parent, daemon=True).start()
+
+
+def _begin() -> None:
+    follow_parent()
     torch.set_num_threads(1)
 
 

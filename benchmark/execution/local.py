@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from threading import Thread
 from time import monotonic, sleep
 from typing import Any
 
-from benchmark.data.workers import cores, end_with_parent
+from benchmark.data.workers import cores, follow_parent
 from benchmark.execution.executor import Ended, EpochDone, Happening, Lost, Note, Refused, Setup, spilling, work
 from benchmark.spec import RunSpec
 from benchmark.store import sweep
@@ -176,9 +175,8 @@ class _Ending:
 
 def _serve(connection: "Connection[Any, Any]", setup: Setup) -> None:
     """A worker's life: runs come in, happenings go out, until the other side closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
+    follow_parent()
     ending = _Ending()
-    Thread(target=end_with_parent, daemon=True).start()
     git_state()  # remembered from here on: this is the code that the process has just loaded
     setup.load_plugins()
 

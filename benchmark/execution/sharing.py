@@ -1,19 +1,18 @@
 """How many runs at once use a device best: measured, since it depends on the networks as much as on the device."""
 
 import multiprocessing
-import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from math import prod
-from threading import Barrier, BrokenBarrierError, Thread
+from threading import Barrier, BrokenBarrierError
 from time import perf_counter
 
 import numpy as np
 import torch
 
 from benchmark.data import build_dataset
-from benchmark.data.workers import cores, end_with_parent
+from benchmark.data.workers import cores, follow_parent
 from benchmark.execution.executor import Setup
 from benchmark.spec import RunSpec
 from benchmark.training.estimate import steps, work
@@ -68,10 +67,34 @@ class Sharing:
         return self.workers * self.tried[0].steps / self.tried[-1].steps if self.tried else 1.0
 
 
+def together(spec: RunSpec, setup: Setup, count: int) -> Throughput:
+    """Let ``count`` processes take a run's steps at the same time.
+
+    Raises:
+        Exception: whatever happens in one of them.
+    """
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(count)
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(barrier, setup)) as pool:
+        jobs = [pool.submit(_steps, spec, setup) for _ in range(count)]
+        try:
+            errors = [error for job in jobs if (error := job.exception())]
+        except BaseException:  # Ctrl-C: nobody waits for steps that nobody wants
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+        errors.sort(key=lambda error: isinstance(error, BrokenBarrierError))  # last: those who waited for the others
+        if errors:
+            raise errors[0]
+        found = [job.result() for job in jobs]
+    peaks = [peak for _, peak in found if peak is not None]
+    return Throughput(count, sum(rate for rate, _ in found), max(peaks, default=None))
+
+
 Measure = Callable[[RunSpec, Setup, int], Throughput]
 
 
-def share(specs: Sequence[RunSpec], setup: Setup, measure: Measure | None = None) -> Sharing:
+def share(specs: Sequence[RunSpec], setup: Setup, measure: Measure = together) -> Sharing:
     """How many of these runs to do at once on the device that they share.
 
     The run whose step has the most operations decides, which is about the one that needs the most memory.
@@ -79,9 +102,8 @@ def share(specs: Sequence[RunSpec], setup: Setup, measure: Measure | None = None
     Args:
         specs: the runs.
         setup: names the device and the plugins.
-        measure: ``together``, where nothing else is given.
+        measure: lets some processes take a run's steps at the same time.
     """
-    measure = measure or together
     costs = work(specs)
     dearest = max(specs, key=lambda spec: costs[spec.id] / steps(spec))
     besides = CONTEXT + max(map(data_bytes, specs))
@@ -112,37 +134,12 @@ def data_bytes(spec: RunSpec) -> int:
     return total
 
 
-def together(spec: RunSpec, setup: Setup, count: int) -> Throughput:
-    """Let ``count`` processes take a run's steps at the same time.
-
-    Raises:
-        Exception: whatever happens in one of them.
-    """
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(count)
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(barrier, setup)) as pool:
-        jobs = [pool.submit(_steps, spec, setup) for _ in range(count)]
-        try:
-            errors = [error for job in jobs if (error := job.exception())]
-        except BaseException:  # Ctrl-C: nobody waits for steps that nobody wants
-            for process in multiprocessing.active_children():
-                process.terminate()
-            raise
-        errors.sort(key=lambda error: isinstance(error, BrokenBarrierError))  # last: those who waited for the others
-        if errors:
-            raise errors[0]
-        found = [job.result() for job in jobs]
-    peaks = [peak for _, peak in found if peak is not None]
-    return Throughput(count, sum(rate for rate, _ in found), max(peaks, default=None))
-
-
 _barrier: Barrier
 
 
 def _begin(barrier: Barrier, setup: Setup) -> None:
     global _barrier
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
-    Thread(target=end_with_parent, daemon=True).start()
+    follow_parent()
     _barrier = barrier
     setup.load_plugins()
 

@@ -278,26 +278,24 @@ def _load(path: Path) -> sqlite3.Connection:
     return _empty()
 
 
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What lies in a folder and is not hidden; nothing where the folder is not there."""
+    try:
+        return [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(
+            f"cannot read the results folder {folder} ({error.strerror}); name another with --results"
+        ) from error
+
+
 def _stamps(root: Path) -> dict[str, Stamp]:
     """Every record file's name below ``root`` with what changes when it does."""
     found = {}
-    try:
-        folders = [entry for entry in os.scandir(root) if not entry.name.startswith(".") and entry.is_dir()]
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise UserError(
-            f"cannot read the results folder {root} ({error.strerror}); name another with --results"
-        ) from error
-    for folder in folders:
-        try:
-            entries = list(os.scandir(folder.path))
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise UserError(f"cannot read the results folder {folder.path} ({error.strerror})") from error
-        for entry in entries:
-            if is_record(entry.name) and not entry.name.startswith("."):
+    for folder in _entries(root):
+        for entry in _entries(Path(folder.path)) if folder.is_dir() else ():
+            if is_record(entry.name):
                 try:
                     state = entry.stat()
                 except OSError:

@@ -1,20 +1,18 @@
 """Steps in a process of their own, so that memory is the network's alone and no network meets what another left."""
 
 import multiprocessing
-import signal
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Thread
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmark.data.workers import end_with_parent
+from benchmark.data.workers import follow_parent
 from benchmark.errors import UserError
 from benchmark.registry import load_plugin_file
 from benchmark.spec import Component
@@ -111,8 +109,7 @@ class Alone:
 
 
 def _begin(plugins: tuple[Path, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
-    Thread(target=end_with_parent, daemon=True).start()
+    follow_parent()
     for plugin in plugins:
         load_plugin_file(plugin)
 
