@@ -7,8 +7,9 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from benchmark.errors import UserError
+from benchmark.record import RunRecord
 from benchmark.spec import Frozen
-from benchmark.store import TRUST_SUFFIX, RunRecord, Store, write_atomically
+from benchmark.store import TRUST_SUFFIX, Store, write_atomically
 
 Level = Literal["self-reported", "recomputed", "rerun"]
 

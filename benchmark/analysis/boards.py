@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from benchmark.record import RunRecord, TaskInfo
 from benchmark.spec import Component, Protocol, plain
-from benchmark.store import RunRecord, TaskInfo
 
 #: Options that describe the backbone where no reference says which options count.
 BACKBONE = ("width", "backbone")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.store import RunRecord
+from benchmark.record import RunRecord
 from benchmark.tasks import KINDS, Metric
 
 #: By run id, what to call its architecture and its weighting.

@@ -11,7 +11,7 @@ from benchmark.analysis.delta import CELL, delta_flat, delta_m
 from benchmark.analysis.frames import COSTS, Labels, costs, frame
 from benchmark.analysis.intervals import estimates
 from benchmark.analysis.selection import references, select
-from benchmark.store import RunRecord
+from benchmark.record import RunRecord
 
 #: What singles out a number of a row; ``task`` is empty for Δm and costs.
 QUANTITY = ["task", "metric"]

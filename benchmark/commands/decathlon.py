@@ -12,7 +12,8 @@ from rich.markup import escape
 from benchmark.commands.options import results_option
 from benchmark.data.decathlon import CHALLENGE, Entry, facts
 from benchmark.errors import UserError
-from benchmark.store import RunRecord, Store, write_atomically
+from benchmark.record import RunRecord
+from benchmark.store import Store, write_atomically
 
 console = Console(highlight=False)
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from benchmark.commands.options import graphs_option
 from benchmark.data.workers import cores
 from benchmark.errors import UsageError, UserError
+from benchmark.record import TaskInfo
 from benchmark.registry import ARCHITECTURES, WEIGHTINGS, load_plugin_file
 from benchmark.spec import Component
 from benchmark.speed import (
@@ -30,7 +31,6 @@ from benchmark.speed import (
     measure_weightings,
     save,
 )
-from benchmark.store import TaskInfo
 from benchmark.tasks import Task
 from benchmark.training.hardware import PRECISIONS, Hardware
 from benchmark.training.provenance import git_state, provenance

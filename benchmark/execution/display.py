@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from benchmark.record import EpochRecord, RunRecord
 from benchmark.spec import RunSpec
-from benchmark.store import EpochRecord, RunRecord
 
 #: Refreshes per second of the live display.
 RATE = 4

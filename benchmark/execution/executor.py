@@ -7,9 +7,9 @@ from typing import Protocol
 
 from benchmark.data import Storage
 from benchmark.errors import UserError
+from benchmark.record import EpochRecord
 from benchmark.registry import load_plugin_file
 from benchmark.spec import RunSpec
-from benchmark.store import EpochRecord
 from benchmark.training.checkpoint import Policy
 from benchmark.training.hardware import Hardware
 from benchmark.training.run import Outcome, Watcher, execute

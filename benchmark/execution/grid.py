@@ -8,8 +8,9 @@ from benchmark.errors import UserError
 from benchmark.execution.claims import Claim, Claims
 from benchmark.execution.executor import Began, Ended, EpochDone, Executor, Happening, Lost, Note, Refused, Stored
 from benchmark.execution.observer import Observer
+from benchmark.record import RunRecord
 from benchmark.spec import RunSpec
-from benchmark.store import RunRecord, Store, sweep
+from benchmark.store import Store, sweep
 from benchmark.training.checkpoint import Policy, drop
 from benchmark.training.hardware import Hardware
 from benchmark.training.run import lost

@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
+from benchmark.record import EpochRecord, RunRecord
 from benchmark.spec import RunSpec
-from benchmark.store import EpochRecord, RunRecord
 
 
 class Observer(Protocol):

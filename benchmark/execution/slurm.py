@@ -23,8 +23,9 @@ from benchmark.execution.executor import EpochDone, Happening, Lost, Note, Refus
 from benchmark.execution.grid import run_all
 from benchmark.execution.inline import InlineExecutor
 from benchmark.execution.remote import Parcel, prepared
+from benchmark.record import EpochRecord, RunRecord
 from benchmark.spec import RunSpec
-from benchmark.store import EpochRecord, RunRecord, Store
+from benchmark.store import Store
 
 #: Elements of one array, and runs that are queued at once: Slurm's usual MaxArraySize is 1001.
 ARRAY = 1000

@@ -22,7 +22,8 @@ import pandas as pd
 from benchmark.errors import UserError
 from benchmark.index.reading import Batch, parse_keys, read, write_keys
 from benchmark.index.table import Table
-from benchmark.store import Problem, RunRecord, Store, is_record, write_atomically
+from benchmark.record import RunRecord
+from benchmark.store import Problem, Store, is_record, write_atomically
 
 ROWS = "index.sqlite"
 #: The numbers of all records, raw float64 in the order of their files; the name holds their CRC-32.

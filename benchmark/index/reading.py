@@ -10,7 +10,8 @@ import numpy as np
 
 from benchmark.data.workers import Pool
 from benchmark.errors import UserError
-from benchmark.store import RunRecord, Store
+from benchmark.record import RunRecord
+from benchmark.store import Store
 
 #: What the numbers of a record are: of each evaluated epoch, split and task the names of its metrics, in order.
 Keys = tuple[tuple[int, str, str, str | None, tuple[str, ...]], ...]

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from benchmark.analysis import boards
 from benchmark.errors import UserError
+from benchmark.record import RunRecord
 from benchmark.report.pages import render
 from benchmark.report.site import check_target, replace
-from benchmark.store import Problem, RunRecord, Store
+from benchmark.store import Problem, Store
 
 __all__ = ["build"]
 

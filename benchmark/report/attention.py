@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image
 
+from benchmark.record import RunRecord, TaskInfo
 from benchmark.report.images import FOLDER, draw_input, keep_picture, sample_name
-from benchmark.store import MASK_ENDS, MASK_LEVELS, MASKS, RunRecord, Store, TaskInfo
+from benchmark.store import MASK_ENDS, MASK_LEVELS, MASKS, Store
 
 #: What a file may hold at most: (L, h, w).
 LARGEST = (16, 128, 128)

@@ -9,6 +9,7 @@ from typing import Any
 from benchmark import analysis
 from benchmark.analysis import Board
 from benchmark.analysis.intervals import FULL_ROW
+from benchmark.record import RunRecord
 from benchmark.report import conflict, exports, figures
 from benchmark.report.cards import About
 from benchmark.report.columns import COSTS, primary, task_columns
@@ -22,7 +23,6 @@ from benchmark.report.rows import Numbers, Row, different, machines
 from benchmark.report.table import table
 from benchmark.report.titles import settings
 from benchmark.report.volumes import volumes
-from benchmark.store import RunRecord
 from benchmark.trust import Standing
 
 #: Fills a template: (template, context) -> the page.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmark.analysis import SCORES, Board
-from benchmark.store import TaskInfo
+from benchmark.record import TaskInfo
 from benchmark.tasks import KINDS, Metric
 
 

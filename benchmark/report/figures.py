@@ -10,6 +10,7 @@ from markupsafe import Markup
 from benchmark import analysis
 from benchmark.analysis import Estimate
 from benchmark.analysis.fronts import SCALARISATIONS
+from benchmark.record import TaskInfo
 from benchmark.report import series as curves_of
 from benchmark.report.columns import COSTS, DELTA, LEGACY_DELTA, Column, primary, task_columns
 from benchmark.report.marks import Marks
@@ -17,7 +18,6 @@ from benchmark.report.plot import DASHES, Chart, Frame, drawable, limits
 from benchmark.report.rows import Numbers, Row
 from benchmark.report.series import Series, common_limits, series
 from benchmark.report.table import scaled, written
-from benchmark.store import TaskInfo
 
 #: Share of training whose values do not stretch the curves' axes: errors at the start would hide later differences.
 START = 0.1

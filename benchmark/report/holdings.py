@@ -8,10 +8,11 @@ from markupsafe import Markup
 
 from benchmark.datacards import Histogram, KeptCard, MeasuredField, Piece, read_card, read_samples
 from benchmark.errors import UserError
+from benchmark.record import TaskInfo
 from benchmark.report.board import BoardPage
 from benchmark.report.pictures import Sample, class_colours, class_name, truths
 from benchmark.report.plot import DASHES, Chart, Frame, labels
-from benchmark.store import Problem, Store, TaskInfo
+from benchmark.store import Problem, Store
 
 #: Classes up to this many get a bar each; more get one curve over their ranks.
 MOST_BARS = 40

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from benchmark.record import RunRecord
 from benchmark.report.rows import Row
 from benchmark.report.titles import slug
-from benchmark.store import RunRecord
 
 RUNS = "runs"
 

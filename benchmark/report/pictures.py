@@ -6,10 +6,11 @@ from itertools import groupby
 
 import numpy as np
 
+from benchmark.record import RunRecord, TaskInfo
 from benchmark.report.attention import Attention, look
 from benchmark.report.images import checked, draw_input, keep_picture, sample_name
 from benchmark.report.rows import Numbers, Row
-from benchmark.store import RunRecord, Store, TaskInfo
+from benchmark.store import Store
 from benchmark.tasks import KINDS
 
 MOST_SAMPLES = 6

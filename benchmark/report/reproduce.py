@@ -5,8 +5,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from benchmark.record import Provenance
 from benchmark.spec import Component, RunSpec
-from benchmark.store import Provenance
 
 
 def grid_file(spec: RunSpec) -> str:

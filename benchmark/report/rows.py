@@ -12,7 +12,7 @@ import pandas as pd
 from benchmark import analysis
 from benchmark.analysis import Board, Estimate
 from benchmark.analysis.summary import CELL, VALUE_COLUMNS
-from benchmark.store import RunRecord
+from benchmark.record import RunRecord
 
 NOTHING = Estimate(np.nan, None, 0)
 #: Runs whose epochs are in one data frame at a time.

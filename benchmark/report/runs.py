@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from benchmark.record import EpochRecord, RunRecord
 from benchmark.report import series as curves_of
 from benchmark.report.columns import COSTS, Column, primary, task_columns
 from benchmark.report.plot import DASHES, Chart, Frame, drawable, limits, thin
@@ -12,7 +13,6 @@ from benchmark.report.reproduce import command, grid_file
 from benchmark.report.rows import Numbers, Row, number
 from benchmark.report.series import Getter
 from benchmark.report.table import DASH, formatter
-from benchmark.store import EpochRecord, RunRecord
 
 #: Points of a curve: a run's page stays small however long the run was.
 MOST_POINTS = 60

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmark.record import EpochRecord
 from benchmark.report.plot import drawable
 from benchmark.report.rows import Row
-from benchmark.store import EpochRecord
 
 #: What an epoch has of a quantity; None where it has none.
 Getter = Callable[[EpochRecord], float | None]

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from benchmark.data import Storage
 from benchmark.errors import UserError
+from benchmark.record import RunRecord
 from benchmark.spec import first_error
-from benchmark.store import RunRecord
 from benchmark.submission.bundle import MANIFEST, Bundle, Manifest, RunNote, file_digest
 from benchmark.submission.evaluating import blank, described, judged, too_costly
 from benchmark.submission.inspecting import dataset_of, problems, read, strangers

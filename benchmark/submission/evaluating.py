@@ -12,8 +12,8 @@ import torch
 from benchmark.data import AnySplit, DataSet
 from benchmark.errors import UserError
 from benchmark.model import MultiTaskModel
+from benchmark.record import RunRecord
 from benchmark.registry import ARCHITECTURES
-from benchmark.store import RunRecord
 from benchmark.submission.bundle import Bundle, damage
 from benchmark.submission.checkpoints import Described, read_header, read_tensors
 from benchmark.submission.recomputing import Recomputed, compared

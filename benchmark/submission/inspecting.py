@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from benchmark.data import SPLITS, DataSet, build_dataset
 from benchmark.errors import UserError
+from benchmark.record import RunRecord, parse_record
 from benchmark.registry import ARCHITECTURES, DATASETS, NAME, RESERVED, WEIGHTINGS
 from benchmark.spec import SUITE_VERSION
-from benchmark.store import RunRecord, parse_record
 from benchmark.submission.text import parse, shown
 from benchmark.tasks import KINDS
 

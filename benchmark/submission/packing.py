@@ -10,8 +10,9 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 from pydantic import ValidationError
 
 from benchmark.errors import UsageError, UserError
+from benchmark.record import RunRecord, record_bytes
 from benchmark.spec import first_error
-from benchmark.store import RunRecord, Store, record_bytes
+from benchmark.store import Store
 from benchmark.submission.bundle import CHUNK, LARGEST_FILE, MANIFEST, FileNote, Manifest, RunNote, file_digest
 
 #: Zip files cannot say less; the same content gives the same bytes.

@@ -8,7 +8,8 @@ import torch
 
 from benchmark.data import AnySplit, DataSet, Split, Storage
 from benchmark.errors import UserError
-from benchmark.store import WHOLE_TEST, RunRecord
+from benchmark.record import RunRecord
+from benchmark.store import WHOLE_TEST
 from benchmark.submission.arrays import read_arrays
 from benchmark.submission.bundle import Bundle
 from benchmark.submission.text import shown

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.store import GradientRecord
+from benchmark.record import GradientRecord
 
 #: Steps from one sampled step to the next. A sampled step of a weighting that sees only losses takes K further backward
 #: passes: for three tasks that is 2 % to 3 % of the time of as many steps.

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from benchmark.data import AnySplit
 from benchmark.model import MultiTaskModel
+from benchmark.record import ByTask, EpochRecord
 from benchmark.spec import Protocol, RunSpec
-from benchmark.store import ByTask, EpochRecord
 from benchmark.training.augmentation import Augmentation
 from benchmark.training.batches import OtherBatches, training_batches
 from benchmark.training.diagnostics import GradientDiagnostics

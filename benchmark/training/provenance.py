@@ -9,8 +9,8 @@ from functools import cache
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
+from benchmark.record import Provenance
 from benchmark.registry import PLUGIN_FILES, PLUGIN_GROUP
-from benchmark.store import Provenance
 from benchmark.training.hardware import Hardware
 
 DISTRIBUTION = "mtbench"

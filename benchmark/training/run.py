@@ -15,9 +15,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmark.data import SPLITS, AnySplit, DataSet, SeparateDataSet, SeparateSplit, Storage, build_dataset
 from benchmark.errors import UserError
 from benchmark.model import MultiTaskModel, build_model
+from benchmark.record import Cost, EpochRecord, RunRecord, Status, TaskInfo
 from benchmark.registry import ARCHITECTURES, PLUGIN_FILES
 from benchmark.spec import RunSpec, derive_seed
-from benchmark.store import WHOLE_TEST, Cost, EpochRecord, RunRecord, Status, TaskInfo
+from benchmark.store import WHOLE_TEST
 from benchmark.training import provenance as source
 from benchmark.training.attention import masks
 from benchmark.training.augmentation import augment

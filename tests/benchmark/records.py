@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 
 from benchmark.datacards import Histogram, KeptCard, MeasuredField, MeasuredSplit, Piece
+from benchmark.record import Cost, EpochRecord, GradientRecord, Provenance, RunRecord, TaskInfo
 from benchmark.spec import Component, Protocol, RunSpec
 from benchmark.speed import (
     ArchitectureSpeed,
@@ -16,7 +17,7 @@ from benchmark.speed import (
     Spread,
     WeightingSpeed,
 )
-from benchmark.store import Cost, EpochRecord, GradientRecord, Provenance, RunRecord, Store, TaskInfo, pack
+from benchmark.store import Store, pack
 from benchmark.toyproblem import MethodPaths, Path2D, Settings, ToyRecord
 
 CLASSES = (

@@ -19,8 +19,9 @@ from benchmark.errors import CONTROL, UserError
 from benchmark.execution.claims import Claims
 from benchmark.grid import expand, load_grid
 from benchmark.index import Index
+from benchmark.record import RunRecord
 from benchmark.spec import RunSpec
-from benchmark.store import RunRecord, Store
+from benchmark.store import Store
 from benchmark.training.checkpoint import Policy, Stopped, packed, unpacked
 from benchmark.training.run import Watcher, execute
 

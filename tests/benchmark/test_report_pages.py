@@ -21,6 +21,7 @@ from PIL import Image
 from benchmark import report, speed, toyproblem
 from benchmark.analysis import boards
 from benchmark.grid import Grid, expand
+from benchmark.record import record_bytes
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
 from benchmark.report import conflict
 from benchmark.report.attention import look
@@ -32,7 +33,7 @@ from benchmark.report.plot import Scale, limits
 from benchmark.report.reproduce import command, grid_file
 from benchmark.report.rows import Variant, read
 from benchmark.spec import Component, Protocol, RunSpec
-from benchmark.store import Store, record_bytes
+from benchmark.store import Store
 from benchmark.trust import Trust, trust_bytes
 
 HERE = Path(__file__).parent

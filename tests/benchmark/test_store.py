@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from benchmark.errors import UserError
+from benchmark.record import Cost, EpochRecord, Provenance, RunRecord, TaskInfo
 from benchmark.spec import Component, Protocol, RunSpec
-from benchmark.store import Cost, EpochRecord, Provenance, RunRecord, Store, TaskInfo, pack, write_atomically
+from benchmark.store import Store, pack, write_atomically
 
 
 def record(seed=0, **changes):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from benchmark.data import Storage
 from benchmark.errors import UserError
-from benchmark.store import record_bytes
+from benchmark.record import record_bytes
 from benchmark.submission import bundle as bundle_module
 from benchmark.submission import check
 

@@ -8,8 +8,9 @@ import pytest
 
 from benchmark.data import Storage
 from benchmark.errors import UserError
+from benchmark.record import RunRecord
 from benchmark.spec import Component, RunSpec
-from benchmark.store import RunRecord, Store
+from benchmark.store import Store
 from benchmark.submission import add, pack
 
 bundles = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "bundles.py")))

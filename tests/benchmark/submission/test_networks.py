@@ -13,9 +13,10 @@ import pytest
 import safetensors.numpy
 
 from benchmark.data import Storage, build_dataset
+from benchmark.record import RunRecord
 from benchmark.registry import ARCHITECTURES
 from benchmark.spec import Component, RunSpec
-from benchmark.store import RunRecord, Store
+from benchmark.store import Store
 from benchmark.submission import add, check, pack
 from benchmark.training.hardware import Hardware
 from benchmark.training.run import Watcher, execute
