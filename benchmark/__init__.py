@@ -2,7 +2,7 @@
 
 from benchmark.data import build_dataset
 from benchmark.model import MultiTaskModel, build_model
-from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS, load_plugin_file
+from benchmark.registry import ARCHITECTURES, DATASETS, LATER, WEIGHTINGS, load_plugin_file
 from benchmark.tasks import Task
 from benchmark.weighting import (
     Card,
@@ -22,6 +22,7 @@ from benchmark.weighting import (
 __all__ = [
     "ARCHITECTURES",
     "DATASETS",
+    "LATER",
     "WEIGHTINGS",
     "Card",
     "Direction",

@@ -18,12 +18,13 @@ from rich.markup import escape
 from rich.table import Table
 
 import benchmark.report as report_pages
+from benchmark.arithmetic import Arithmetic
 from benchmark.commands.data import data, prepare_shown
 from benchmark.commands.datacard import card, keep_missing_card
 from benchmark.commands.decathlon import decathlon
 from benchmark.commands.execution import Execution, execution_options
 from benchmark.commands.listing import cards
-from benchmark.commands.options import graphs_option, plugin_option, results_option
+from benchmark.commands.options import WORDS, graphs_option, plugin_option, results_option
 from benchmark.commands.selection import Selection, grid_options
 from benchmark.commands.sources import parse_sources, source_option
 from benchmark.commands.speed import speed
@@ -31,21 +32,19 @@ from benchmark.commands.submit import submit
 from benchmark.commands.toy import toy
 from benchmark.data import Storage, build_dataset
 from benchmark.errors import UsageError, UserError
+from benchmark.execution.apart import call_in
 from benchmark.execution.display import Display, duration
 from benchmark.execution.executor import Setup
 from benchmark.execution.grid import run_all
 from benchmark.execution.local import default_workers
 from benchmark.execution.sharing import share
-from benchmark.execution.states import RunState, other_precision, refuse_other_data, states
+from benchmark.execution.states import RunState, refuse_other_data, states
 from benchmark.grid import grid_names, load_grid
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS, Registry, load_plugin_file
 from benchmark.spec import Component, RunSpec
 from benchmark.store import Store
 from benchmark.training.estimate import estimates, makespan, work
-from benchmark.training.hardware import PRECISIONS, Hardware
-
-#: Where a context keeps the words of its command.
-WORDS = "mtbench.words"
+from benchmark.training.hardware import Hardware
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -115,8 +114,6 @@ def interrupt(number: int, frame: object) -> None:
 @grid_options
 @execution_options
 @source_option
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True, help="Of the networks.")
 @click.option(
     "--workers",
     type=Workers(),
@@ -138,8 +135,6 @@ def run(
     *,
     execution: Execution,
     sources: tuple[str, ...],
-    device: str,
-    precision: str,
     workers: int | None,
     threads: int,
     cuda_graphs: bool,
@@ -162,7 +157,7 @@ def run(
     """
     setup = Setup(
         Storage.default(parse_sources(sources, list(dict.fromkeys(spec.dataset.name for spec in selection.specs)))),
-        Hardware.choose(device, precision, threads, graphs=cuda_graphs)
+        Hardware.choose(selection.device, threads=threads, graphs=cuda_graphs)
         if execution.here
         else Hardware.choose(threads=threads),
         selection.plugins,
@@ -176,6 +171,8 @@ def run(
         if current_thread() is main_thread() and signal.getsignal(ending) is signal.SIG_DFL:
             signal.signal(ending, interrupt)  # a scheduler's, or a closed terminal's; under nohup it stays ignored
     specs, store = selection.specs, selection.store
+    for protocol in {spec.protocol for spec in specs}:
+        setup.hardware.check(protocol)
     selection.show_undefined()
     if dry_run:
         show_plan(selection, setup, workers, measured=execution.here)
@@ -186,19 +183,14 @@ def run(
     console.print(f"{len(specs)} runs in the grid, {len(specs) - len(missing)} done already, {len(missing)} to do.")
     if not missing:
         return
-    if execution.here and (other := other_precision(known, store, setup.hardware.precision)):
-        console.print(
-            f"[yellow]Note:[/] what is done was run in {other}, what follows is in {setup.hardware.precision}; "
-            f"--precision {escape(other)} keeps them alike.",
-            soft_wrap=True,
-        )
     datasets = {spec.dataset.model_dump_json(): spec.dataset for spec in missing}
     hashes = {key: prepare(dataset, setup.storage, store) for key, dataset in datasets.items()}
     refuse_other_data(store, {key: (dataset.name, hashes[key]) for key, dataset in datasets.items()})
     wanted, workers = workers, workers or at_once(missing, setup, measured=execution.here)[0]
     setup = replace(setup, hardware=replace(setup.hardware, workers=workers))
     expected = {spec.id: hashes[spec.dataset.model_dump_json()] for spec in missing}
-    parcel = partial(execution.parcel, setup, device=device, precision=precision, graphs=cuda_graphs)
+    device = "cpu" if is_portable(missing) else selection.device
+    parcel = partial(execution.parcel, setup, device=device, graphs=cuda_graphs)
     executor = execution.build(setup, parcel, store=store, workers=wanted, hashes=expected)
     with Display(console, work(missing)) as display:
         run_all(
@@ -219,6 +211,11 @@ def run(
     if bad:
         again = shlex.join(["mtbench", *click.get_current_context().meta[WORDS]])
         raise UserError(f"{bad} of {len(missing)} runs failed: 'mtbench status' says why; to try them again: {again}")
+
+
+def is_portable(specs: Sequence[RunSpec]) -> bool:
+    """Whether runs of portable arithmetic are among them."""
+    return any(spec.protocol.arithmetic == "portable" for spec in specs)
 
 
 def prepare(component: Component, storage: Storage, store: Store) -> str:
@@ -247,7 +244,8 @@ def show_plan(selection: Selection, setup: Setup, workers: int | None, *, measur
     missing: dict[str, float] = {}
     beginning = process_time()  # of this process so far: a worker has the same to import
     errors.print(f"Timing a few steps of each kind of cell on {escape(setup.hardware.name)} …", soft_wrap=True)
-    found = estimates(selection.specs, setup.hardware)
+    arithmetic: Arithmetic = "portable" if is_portable(selection.specs) else "native"
+    found = call_in(arithmetic, setup.plugins, estimates, selection.specs, setup.hardware)
     for spec in selection.specs:
         cost = found[spec.id]
         record = selection.store.peek(spec)
@@ -260,10 +258,11 @@ def show_plan(selection: Selection, setup: Setup, workers: int | None, *, measur
     console.print(table)
     to_do = [spec for spec in selection.specs if spec.id in missing]
     workers, slowdown = (workers, 1.0) if workers else at_once(to_do, setup, measured=measured)
+    how = f"{arithmetic}, {selection.specs[0].protocol.precision}"
     whole = duration(makespan([slowdown * seconds for seconds in missing.values()], workers, beginning))
     console.print(
         f"{len(selection.specs)} runs, {len(missing)} to do: about {whole} on {setup.hardware.name} "
-        f"({setup.hardware.precision}, {workers} at once). An estimate, from a few timed steps on random pictures."
+        f"({how}, {workers} at once). An estimate, from a few timed steps on random pictures."
     )
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, JsonValue, ValidationError
 
+from benchmark.arithmetic import NATIVE, Numerics
 from benchmark.errors import UsageError, unknown
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS, Registry
 from benchmark.spec import Component, Frozen, Protocol, RunSpec, first_error
@@ -80,7 +81,8 @@ class Grid(Frozen):
             always run too.
         weightings: likewise; an architecture that shares nothing runs once, without weighting.
         architecture: options of every architecture that knows them.
-        protocol: common to all runs.
+        protocol: common to all runs. Where it says nothing of ``arithmetic`` and ``precision``, or ``auto``, these
+            are the command's and the device's to say.
     """
 
     description: str = ""
@@ -99,6 +101,7 @@ class Filters:
     Attributes:
         datasets, architectures, weightings: names.
         seeds: instead of the grid's.
+        numerics: how runs compute where the grid leaves it open.
         smoke: whether all cells shrink to minutes on a CPU, to see that everything runs: see ``shrunk``.
     """
 
@@ -107,6 +110,7 @@ class Filters:
     weightings: Sequence[str] | None = None
     seeds: Sequence[int] | None = None
     smoke: bool = False
+    numerics: Numerics = NATIVE
 
 
 NO_FILTERS = Filters()
@@ -282,10 +286,7 @@ def _small_protocol(protocol: Options) -> Options:
 
 
 def _cells(grid: Grid, filters: Filters, dataset: str, choice: DataSetChoice, seed: int) -> Iterator[RunSpec]:
-    try:
-        protocol = Protocol.model_validate({**grid.protocol, **choice.protocol})
-    except ValidationError as error:
-        raise UsageError(f"the protocol for '{dataset}' is not valid: {first_error(error)}") from error
+    protocol = _protocol({**grid.protocol, **choice.protocol}, filters.numerics, dataset)
     data = Component.of(DATASETS, dataset, choice.options)
     weightings = _weightings(grid, filters, data)
     for architecture in _architectures(grid, filters, {**grid.architecture, **choice.architecture}):
@@ -294,6 +295,16 @@ def _cells(grid: Grid, filters: Filters, dataset: str, choice: DataSetChoice, se
             if weighting and _why_undefined(architecture.name, weighting, dataset):
                 continue
             yield RunSpec(dataset=data, architecture=architecture, weighting=weighting, seed=seed, protocol=protocol)
+
+
+def _protocol(options: Options, numerics: Numerics, dataset: str) -> Protocol:
+    """A data set's protocol, with what the grid leaves open of arithmetic and precision."""
+    said = {name: str(options.get(name, "auto")) for name in ("arithmetic", "precision")}
+    arithmetic, precision = numerics.settle(**said)
+    try:
+        return Protocol.model_validate({**options, "arithmetic": arithmetic, "precision": precision})
+    except ValidationError as error:
+        raise UsageError(f"the protocol for '{dataset}' is not valid: {first_error(error)}") from error
 
 
 def _architectures(grid: Grid, filters: Filters, common: Mapping[str, Any]) -> list[Component]:

@@ -4,12 +4,16 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from benchmark.arithmetic import Arithmetic
 from benchmark.errors import UserError
-from benchmark.spec import Frozen, RunSpec, first_error
+from benchmark.spec import RunSpec, first_error
 
-SCHEMA_VERSION: Literal[1] = 1
+#: Of the records that are written now. Schema 1 had nothing of kinds, numerics, determinism, resumption, optimiser
+#: groups and auxiliary losses, and no precision in the spec: it is read, and never written.
+SCHEMA_VERSION: Literal[2] = 2
+READABLE_SCHEMAS = (1, 2)
 
 Status = Literal["ok", "diverged", "out-of-memory", "failed"]
 
@@ -17,7 +21,35 @@ Status = Literal["ok", "diverged", "out-of-memory", "failed"]
 ByTask = dict[str, float | None]
 
 
-class TaskInfo(Frozen):
+class Kept(BaseModel):
+    """A part of a record: immutable; a field that a later suite has added is kept as it came."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+
+class MetricInfo(Kept):
+    """What a report must know of a metric; see ``tasks.Metric``."""
+
+    name: str
+    title: str
+    unit: str
+    higher_is_better: bool
+    legacy: bool = False
+
+
+class KindInfo(Kept):
+    """What a report must know of a kind of task, so that it depends on no code but its own.
+
+    Attributes:
+        dense: whether every pixel is predicted.
+        metrics: the first is the kind's own choice where one must stand for all.
+    """
+
+    dense: bool
+    metrics: tuple[MetricInfo, ...]
+
+
+class TaskInfo(Kept):
     """A task of the run's data set."""
 
     name: str
@@ -26,7 +58,7 @@ class TaskInfo(Frozen):
     classes: tuple[str, ...] = ()
 
 
-class GradientRecord(Frozen):
+class GradientRecord(Kept):
     """How the tasks' gradients over the shared parameters met in an epoch: means over its sampled steps.
 
     Attributes:
@@ -42,7 +74,7 @@ class GradientRecord(Frozen):
     conflicts: float | None
 
 
-class EpochRecord(Frozen):
+class EpochRecord(Kept):
     """One epoch. A number that is not finite is stored as null.
 
     Attributes:
@@ -52,6 +84,8 @@ class EpochRecord(Frozen):
         weights: mean weight of each task's loss over the epoch's steps; empty without weighting.
         metrics: by split, task and metric; empty where the epoch was not evaluated.
         gradients: None where no step was sampled, and where no parameter is shared.
+        auxiliary: mean training loss of each auxiliary prediction over the epoch's steps, by its name and task; empty
+            for architectures that have none. They are part of their task's loss.
     """
 
     epoch: int
@@ -60,9 +94,10 @@ class EpochRecord(Frozen):
     weights: ByTask
     metrics: dict[str, dict[str, dict[str, float | None]]]
     gradients: GradientRecord | None = None
+    auxiliary: dict[str, ByTask] = Field(default_factory=dict)
 
 
-class Cost(Frozen):
+class Cost(Kept):
     """What the run took; None where it is not known.
 
     Attributes:
@@ -91,7 +126,41 @@ class Cost(Frozen):
     spilled: bool = False
 
 
-class Provenance(Frozen):
+class Numerics(Kept):
+    """What decides the last bits of a run's numbers, besides its spec.
+
+    Attributes:
+        arithmetic: that the run asked for.
+        instruction_set: whose kernels PyTorch took, such as ``AVX2`` or ``AVX512``.
+        variables: of ``benchmark.arithmetic``, with which the process was started.
+        libraries: versions of what computes: of MKL, oneDNN, CUDA and cuDNN, as far as there are any.
+        probe: a hash of what a small network's steps gave in this process: two runs with the same probe computed alike.
+    """
+
+    arithmetic: Arithmetic
+    instruction_set: str
+    variables: dict[str, str]
+    libraries: dict[str, str]
+    probe: str | None = None
+
+
+class OptimizerGroup(Kept):
+    """Parameters that the optimiser treats alike.
+
+    Attributes:
+        name: what they are.
+        parameters: how many numbers.
+        learning_rate: at the start.
+        weight_decay: of the optimiser's kind.
+    """
+
+    name: str
+    parameters: int
+    learning_rate: float
+    weight_decay: float
+
+
+class Provenance(Kept):
     """Where a record comes from.
 
     Attributes:
@@ -100,6 +169,9 @@ class Provenance(Frozen):
         device_type: None in records from before it was kept.
         workers: runs at once on the machine, which slow each other.
         cuda_graphs: whether steps were to be replayed as CUDA graphs; None on the CPU.
+        numerics: None in records of schema 1.
+        determinism: PyTorch's switches that decide whether a device computes the same twice, by name.
+        resumed: how often the run went on from a checkpoint.
     """
 
     suite_version: str
@@ -117,9 +189,12 @@ class Provenance(Frozen):
     started: str
     device_type: Literal["cpu", "cuda"] | None = None
     cuda_graphs: bool | None = None
+    numerics: Numerics | None = None
+    determinism: dict[str, bool | str] = Field(default_factory=dict)
+    resumed: int = 0
 
 
-class RunRecord(Frozen):
+class RunRecord(Kept):
     """A run and what came of it.
 
     Attributes:
@@ -127,9 +202,13 @@ class RunRecord(Frozen):
         error: what went wrong, where the status is not ``ok``.
         fallbacks: steps in which the weighting's solver failed and fell back; None for weightings that do not count.
         truth: name of the file with the pictured test samples' inputs and targets.
+        kinds: of the tasks, by name; empty in records of schema 1.
+        trace: by number of a step, counted from 1, a hash of its losses and of the parameters after it
+            (``training.trace``); of a few first steps of runs on the CPU.
+        optimizer_groups: at the start; empty in records of schema 1, and where the run did not come so far.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     id: str
     spec: RunSpec
     reference: bool
@@ -141,6 +220,9 @@ class RunRecord(Frozen):
     fallbacks: int | None = None
     provenance: Provenance
     truth: str | None = None
+    kinds: dict[str, KindInfo] = Field(default_factory=dict)
+    optimizer_groups: tuple[OptimizerGroup, ...] = ()
+    trace: dict[int, str] = Field(default_factory=dict)
 
 
 def read_record(path: Path) -> RunRecord:
@@ -168,6 +250,12 @@ def parse_record(content: str | bytes, name: str) -> RunRecord:
         raise UserError(f"{name} {_flaw(content, error)}") from error
     if record.id != record.spec.id:
         raise UserError(f"{name} says it is run {record.id}, but its spec is run {record.spec.id}: it was edited")
+    if record.provenance.precision != record.spec.protocol.precision:
+        raise UserError(
+            f"{name} was computed in {record.provenance.precision}, but its identity is that of a run in "
+            f"{record.spec.protocol.precision}: it was edited, or is older than the precision in identities. Do it "
+            f"again with --precision {record.provenance.precision}"
+        )
     return record
 
 
@@ -180,11 +268,11 @@ def _flaw(content: str | bytes, error: ValidationError) -> str:
     except (ValueError, RecursionError) as broken:
         return f"is not whole JSON ({broken})"
     version = raw.get("schema_version") if isinstance(raw, dict) else None
-    if version != SCHEMA_VERSION:
-        return f"has record schema {version!r:.80}; this suite reads {SCHEMA_VERSION}"
+    if version not in READABLE_SCHEMAS:
+        return f"has record schema {version!r:.80}; this suite reads {' and '.join(map(str, READABLE_SCHEMAS))}"
     return f"is no valid record: {first_error(error)}"
 
 
 def record_bytes(record: RunRecord) -> bytes:
-    """A record's file."""
-    return (record.model_dump_json(indent=1) + "\n").encode()
+    """A record's file. One of schema 1 stays byte for byte what it was: it gains no field that was added since."""
+    return (record.model_dump_json(indent=1, exclude_unset=record.schema_version == 1) + "\n").encode()

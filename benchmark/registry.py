@@ -11,7 +11,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import UnionType
-from typing import Any, Generic, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
 
 from benchmark.errors import UsageError, UserError, unknown
 
@@ -23,6 +23,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 RESERVED = frozenset({"none", "all"})
 #: Whole numbers below this are floats without loss.
 EXACT = 2**53
+#: Marks an option, or a field of a spec, that was added after runs had been recorded: while it has its default, it is
+#: in no identity, and as an option in no record and no folder's name. ``depth: Annotated[int, LATER] = 2``.
+LATER = "left out of identities while it has its default"
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Callable[..., Any])
@@ -68,24 +71,25 @@ class Entry(Generic[T]):
             if name not in known:
                 raise unknown(f"option of '{self.name}'", name, known)
         # 2 and 2.0 are the same option, and must be the same run; so are [1, 0] and [1.0, 0.0].
-        lists = self._lists_of_numbers()
-        given = {
-            k: float(v) if type(v) is int and type(known[k]) is float else _as_floats(v) if k in lists else v
-            for k, v in options.items()
-        }
-        values = {**known, **given}
+        parameters = self._parameters
+        values = {name: _as_number(value, parameters[name]) for name, value in {**known, **options}.items()}
         for name, value in values.items():
             if value is inspect.Parameter.empty:
                 raise UsageError(f"'{self.name}' needs the option '{name}', which has no default")
         return values
 
-    def _lists_of_numbers(self) -> set[str]:
-        """Options that hold floats, by their annotation or by their default."""
+    def identity(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options that tell a run, its record and its data's folder from others: see ``LATER``."""
+        later = {name: _as_number(p.default, p) for name, p in self._parameters.items() if _is_later(p)}
+        return {k: v for k, v in options.items() if k not in later or _plain(v) != _plain(later[k])}
+
+    @property
+    def _parameters(self) -> Mapping[str, inspect.Parameter]:
+        """The constructor's parameters, with types where they can be known."""
         try:
-            parameters = inspect.signature(self.factory, eval_str=True).parameters.values()
+            return inspect.signature(self.factory, eval_str=True).parameters
         except Exception:  # noqa: BLE001 - foreign code may name types that are there for a type checker alone
-            parameters = inspect.signature(self.factory).parameters.values()
-        return {p.name for p in parameters if _holds_floats(p.annotation) or _floats(p.default)}
+            return inspect.signature(self.factory).parameters
 
     def build(self, *args: Any, **options: Any) -> T:
         """Construct the object: ``args`` come from the suite, ``options`` from the user."""
@@ -93,23 +97,53 @@ class Entry(Generic[T]):
         return built
 
 
-def _holds_floats(annotation: Any) -> bool:
-    """Whether an annotation is a list, tuple or sequence of floats, or None besides."""
-    origin, inner = get_origin(annotation), get_args(annotation)
-    if origin in (Union, UnionType):
-        return any(_holds_floats(one) for one in inner)
-    return origin in (list, tuple, Sequence) and bool(inner) and set(inner) <= {float, Ellipsis}
+def _is_later(parameter: inspect.Parameter) -> bool:
+    return LATER in getattr(parameter.annotation, "__metadata__", ())
 
 
-def _floats(value: Any) -> bool:
-    return isinstance(value, list | tuple) and bool(value) and all(type(v) is float for v in value)
+def _plain(value: Any) -> Any:
+    """As JSON has it, which knows no tuples, and tells 1 from 1.0 and from true."""
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else (type(value), value)
 
 
-def _as_floats(value: Any) -> Any:
-    """The list with whole numbers as floats; anything else as it is."""
+def _as_number(value: Any, parameter: inspect.Parameter) -> Any:
+    """A number, or the numbers of a list, in the type that the parameter has; anything else as it is."""
+    wanted = _number_types(parameter.annotation) or _number_types_of(parameter.default)
     if isinstance(value, list | tuple):
-        return [float(v) if type(v) is int and abs(v) < EXACT else v for v in value]
+        return type(value)(_as(wanted.get("list"), one) for one in value)
+    return _as(wanted.get("one"), value)
+
+
+def _as(wanted: type | None, value: Any) -> Any:
+    if wanted is float and type(value) is int and abs(value) < EXACT:
+        return float(value)
+    if wanted is int and type(value) is float and value.is_integer():
+        return int(value)
     return value
+
+
+def _number_types(annotation: Any) -> dict[str, type]:
+    """The type of a number, and of the numbers of a list, that an annotation allows; empty where it leaves it open."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _number_types(inner[0])
+    if annotation in (int, float):
+        return {"one": annotation}
+    if origin in (Union, UnionType):
+        found = [_number_types(one) for one in inner]
+        return {} if {int, float} <= set(inner) else {kind: type_ for one in found for kind, type_ in one.items()}
+    if origin in (list, tuple, Sequence) and len(kinds := set(inner) - {Ellipsis}) == 1 and kinds <= {int, float}:
+        return {"list": kinds.pop()}
+    return {}
+
+
+def _number_types_of(default: Any) -> dict[str, type]:
+    """Likewise, as far as a default tells: one of whole numbers may stand for any."""
+    if type(default) in (int, float):
+        return {"one": type(default)}
+    if isinstance(default, list | tuple) and default and all(type(v) is float for v in default):
+        return {"list": float}
+    return {}
 
 
 class Registry(Generic[T]):

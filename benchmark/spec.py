@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from benchmark.arithmetic import Arithmetic, Precision
 from benchmark.errors import UsageError, UserError
-from benchmark.registry import WEIGHTINGS, Registry
+from benchmark.registry import LATER, WEIGHTINGS, Registry
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -18,10 +19,6 @@ ID_LENGTH = 16
 
 #: Raised whenever the same spec would give other numbers for a reason that no component's version covers.
 SUITE_VERSION = 1
-
-
-#: Marks a field that was added after runs had been recorded.
-LATER = "left out of identities while it has its default"
 
 
 class Frozen(BaseModel):
@@ -62,7 +59,7 @@ class Component(Frozen):
     Attributes:
         name: the registered name, which also stands for the options that it presets.
         version: of its code, so that runs of different code never share an identity.
-        options: every option that the name leaves open, defaults included.
+        options: every option that the name leaves open, defaults included, but for those of ``LATER`` at their default.
     """
 
     name: str
@@ -77,7 +74,8 @@ class Component(Frozen):
             UsageError: the name or an option is unknown, or an option's value could not be written into a record.
         """
         entry = registry[name]
-        values = {k: list(v) if isinstance(v, tuple) else v for k, v in entry.resolve(options or {}).items()}
+        resolved = entry.identity(entry.resolve(options or {}))
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in resolved.items()}
         try:
             return cls(name=name, version=entry.version, options=values)
         except ValidationError as error:
@@ -108,6 +106,9 @@ class Protocol(Frozen):
         restart_after: epochs after which a second phase begins: a new optimiser, without the momentum so far, and a
             schedule of the same ``lr_step`` and ``lr_decay`` counted from there; 0 for one phase.
         restart_learning_rate: at the start of the second phase; None for ``learning_rate``.
+        arithmetic: ``portable`` on the CPU in fp32 and one thread, whose bits are the same on any x86-64 processor with
+            AVX2, or ``native``: see ``benchmark.arithmetic``.
+        precision: ``bf16`` for autocast; parameters, losses and metrics stay in float32.
     """
 
     epochs: int = Field(ge=1)
@@ -125,6 +126,8 @@ class Protocol(Frozen):
     random_crop: Annotated[bool, LATER] = False
     restart_after: Annotated[int, Field(ge=0), LATER] = 0
     restart_learning_rate: Annotated[Annotated[float, Field(gt=0)] | None, LATER] = None
+    arithmetic: Annotated[Arithmetic, LATER] = "native"
+    precision: Annotated[Precision, LATER] = "fp32"
 
     @model_validator(mode="after")
     def _momentum_is_of_sgd(self) -> "Protocol":
@@ -138,6 +141,12 @@ class Protocol(Frozen):
             raise ValueError(f"restart_after must be less than the {self.epochs} epochs, or 0 for one phase")
         if self.restart_learning_rate is not None and not self.restart_after:
             raise ValueError("restart_learning_rate needs restart_after, the epochs before the second phase")
+        return self
+
+    @model_validator(mode="after")
+    def _portable_arithmetic_is_fp32(self) -> "Protocol":
+        if self.arithmetic == "portable" and self.precision != "fp32":
+            raise ValueError("portable arithmetic is fp32; bf16 needs arithmetic = native")
         return self
 
 

@@ -168,7 +168,7 @@ def plain(record):
     """A record without times."""
     times = ("seconds_per_step", "train_seconds", "wall_seconds", "peak_bytes", "evaluation_seconds")
     cost = record.cost.model_copy(update=dict.fromkeys(times))
-    changed = record.provenance.model_copy(update={"started": ""})
+    changed = record.provenance.model_copy(update={"started": "", "resumed": 0})
     return record.model_copy(update={"cost": cost, "provenance": changed})
 
 

@@ -61,19 +61,18 @@ class Execution:
         folder = (self.checkpoints or store.private / "checkpoints").resolve()
         return Policy(folder, 60 * self.checkpoint_minutes, self.keep_checkpoints)
 
-    def parcel(self, setup: Setup, *, device: str, precision: str, graphs: bool) -> Parcel:
+    def parcel(self, setup: Setup, *, device: str, graphs: bool) -> Parcel:
         """What workers elsewhere are told.
 
         Args:
             setup: of this machine.
-            device, precision, graphs: as on the command line: such workers choose by their own devices.
+            device, graphs: as on the command line: such workers choose by their own devices.
 
         Raises:
             UsageError: a plugin cannot be read.
         """
         return Parcel(
             device,
-            precision,
             setup.hardware.threads,
             graphs=graphs,
             plugins=packed_plugins(setup.plugins),

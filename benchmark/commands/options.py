@@ -6,8 +6,12 @@ from typing import Any, TypeVar
 
 import click
 
+from benchmark.arithmetic import ARITHMETICS, PRECISIONS
+
 F = TypeVar("F", bound=Callable[..., Any])
 
+#: Where a context keeps the words of its command.
+WORDS = "mtbench.words"
 DEFAULT_RESULTS = Path("results")
 
 
@@ -28,6 +32,34 @@ def graphs_option(command: F) -> F:
         "--cuda-graphs",
         is_flag=True,
         help="Replay steps as CUDA graphs where a check at a run's start allows it. Never tried on a GPU.",
+    )(command)
+
+
+def device_option(command: F) -> F:
+    """The option that says where runs are computed."""
+    return click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")(command)
+
+
+def arithmetic_option(default: str) -> Callable[[F], F]:
+    """The option that says how."""
+    return click.option(
+        "--arithmetic",
+        type=click.Choice(ARITHMETICS),
+        default=default,
+        show_default=True,
+        help="portable: fp32 on the CPU, the same bits on every x86-64 processor with AVX2. auto: as the grid says, "
+        "else portable on the CPU and native on CUDA.",
+    )
+
+
+def precision_option(command: F) -> F:
+    """The option that says in what precision networks compute."""
+    return click.option(
+        "--precision",
+        type=click.Choice(PRECISIONS),
+        default="auto",
+        show_default=True,
+        help="Of the networks. auto: fp32 in portable arithmetic, natively bf16 where the device computes in it.",
     )(command)
 
 

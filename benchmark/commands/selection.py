@@ -1,21 +1,31 @@
 """The options that say which runs of a grid are meant."""
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
+import torch
 from rich.console import Console
 from rich.markup import escape
 
-from benchmark.commands.options import DEFAULT_RESULTS, plugin_option, results_option
+from benchmark.arithmetic import Numerics, Precision
+from benchmark.commands.options import (
+    DEFAULT_RESULTS,
+    arithmetic_option,
+    device_option,
+    plugin_option,
+    precision_option,
+    results_option,
+)
 from benchmark.grid import Filters, Undefined, expand, grid_names, load_grid, undefined
 from benchmark.registry import load_plugin_file
 from benchmark.spec import RunSpec
 from benchmark.store import Store
+from benchmark.training.hardware import Hardware
 
 console = Console(highlight=False)
 
@@ -40,9 +50,15 @@ class Seeds(click.ParamType):
 
 @dataclass(frozen=True)
 class Selection:
-    """The runs that the grid options mean, and the words that said so."""
+    """The runs that the grid options mean, and the words that said so.
+
+    Attributes:
+        device: where they are to be computed: ``auto`` or a device's name.
+        words: of the command line, that say how.
+    """
 
     specs: list[RunSpec]
+    device: str
     store: Store
     plugins: tuple[Path, ...]
     grid: str
@@ -54,6 +70,7 @@ class Selection:
             console.print(f"[yellow]Left out:[/] {escape(str(cell))}", soft_wrap=True)
 
     smoke: bool = False
+    words: Sequence[str] = ()
 
     def command(self, specs: Sequence[RunSpec]) -> str:
         """The command that does these runs of one cell."""
@@ -61,12 +78,36 @@ class Selection:
         words = ["mtbench", "run", "--grid", self.grid]
         words += [word for plugin in self.plugins for word in ("--plugin", str(plugin))]
         words += ["--smoke"] * self.smoke
+        words += self.words
         if self.store.root != DEFAULT_RESULTS:
             words += ["--results", str(self.store.root)]
         words += ["--dataset", first.dataset.name, "--architecture", first.architecture.name]
         if first.weighting:
             words += ["--weighting", first.weighting.name]
         return shlex.join([*words, "--seeds", ",".join(str(spec.seed) for spec in specs)])
+
+
+def numerics(device: str, arithmetic: str, precision: str) -> Numerics:
+    """What the command line says of how runs compute, and what the device suggests.
+
+    Raises:
+        UsageError: there is no such device.
+    """
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        return Numerics(arithmetic, precision, "cuda", "bf16")  # of a cluster's: all since Ampere compute in it
+    hardware = Hardware.choose(device)
+    return Numerics(arithmetic, precision, hardware.kind, cast(Precision, hardware.precision))
+
+
+def _device(device: str, others: Mapping[str, Any]) -> str:
+    """Where runs are to be computed; the GPUs that are asked for on a cluster are a word, too."""
+    elsewhere = others.get("gpus") or any("gpu" in word for word in others.get("slurm") or ())
+    return "cuda" if device == "auto" and elsewhere else device
+
+
+def _said(**options: str) -> list[str]:
+    """Options that are not left to the machine, as words of a command."""
+    return [word for name, value in options.items() if value != "auto" for word in (f"--{name}", value)]
 
 
 def grid_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -82,20 +123,34 @@ def grid_options(command: Callable[..., None]) -> Callable[..., None]:
         results: Path,
         plugins: tuple[Path, ...],
         smoke: bool,
+        device: str,
+        arithmetic: str,
+        precision: str,
         **others: Any,
     ) -> None:
         for plugin in plugins:
             load_plugin_file(plugin)
-        filters = Filters(datasets or None, architectures or None, weightings or None, seeds, smoke)
+        how = numerics(_device(device, others), arithmetic, precision)
+        filters = Filters(datasets or None, architectures or None, weightings or None, seeds, smoke, how)
         loaded = load_grid(grid)
         selection = Selection(
-            expand(loaded, filters), Store(results), plugins, grid, undefined(loaded, filters), smoke=smoke
+            expand(loaded, filters),
+            _device(device, others),
+            Store(results),
+            plugins,
+            grid,
+            undefined(loaded, filters),
+            smoke=smoke,
+            words=_said(device=device, arithmetic=arithmetic, precision=precision),
         )
         command(selection, **others)
 
     selected: Callable[..., None] = selecting
     for option in (
         plugin_option,
+        precision_option,
+        arithmetic_option("auto"),
+        device_option,
         results_option,
         click.option(
             "--smoke",

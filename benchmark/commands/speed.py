@@ -1,5 +1,6 @@
 """`mtbench speed`: what steps cost here."""
 
+import subprocess
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,12 +12,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmark.commands.options import graphs_option
+from benchmark.arithmetic import command_for, started_for
+from benchmark.commands.options import WORDS, arithmetic_option, device_option, graphs_option, precision_option
+from benchmark.commands.selection import numerics
 from benchmark.data.workers import cores
 from benchmark.errors import UsageError, UserError
 from benchmark.record import TaskInfo
 from benchmark.registry import ARCHITECTURES, WEIGHTINGS, load_plugin_file
-from benchmark.spec import Component
+from benchmark.spec import Component, Protocol
 from benchmark.speed import (
     Alone,
     ArchitectureSpeed,
@@ -32,7 +35,7 @@ from benchmark.speed import (
     save,
 )
 from benchmark.tasks import Task
-from benchmark.training.hardware import PRECISIONS, Hardware
+from benchmark.training.hardware import Hardware
 from benchmark.training.provenance import git_state, provenance
 from benchmark.training.workload import Workload
 
@@ -82,8 +85,9 @@ class Size(click.ParamType):
     type=click.IntRange(1),
     help="Timed steps of each. Default: 10 of each network, 20 of each weighting, 3 at each size.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True, help="Of the networks.")
+@device_option
+@arithmetic_option("native")
+@precision_option
 @click.option("--threads", type=click.IntRange(1), help="CPU threads. Default: all; 1 for weightings.")
 @graphs_option
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write the record here.")
@@ -105,6 +109,7 @@ def speed(
     batch: int,
     steps: int | None,
     device: str,
+    arithmetic: str,
     precision: str,
     threads: int | None,
     cuda_graphs: bool,
@@ -124,17 +129,24 @@ def speed(
       mtbench speed --weightings --architecture split --architecture mtan
       mtbench speed --growth --json results/speed-growth.json
     """
+    settled = numerics(device, arithmetic, precision).settle()
+    if not started_for(settled[0]):
+        words, variables = command_for(settled[0], click.get_current_context().meta[WORDS])
+        raise SystemExit(subprocess.run(words, env=variables, check=False).returncode)
     for plugin in plugins:
         load_plugin_file(plugin)
     mode = _mode(compare_weightings or bool(names), growth)
     networks = [_network(name, width, mode) for name in architectures or NETWORKS.get(mode) or tuple(ARCHITECTURES)]
     chosen = [Component.of(WEIGHTINGS, name) for name in names or [n for n in WEIGHTINGS if not WEIGHTINGS[n].required]]
-    threads = threads or (1 if mode == "weightings" else cores())
-    hardware = Hardware.choose(device, precision, threads, graphs=cuda_graphs)
+    threads = threads or (1 if mode == "weightings" or settled[0] == "portable" else cores())
+    hardware = Hardware.choose(device, settled[1], threads, graphs=cuda_graphs)
+    hardware.check(Protocol(epochs=1, batch_size=batch, arithmetic=settled[0]))
     load = Workload(TASKS, (3, *size), batch, hardware)
     steps = steps or STEPS[mode]
     started, git = datetime.now(UTC), git_state()
-    record = SpeedRecord(conditions=conditions(load, steps), provenance=provenance(hardware, None, started, git))
+    record = SpeedRecord(
+        conditions=conditions(load, steps), provenance=provenance(hardware, None, started, git, arithmetic=settled[0])
+    )
     with Alone(plugins) as alone:
         match mode:
             case "weightings":

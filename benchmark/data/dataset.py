@@ -137,8 +137,9 @@ class DataSet(ABC):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The constructor's options, by name: every registered option is kept under its name."""
-        return {name: getattr(self, name) for name in DATASETS[self.name].defaults}
+        """The constructor's options, by name: every registered option is kept under its name, see ``LATER``."""
+        entry = DATASETS[self.name]
+        return entry.identity({name: getattr(self, name) for name in entry.defaults})
 
     @property
     def identity(self) -> str:

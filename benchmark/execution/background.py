@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 
-from benchmark.execution.executor import Ended, Happening, Lost, Refused, Setup, Stored, work
+from benchmark.execution.apart import work_where_it_can
+from benchmark.execution.executor import Ended, Happening, Lost, Refused, Setup, Stored
 from benchmark.spec import RunSpec
 from benchmark.training.checkpoint import Stopped
 
@@ -18,10 +19,10 @@ class Background:
     Args:
         spec: the run.
         setup: of this process, whose plugins are loaded.
-        loop: what does the run; ``work`` by default.
+        loop: what does the run; ``work_where_it_can`` by default.
     """
 
-    def __init__(self, spec: RunSpec, setup: Setup, loop: Callable[..., Happening] = work) -> None:
+    def __init__(self, spec: RunSpec, setup: Setup, loop: Callable[..., Happening] = work_where_it_can) -> None:
         self.spec = spec
         self.setup = setup
         self.stop = Event()

@@ -1,9 +1,10 @@
-"""Runs in this very process, one at a time: for a job of a cluster that does one cell."""
+"""Runs one at a time, in this very process where it can: for a job of a cluster that does one cell."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from benchmark.execution.executor import Happening, Setup, work
+from benchmark.execution.apart import work_where_it_can
+from benchmark.execution.executor import Happening, Setup
 from benchmark.spec import RunSpec
 
 
@@ -39,7 +40,7 @@ class InlineExecutor:
 
     def happenings(self, timeout: float) -> Sequence[Happening]:
         """See ``Executor``."""
-        return [work(self._waiting.popleft(), self.setup, self.tell, self.stop)] if self._waiting else []
+        return [work_where_it_can(self._waiting.popleft(), self.setup, self.tell, self.stop)] if self._waiting else []
 
     def cancel(self, run: str) -> None:
         """See ``Executor``: a run that goes on here cannot be told."""

@@ -10,6 +10,7 @@ from multiprocessing.context import SpawnProcess
 from time import monotonic, sleep
 from typing import Any
 
+from benchmark.arithmetic import Arithmetic, environment_for
 from benchmark.data.workers import cores, follow_parent
 from benchmark.execution.executor import Ended, EpochDone, Happening, Lost, Note, Refused, Setup, spilling, work
 from benchmark.spec import RunSpec
@@ -29,7 +30,7 @@ def default_workers(runs: int, hardware: Hardware) -> int:
 
 
 class LocalExecutor:
-    """A pool of processes: ``setup.hardware.workers`` at most.
+    """A pool of processes: ``setup.hardware.workers`` at most, each started for the arithmetic of its runs.
 
     After any run that did not go well a new process takes the place of its own, since nobody knows what state that is
     in.
@@ -49,11 +50,15 @@ class LocalExecutor:
 
     def submit(self, spec: RunSpec) -> None:
         """See ``Executor``."""
-        idle = next((worker for worker in self.pool if worker.run is None), None)
-        if idle is None:
-            idle = _Worker(self.setup)
-            self.pool.append(idle)
-        idle.assign(spec, spills=spec.id in self.spilling)
+        arithmetic = spec.protocol.arithmetic
+        idle = [worker for worker in self.pool if worker.run is None]
+        fit = next((worker for worker in idle if worker.arithmetic == arithmetic), None)
+        if fit is None:
+            for other in idle[: len(self.pool) + 1 - self.setup.hardware.workers]:
+                self._end(other)
+            fit = _Worker(self.setup, arithmetic)
+            self.pool.append(fit)
+        fit.assign(spec, spills=spec.id in self.spilling)
 
     def happenings(self, timeout: float) -> Sequence[Happening]:
         """See ``Executor``."""
@@ -95,19 +100,24 @@ class LocalExecutor:
 
     def _replace_unsound(self) -> None:
         for worker in [worker for worker in self.pool if not worker.sound and worker.run is None]:
-            worker.process.terminate()
-            worker.stop(self.setup.grace)
-            self.pool.remove(worker)
+            self._end(worker)
+
+    def _end(self, worker: "_Worker") -> None:
+        worker.process.terminate()
+        worker.stop(self.setup.grace)
+        self.pool.remove(worker)
 
 
 class _Worker:
     """A process that does one run at a time, and the run that it is doing."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, arithmetic: Arithmetic) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, there = context.Pipe()
         self.process: SpawnProcess = context.Process(target=_serve, args=(there, setup), daemon=True)
-        self.process.start()
+        self.arithmetic = arithmetic
+        with environment_for(arithmetic):
+            self.process.start()
         there.close()  # so that a dead worker reads as the end of the pipe
         self.run: str | None = None
         self.spec: RunSpec | None = None

@@ -23,7 +23,7 @@ class Parcel:
     """A worker's set-up in words and contents.
 
     Attributes:
-        device, precision, graphs: as on the command line: ``auto`` means the worker's own.
+        device, graphs: as on the command line: ``auto`` means the worker's own.
         workers: runs at once on one machine, for the record.
         code: hash of the suite's code here; a worker with other code refuses.
         plugins: files by name.
@@ -32,7 +32,6 @@ class Parcel:
     """
 
     device: str
-    precision: str
     threads: int
     workers: int = 1
     graphs: bool = False
@@ -58,7 +57,7 @@ class Parcel:
             raise UserError(
                 "the worker's mtbench or an installed plugin is not that of the command: install the same version there"
             )
-        hardware = Hardware.choose(self.device, self.precision, self.threads, workers=self.workers, graphs=self.graphs)
+        hardware = Hardware.choose(self.device, "auto", self.threads, workers=self.workers, graphs=self.graphs)
         return Setup(
             Storage.default(self.sources),
             hardware,

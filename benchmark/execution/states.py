@@ -65,13 +65,6 @@ def _state(spec: RunSpec, known: tuple[str, str | None] | None, problem: str | N
     return RunState(spec, "failed" if reason else "missing", status, reason)
 
 
-def other_precision(known: Sequence[RunState], store: Store, precision: str) -> str | None:
-    """The precision of the first run that is done, where it is not ``precision``."""
-    first = next((run.spec for run in known if run.state == "done"), None)
-    record = store.peek(first) if first else None
-    return record.provenance.precision if record and record.provenance.precision != precision else None
-
-
 def refuse_other_data(store: Store, datasets: Mapping[str, tuple[str, str]]) -> None:
     """Refuse to mix runs on data that changed.
 

@@ -32,8 +32,8 @@ def grid_file(spec: RunSpec) -> str:
 
 
 def command(origin: Provenance) -> str:
-    """The words that run that grid file as ``origin`` says: numbers come back only in the same precision."""
-    words = ["mtbench", "run", "--grid", "run.toml", "--device", _device(origin), "--precision", origin.precision]
+    """The words that run that grid file where ``origin`` says."""
+    words = ["mtbench", "run", "--grid", "run.toml", "--device", _device(origin)]
     if origin.threads != 1:
         words += ["--threads", str(origin.threads)]
     return shlex.join([*words, "--results", "again", *(w for file in origin.plugins for w in ("--plugin", file))])

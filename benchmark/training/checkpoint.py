@@ -195,6 +195,7 @@ def snapshot(trainer: Trainer) -> State:
         "epoch_seconds": list(trainer.epoch_seconds),
         "step_seconds": list(trainer.step_seconds),
         "evaluation_seconds": trainer.evaluation_seconds,
+        "trace": dict(trainer.trace),
     }
 
 
@@ -221,6 +222,7 @@ def restore(trainer: Trainer, state: State) -> None:
     if current is not None:
         trainer.under_way = Pass(
             current["sums"].to(trainer.device),
+            current["losses"].to(trainer.device),
             done=int(current["done"]),
             sampled=list(current["sampled"]),
             seconds=float(current["seconds"]),
@@ -229,6 +231,7 @@ def restore(trainer: Trainer, state: State) -> None:
     trainer.epoch_seconds = list(state["epoch_seconds"])
     trainer.step_seconds = list(state["step_seconds"])
     trainer.evaluation_seconds = state["evaluation_seconds"]
+    trainer.trace = {int(number): str(found) for number, found in state["trace"].items()}
 
 
 def _check_form(trainer: Trainer, state: State) -> None:

@@ -21,6 +21,7 @@ from benchmark.training.evaluation import evaluate
 from benchmark.training.hardware import Hardware
 from benchmark.training.replay import OnDevice, Replays, at_once
 from benchmark.training.steps import Batch, Result, Surroundings, choose_step
+from benchmark.training.trace import TRACED_STEPS, digest
 from benchmark.weighting import SampledWeighting, Weighting
 
 #: The piece of a step that is the optimiser's, see ``OnDevice``.
@@ -39,15 +40,22 @@ class Pass:
 
     Attributes:
         sums: (2, K) of the losses and of the weights, over the steps done.
+        losses: (K,) of the last step.
         done: steps.
         sampled: seconds of each step that was sampled for diagnostics.
         seconds: that the steps took before the run was interrupted.
     """
 
     sums: Tensor
+    losses: Tensor
     done: int = 0
     sampled: list[float] = field(default_factory=list)
     seconds: float = 0.0
+
+    @classmethod
+    def begun(cls, tasks: int, device: torch.device) -> "Pass":
+        """Without a step."""
+        return cls(torch.zeros(2, tasks, device=device), torch.zeros(tasks, device=device))
 
 
 class Trainer:
@@ -91,6 +99,8 @@ class Trainer:
         self.others = OtherBatches(splits, spec)
         #: All that is drawn from besides torch's own and for the training batches, for checkpoints.
         self.generators = {"other batches": self.others.generator}
+        #: By number of the step a hash of its losses and parameters; on the CPU alone, where it costs no wait.
+        self.trace: dict[int, str] = {}
         #: Epochs done, and the one in progress.
         self.epoch = 0
         self.under_way: Pass | None = None
@@ -182,15 +192,21 @@ class Trainer:
     def _train(self, pause: Callable[[], None]) -> Pass:
         """The steps of an epoch, or the rest of the one in progress."""
         self.model.train()
-        current = self.under_way = self.under_way or Pass(torch.zeros(2, len(self.model.tasks), device=self.device))
+        current = self.under_way = self.under_way or Pass.begun(len(self.model.tasks), self.device)
         while current.done < self.steps:
             started = perf_counter()
             self._one_of(current, self.batches.next())
             current.done += 1
             current.seconds += perf_counter() - started
+            self._keep_trace(current)
             if current.done < self.steps:
                 pause()
         return current
+
+    def _keep_trace(self, current: Pass) -> None:
+        number = self.epoch * self.steps + current.done
+        if self.hardware.kind == "cpu" and number in TRACED_STEPS:
+            self.trace[number] = digest(current.losses, self.model.parameters())
 
     def _one_of(self, current: Pass, batch: Batch) -> None:
         """One step of an epoch."""
@@ -199,6 +215,7 @@ class Trainer:
             self.hardware.synchronize()
             started = perf_counter()
         result = self.advance(batch, diagnose)
+        current.losses = result.losses
         current.sums[0] += result.losses
         current.sums[1] += result.weights
         if diagnose:

@@ -239,7 +239,7 @@ def _cell(spec: RunSpec, hardware: Hardware, flops: int | None = None) -> _Cell:
     batch = spec.protocol.batch_size
     if flops:
         batch = min(batch, max(SMALLEST, int(AFFORDABLE / (units("losses", 1) * flops))))
-    return _Cell(*_network(spec), needs, batch, hardware, spec)
+    return _Cell(*_network(spec), needs, batch, hardware.precise(spec.protocol), spec)
 
 
 class _Times(NamedTuple):

@@ -10,11 +10,11 @@ from typing import Literal
 
 import torch
 
+from benchmark.arithmetic import PRECISIONS, started_for
 from benchmark.errors import UsageError
+from benchmark.spec import Protocol
 from benchmark.training.heap import keep_freed_memory, return_freed_memory
 from benchmark.training.spill import spilled
-
-PRECISIONS = ("auto", "fp32", "bf16")
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,38 @@ class Hardware:
         if graphs and kind != "cuda":
             raise UsageError("--cuda-graphs needs a CUDA device, and this is the CPU: leave it out")
         return cls(device, precision, threads, workers, graphs)
+
+    def computing(self, protocol: Protocol) -> "Hardware":
+        """The same in the precision of a protocol.
+
+        Raises:
+            UsageError: the protocol asks for portable arithmetic, which is not to be had so.
+        """
+        self.check(protocol)
+        if not started_for(protocol.arithmetic):
+            raise UsageError(
+                "portable arithmetic needs variables that are set before PyTorch is loaded, and this process was "
+                "started without them: let 'mtbench run' start its own workers"
+            )
+        return self.precise(protocol)
+
+    def precise(self, protocol: Protocol) -> "Hardware":
+        """The same in the precision of a protocol, whatever else that asks for."""
+        return replace(self, precision=protocol.precision)
+
+    def check(self, protocol: Protocol) -> None:
+        """Make sure that a protocol's arithmetic can be had on such a device with so many threads.
+
+        Raises:
+            UsageError: it cannot.
+        """
+        wrong = {f"the device {self.device}": self.kind != "cpu", f"{self.threads} threads": self.threads != 1}
+        found = [words for words, is_wrong in wrong.items() if is_wrong]
+        if protocol.arithmetic == "portable" and found:
+            raise UsageError(
+                "portable arithmetic, whose numbers come back on any processor, is fp32 on the CPU in one thread, "
+                f"found {' and '.join(found)}: leave that out, or take --arithmetic native"
+            )
 
     def spilling(self) -> "Hardware":
         """The same with activations off the device, which no CUDA graph could bring back."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import platform
+import re
 import subprocess
 import sys
 from datetime import datetime
@@ -9,9 +10,13 @@ from functools import cache
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
-from benchmark.record import Provenance
+import torch
+
+from benchmark.arithmetic import Arithmetic, variables
+from benchmark.record import Numerics, Provenance
 from benchmark.registry import PLUGIN_FILES, PLUGIN_GROUP
 from benchmark.training.hardware import Hardware
+from benchmark.training.probe import probe
 
 DISTRIBUTION = "mtbench"
 #: Packages that decide the numbers.
@@ -19,7 +24,13 @@ PACKAGES = ("numpy", "torch")
 
 
 def provenance(
-    hardware: Hardware, data_hash: str | None, started: datetime, git: tuple[str | None, bool | None]
+    hardware: Hardware,
+    data_hash: str | None,
+    started: datetime,
+    git: tuple[str | None, bool | None],
+    *,
+    arithmetic: Arithmetic = "native",
+    resumed: int = 0,
 ) -> Provenance:
     """The provenance of a run that began at ``started`` on ``hardware``, when ``git_state`` was ``git``."""
     commit, dirty = git
@@ -39,7 +50,42 @@ def provenance(
         started=started.isoformat(timespec="seconds"),
         device_type=hardware.kind,
         cuda_graphs=hardware.graphs if hardware.kind == "cuda" else None,
+        numerics=numerics(hardware, arithmetic),
+        determinism=determinism(),
+        resumed=resumed,
     )
+
+
+def numerics(hardware: Hardware, arithmetic: Arithmetic) -> Numerics:
+    """What decides last bits in this process."""
+    return Numerics(
+        arithmetic=arithmetic,
+        instruction_set=torch.backends.cpu.get_cpu_capability(),
+        variables=variables(),
+        libraries=libraries(hardware),
+        probe=probe() if hardware.kind == "cpu" else None,
+    )
+
+
+def libraries(hardware: Hardware) -> dict[str, str]:
+    """Versions of the libraries that compute for PyTorch, as far as it names them."""
+    words = torch.__config__.show()
+    patterns = {"mkl": r"Math Kernel Library Version (\S+)", "onednn": r"MKL-DNN v(\S+)"}
+    found = {name: match[1] for name, pattern in patterns.items() if (match := re.search(pattern, words))}
+    if hardware.kind == "cuda":
+        found |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
+    return found
+
+
+def determinism() -> dict[str, bool | str]:
+    """PyTorch's switches that decide whether a device computes the same twice."""
+    return {
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "cudnn.deterministic": torch.backends.cudnn.deterministic,
+        "cudnn.benchmark": torch.backends.cudnn.benchmark,
+        "cudnn.allow_tf32": torch.backends.cudnn.allow_tf32,
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+    }
 
 
 @cache

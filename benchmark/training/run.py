@@ -15,10 +15,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmark.data import SPLITS, AnySplit, DataSet, SeparateDataSet, SeparateSplit, Storage, build_dataset
 from benchmark.errors import UserError
 from benchmark.model import MultiTaskModel, build_model
-from benchmark.record import Cost, EpochRecord, RunRecord, Status, TaskInfo
+from benchmark.record import Cost, EpochRecord, KindInfo, MetricInfo, OptimizerGroup, RunRecord, Status, TaskInfo
 from benchmark.registry import ARCHITECTURES, PLUGIN_FILES
 from benchmark.spec import RunSpec, derive_seed
 from benchmark.store import WHOLE_TEST
+from benchmark.tasks import Task
 from benchmark.training import provenance as source
 from benchmark.training.attention import masks
 from benchmark.training.augmentation import augment
@@ -27,6 +28,7 @@ from benchmark.training.engine import Diverged, Trainer
 from benchmark.training.evaluation import Pictures, decide, predict
 from benchmark.training.hardware import Hardware
 from benchmark.training.predictions import weights_of, whole_split
+from benchmark.training.probe import expected, probe
 from benchmark.training.proof import cuda_graphs, objection
 from benchmark.training.separate import SeparateModel
 from benchmark.weighting import Weighting, build_weighting
@@ -64,6 +66,10 @@ class Progress:
     predictions: Arrays | None = None
     truth: Arrays | None = None
     sound: bool = True
+    #: Times that the run went on from a checkpoint.
+    resumed: int = 0
+    optimizer_groups: tuple[OptimizerGroup, ...] = ()
+    trace: Mapping[int, str] = field(default_factory=dict)
 
     def learn(self, **cost: int | float | None) -> None:
         """Fill in parts of the cost; the peak is the highest that was ever learnt."""
@@ -85,6 +91,7 @@ class Progress:
             "curves": [epoch.model_dump_json() for epoch in self.curves],
             "peak_bytes": self.cost.peak_bytes,
             "spilled": self.cost.spilled,
+            "resumed": self.resumed,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -98,6 +105,8 @@ class Progress:
             raise ValueError("its commit is none")
         if not isinstance(state["spilled"], bool):
             raise ValueError("whether activations were spilled is no truth value")
+        if not isinstance(state["resumed"], int):
+            raise ValueError("how often it was resumed is no number")
         started, (commit, dirty), seconds = (
             datetime.fromisoformat(state["started"]),
             state["git"],
@@ -105,6 +114,7 @@ class Progress:
         )
         self.learn(peak_bytes=state["peak_bytes"], spilled=self.cost.spilled or state["spilled"])
         self.curves, self.started, self.git, self.earlier = curves, started, (commit, dirty), seconds
+        self.resumed = state["resumed"] + 1
 
 
 def nothing(_: object) -> None:
@@ -149,11 +159,18 @@ def execute(
 
     Raises:
         UserError: the data set is unknown, not prepared or damaged: no run of it can succeed, and nothing is recorded.
+        UsageError: the spec's arithmetic cannot be had in this process, see ``Hardware.computing``.
         Stopped: the watcher wanted it; a checkpoint is written where the policy has a folder.
     """
     hardware.set_up()
+    hardware = hardware.computing(spec.protocol)
     watcher = watcher or Watcher(on_epoch)
     progress = Progress(cost=Cost(spilled=hardware.spills))
+    if spec.protocol.arithmetic == "portable" and expected() not in (None, probe()):
+        watcher.note(
+            f"portable arithmetic gives other bits on this processor ({probe()}) than where it was tried "
+            f"({expected()}): its numbers will not be those of other machines"
+        )
     dataset = build_dataset(spec.dataset.name, **spec.dataset.options)
     data_hash = dataset.content_hash(storage)
     checkpoints = Checkpoints(
@@ -183,7 +200,16 @@ def _identity(hardware: Hardware, data_hash: str) -> dict[str, Any]:
 def lost(spec: RunSpec, reason: str, *, hardware: Hardware) -> Outcome:
     """The outcome of a run whose process is gone with all that it knew."""
     dataset = build_dataset(spec.dataset.name, **spec.dataset.options)
-    return Outcome(_record(spec, dataset, "failed", reason, hardware=hardware, progress=Progress(), data_hash=None))
+    record = _record(
+        spec,
+        dataset,
+        "failed",
+        reason,
+        hardware=hardware.precise(spec.protocol),
+        progress=Progress(),
+        data_hash=None,
+    )
+    return Outcome(record)
 
 
 def _record(
@@ -206,9 +232,25 @@ def _record(
         curves=tuple(progress.curves),
         cost=progress.cost,
         fallbacks=progress.fallbacks,
-        provenance=source.provenance(hardware, data_hash, progress.started, progress.git),
+        provenance=source.provenance(
+            hardware,
+            data_hash,
+            progress.started,
+            progress.git,
+            arithmetic=spec.protocol.arithmetic,
+            resumed=progress.resumed,
+        ),
         truth=f"truth-{data_hash[:16]}.npz" if data_hash and progress.truth is not None else None,
+        kinds={task.kind: _kind(task) for task in dataset.tasks},
+        optimizer_groups=progress.optimizer_groups,
+        trace=dict(progress.trace),
     )
+
+
+def _kind(task: Task) -> KindInfo:
+    shown = ("name", "title", "unit", "higher_is_better", "legacy")
+    metrics = (MetricInfo(**{name: getattr(metric, name) for name in shown}) for metric in task.metrics)
+    return KindInfo(dense=task.dense, metrics=tuple(metrics))
 
 
 def _attempt(
@@ -230,6 +272,7 @@ def _attempt(
         with hardware.memory_peak() as peak, hardware.seeded(derive_seed("training", spec.seed)):
             try:
                 trainer = _trainer(spec, dataset, splits, hardware=hardware, progress=progress, checkpoints=checkpoints)
+                progress.trace = trainer.trace
                 trainer.fit(remember, lambda: checkpoints.pause(lambda: snapshot(trainer) | progress.state(peak.now())))
             finally:
                 progress.learn(peak_bytes=peak.now())

@@ -61,7 +61,9 @@ def small_spec(architecture, weighting, **protocol):
 def without_times(record):
     times = ("seconds_per_step", "train_seconds", "wall_seconds", "peak_bytes", "evaluation_seconds")
     cost = record.cost.model_copy(update=dict.fromkeys(times))
-    return record.model_copy(update={"cost": cost, "provenance": record.provenance.model_copy(update={"started": ""})})
+    return record.model_copy(
+        update={"cost": cost, "provenance": record.provenance.model_copy(update={"started": "", "resumed": 0})}
+    )
 
 
 def same(one, other):

@@ -66,7 +66,9 @@ def without_times(record):
     cost = record.cost.model_copy(
         update=dict.fromkeys(("seconds_per_step", "train_seconds", "wall_seconds", "peak_bytes", "evaluation_seconds"))
     )
-    return record.model_copy(update={"cost": cost, "provenance": record.provenance.model_copy(update={"started": ""})})
+    return record.model_copy(
+        update={"cost": cost, "provenance": record.provenance.model_copy(update={"started": "", "resumed": 0})}
+    )
 
 
 # Statistics.

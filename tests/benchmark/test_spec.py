@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from benchmark.errors import UsageError
-from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS, Registry
+from benchmark.registry import ARCHITECTURES, DATASETS, LATER, WEIGHTINGS, Registry
 from benchmark.spec import Component, Protocol, RunSpec, derive_seed
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -136,6 +137,8 @@ def test_committed_records_keep_their_identities():
         {"optimizer": "sgd", "momentum": 0.5},
         {"restart_after": 1},
         {"restart_after": 1, "restart_learning_rate": 1e-3},
+        {"arithmetic": "portable"},
+        {"precision": "bf16"},
     ],
 )
 def test_a_later_field_counts_once_it_differs_from_its_default(later):
@@ -163,3 +166,68 @@ def test_a_second_phase_lies_within_training(phase, message):
 def test_momentum_without_sgd_is_refused():
     with pytest.raises(ValidationError, match="momentum is an option of the optimizer sgd alone"):
         Protocol(epochs=1, batch_size=1, momentum=0.5)
+
+
+def test_portable_arithmetic_in_bf16_is_refused():
+    with pytest.raises(ValidationError, match="portable arithmetic is fp32"):
+        Protocol(epochs=1, batch_size=1, arithmetic="portable", precision="bf16")
+
+
+@pytest.mark.parametrize("value", [8, 8.0])
+def test_a_float_without_fraction_is_the_same_option_as_its_whole_number(value):
+    assert spec(width=value).id == spec(width=8).id
+    assert spec(width=value).architecture.options["width"] == 8
+    assert isinstance(spec(width=value).architecture.options["width"], int)
+
+
+def test_numbers_take_the_type_of_their_annotation():
+    registry = Registry("thing")
+
+    @registry.register("it")
+    class It:
+        def __init__(self, *, a: float = 2, b: int | None = None, c: float | None = None, d: int | float = 1, e=3):
+            pass
+
+    assert json.dumps(registry["it"].resolve({})) == '{"a": 2.0, "b": null, "c": null, "d": 1, "e": 3}'
+    given = registry["it"].resolve({"a": 1, "b": 4.0, "c": 5, "d": 2.5, "e": 6.0})
+    assert json.dumps(given) == '{"a": 1.0, "b": 4, "c": 5.0, "d": 2.5, "e": 6}'
+    # What is no whole number, or no number, is the method's to refuse.
+    assert registry["it"].resolve({"b": 4.5, "e": True}) | {"a": 0, "c": 0, "d": 0} == {
+        "a": 0, "b": 4.5, "c": 0, "d": 0, "e": True,
+    }  # fmt: skip
+
+
+def two_versions(kind):
+    """A registry with a method as it was, and one with it as it is after an option was added."""
+    before, after = Registry(kind), Registry(kind)
+
+    @before.register("it")
+    class Before:
+        def __init__(self, tasks=(), *, width: int = 8) -> None:
+            self.options = {"width": width}
+
+    @after.register("it")
+    class After:
+        def __init__(self, tasks=(), *, width: int = 8, depth: Annotated[int, LATER] = 2) -> None:
+            self.options = {"width": width, "depth": depth}
+
+    return before, after
+
+
+@pytest.mark.parametrize("kind", ["architecture", "weighting", "data set"])
+def test_an_option_that_was_added_later_is_nowhere_while_it_has_its_default(kind):
+    before, after = two_versions(kind)
+    old = Component.of(before, "it", {"width": 4})
+    assert Component.of(after, "it", {"width": 4}).model_dump_json() == old.model_dump_json()
+    assert Component.of(after, "it", {"width": 4, "depth": 2.0}).model_dump_json() == old.model_dump_json()
+    # An old record's component builds what it always meant.
+    assert after["it"].build((), **old.options).options == {"width": 4, "depth": 2}
+    other = Component.of(after, "it", {"width": 4, "depth": 3})
+    assert other.options == {"width": 4, "depth": 3}
+    parts = {"dataset": old, "architecture": old, "weighting": old}
+    ids = {
+        RunSpec(**parts | {part: component}, seed=0, protocol=Protocol(epochs=1, batch_size=1)).id
+        for part, component in ((part, other) for part in parts)
+    }
+    assert len(ids) == 3
+    assert RunSpec(**parts, seed=0, protocol=Protocol(epochs=1, batch_size=1)).id not in ids

@@ -44,7 +44,9 @@ def without_times(record):
     """Everything but what a clock decides."""
     times = ("seconds_per_step", "train_seconds", "wall_seconds", "peak_bytes", "evaluation_seconds")
     cost = record.cost.model_copy(update=dict.fromkeys(times))
-    return record.model_copy(update={"cost": cost, "provenance": record.provenance.model_copy(update={"started": ""})})
+    return record.model_copy(
+        update={"cost": cost, "provenance": record.provenance.model_copy(update={"started": "", "resumed": 0})}
+    )
 
 
 def test_a_run_leaves_a_whole_record(storage):

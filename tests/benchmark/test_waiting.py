@@ -44,7 +44,7 @@ def reads(architecture, weighting):
     """Reads in a batch, a step and its sums, after a first step."""
     method = Component.of(WEIGHTINGS, weighting) if weighting else None
     trainer = Stepper(Component.of(ARCHITECTURES, architecture, {"width": 4}), method, LOAD).trainer
-    current = Pass(torch.zeros(2, len(TASKS)))
+    current = Pass.begun(len(TASKS), torch.device("cpu"))
     trainer.diagnostics.due()  # the run's first step is sampled
     trainer._one_of(current, trainer.batches.next())
     with Reads() as counted:

@@ -1,5 +1,6 @@
 """Preparation, cache and loading, which every data set shares."""
 
+import inspect
 import json
 import re
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from benchmark.data import SPLITS, Storage, build_dataset
 from benchmark.data.dataset import DataSet, register_dataset
 from benchmark.errors import UsageError, UserError
-from benchmark.registry import DATASETS, Registry
+from benchmark.registry import DATASETS, LATER, Registry
 
 
 @pytest.fixture
@@ -366,3 +368,25 @@ def test_a_class_is_registered_under_its_name_and_version(monkeypatch):
 
     assert register_dataset(Mine) is Mine
     assert sets["mine"].version == 7
+
+
+def test_an_option_that_was_added_later_names_no_new_folder(dataset, storage, monkeypatch):
+    """While it has its default, what was prepared before it was there is still found."""
+    before = dataset.folder(storage)
+    kind = type(dataset)
+
+    class Grown(kind):
+        def __init__(self, *, tint: Annotated[int, LATER] = 0, **options):
+            super().__init__(**options)
+            self.tint = tint
+
+    parameters = [p for p in inspect.signature(kind).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    tint = inspect.signature(Grown).parameters["tint"]
+    monkeypatch.setattr(Grown, "__signature__", inspect.Signature([*parameters, tint]), raising=False)
+    registry = Registry("data set")
+    registry.register("toy", version=DATASETS["toy"].version)(Grown)
+    monkeypatch.setattr("benchmark.data.dataset.DATASETS", registry)
+    options = {"size": 20, "train": 4, "val": 3, "test": 2}
+    assert registry["toy"].build(**options).folder(storage) == before
+    assert registry["toy"].build(**options, tint=0).folder(storage) == before
+    assert registry["toy"].build(**options, tint=1).folder(storage) != before

@@ -1,0 +1,150 @@
+"""How a run computes: what is settled, in which process it runs, and what its record says of it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from benchmark.arithmetic import (
+    NUMPY_VARIABLE,
+    PORTABLE_ENVIRONMENT,
+    Numerics,
+    environment_for,
+    portable_environment,
+    started_for,
+)
+from benchmark.data import Storage, build_dataset
+from benchmark.errors import UsageError
+from benchmark.execution.apart import call_in, work_where_it_can
+from benchmark.execution.executor import Ended, EpochDone, Setup
+from benchmark.execution.local import LocalExecutor
+from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
+from benchmark.spec import Component, Protocol, RunSpec
+from benchmark.training.hardware import Hardware
+from benchmark.training.run import execute
+
+CPU = Hardware("cpu", "fp32", 1)
+
+
+@pytest.mark.parametrize(
+    ("device", "suits", "said", "grid", "expected"),
+    [
+        ("cpu", "bf16", ("auto", "auto"), ("auto", "auto"), ("portable", "fp32")),
+        ("cuda", "bf16", ("auto", "auto"), ("auto", "auto"), ("native", "bf16")),
+        ("cuda", "fp32", ("auto", "auto"), ("auto", "auto"), ("native", "fp32")),
+        ("cpu", "bf16", ("native", "auto"), ("auto", "auto"), ("native", "bf16")),
+        ("cpu", "fp32", ("auto", "bf16"), ("auto", "auto"), ("native", "bf16")),
+        ("cpu", "bf16", ("auto", "auto"), ("native", "fp32"), ("native", "fp32")),
+        # The command line's word counts before the grid's.
+        ("cuda", "bf16", ("native", "fp32"), ("portable", "bf16"), ("native", "fp32")),
+    ],
+)
+def test_what_the_command_the_grid_and_the_device_say_is_settled(device, suits, said, grid, expected):
+    assert Numerics(*said, device, suits).settle(*grid) == expected
+
+
+@pytest.mark.parametrize(
+    ("numerics", "grid", "message"),
+    [
+        (Numerics("auto", "auto", "cuda", "bf16"), ("portable", "auto"), "found --device cuda: leave that out"),
+        (Numerics("portable", "bf16"), ("auto", "auto"), "found precision bf16: leave that out"),
+        (Numerics("auto", "auto"), ("portabel", "auto"), "unknown arithmetic 'portabel'"),
+    ],
+)
+def test_portable_arithmetic_where_it_cannot_be_is_refused(numerics, grid, message):
+    with pytest.raises(UsageError, match=message):
+        numerics.settle(*grid)
+
+
+def test_numpy_s_features_are_those_of_the_installed_version():
+    """A name that this NumPy does not know would do nothing, but for a warning that Python hides."""
+    code = "import numpy; print([n for n, on in numpy._core._multiarray_umath.__cpu_features__.items() if on])"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env={**os.environ, **portable_environment()},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "AVX512_SPR" not in done.stdout
+    assert "X86_V4" not in done.stdout
+    assert "AVX512F'" not in done.stdout.replace("AVX512FP16", "")
+
+
+def test_the_environment_is_as_it_was_afterwards():
+    before = dict(os.environ)
+    with environment_for("portable"):
+        assert portable_environment().items() <= os.environ.items()
+    assert dict(os.environ) == before
+
+
+def spec(arithmetic, epochs=1):
+    return RunSpec(
+        dataset=Component.of(DATASETS, "toy"),
+        architecture=Component.of(ARCHITECTURES, "tiny", {"width": 4}),
+        weighting=Component.of(WEIGHTINGS, "equal"),
+        seed=0,
+        protocol=Protocol(epochs=epochs, batch_size=4, learning_rate=1e-2, arithmetic=arithmetic),
+    )
+
+
+@pytest.fixture(scope="module")
+def setup(toy):
+    build_dataset("toy").prepare(Storage.default())
+    return Setup(Storage.default(), CPU, (toy,))
+
+
+@pytest.fixture(scope="module")
+def outcomes(setup):
+    """A portable run and a native one by one executor, and the portable one in a process that is made for it alone."""
+    executor = LocalExecutor(setup)
+    found = []
+    try:
+        for run in (spec("portable"), spec("native")):
+            executor.submit(run)
+            while not isinstance(happening := executor.happenings(60)[0], Ended):
+                assert isinstance(happening, EpochDone)
+            found.append(happening.outcome.record)
+    finally:
+        executor.close()
+    told = []
+    apart = work_where_it_can(spec("portable"), setup, told.append, lambda: False)
+    assert isinstance(apart, Ended)
+    assert [type(one) for one in told] == [EpochDone]
+    return [*found, apart.outcome.record]
+
+
+def test_each_run_gets_a_process_that_was_started_for_it(outcomes):
+    portable, native, _ = (record.provenance.numerics for record in outcomes)
+    assert (portable.arithmetic, portable.instruction_set) == ("portable", "AVX2")
+    assert PORTABLE_ENVIRONMENT.items() <= portable.variables.items()
+    assert NUMPY_VARIABLE in portable.variables
+    assert native.arithmetic == "native"
+    assert native.variables == {}
+    assert {"mkl", "onednn"} <= portable.libraries.keys()
+
+
+def test_a_portable_run_gives_the_same_bits_in_another_process(outcomes):
+    first, native, again = outcomes
+    assert (first.curves, first.trace) == (again.curves, again.trace)
+    assert sorted(first.trace) == [1, 2]  # of the two steps that there are
+    assert first.id == again.id != native.id
+
+
+def test_this_process_refuses_a_portable_run(setup):
+    if started_for("portable"):
+        pytest.skip("these tests were started in portable arithmetic")
+    with pytest.raises(UsageError, match="this process was started without them"):
+        execute(spec("portable"), storage=setup.storage, hardware=CPU)
+
+
+@pytest.mark.parametrize("hardware", [Hardware("cpu", "fp32", 2), Hardware("cuda", "fp32", 1)])
+def test_portable_arithmetic_is_one_thread_of_a_cpu(hardware):
+    with pytest.raises(UsageError, match="is fp32 on the CPU in one thread, found"):
+        hardware.check(spec("portable").protocol)
+
+
+def test_a_function_is_called_where_it_computes_so(toy):
+    found = call_in("portable", (toy,), started_for, "portable")
+    assert found is True
