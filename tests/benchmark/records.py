@@ -116,7 +116,7 @@ def record(architecture="split-wide", weighting="equal", **changes):
         "workers": 1,
         "plugins": {},
     } | changes.pop("place", {})
-    protocol = {"epochs": epochs, "batch_size": 8} | changes.pop("protocol", {})
+    protocol = {"epochs": epochs, "batch_size": 8, "precision": place["precision"]} | changes.pop("protocol", {})
     spec = RunSpec(
         dataset=Component(name=dataset, version=1, options=data_options),
         architecture=Component(name=architecture, version=changes.pop("version", 1), options=options),

@@ -97,11 +97,19 @@ def test_more_runs_do_only_what_is_missing(here, mtbench):
     assert {path: mtbench.records[path] for path in before} == before
 
 
-def test_runs_in_another_precision_than_those_that_are_done_are_told(here, mtbench):
-    mtbench("run", "--architecture", "single-task", "--precision", "fp32")
-    assert "keeps them alike" not in mtbench("run", "--weighting", "equal", "--precision", "fp32").output
-    result = mtbench("run", "--weighting", "dwa", "--precision", "bf16")
-    assert "what is done was run in fp32, what follows is in bf16; --precision fp32 keeps them alike" in result.output
+def test_runs_that_compute_in_another_way_are_others(here, mtbench):
+    """Portable where nothing is said, as on every CPU; each way has identities of its own, and status knows them."""
+    mtbench("run", "--weighting", "equal")
+    (found,) = {record.spec.protocol.arithmetic for record in Store(mtbench.folder / "results").scan()[0]}
+    assert found == "portable"
+    assert "0 to do" in mtbench("run", "--weighting", "equal", "--precision", "fp32").output
+    for words in (["--arithmetic", "native", "--precision", "fp32"], ["--precision", "bf16"]):
+        assert "2 missing" in mtbench("status", "--weighting", "equal", *words).output
+    status = mtbench("status", "--weighting", "equal", "--arithmetic", "native").output
+    assert "--arithmetic native --dataset toy" in " ".join(status.split())
+    refused = mtbench("run", "--arithmetic", "portable", "--precision", "bf16")
+    one_line(refused, 2, "found precision bf16: leave that out, or take --arithmetic native")
+    one_line(mtbench("run", "--threads", "2"), 2, "found 2 threads: leave that out")
 
 
 def test_several_workers_give_the_same_records(mtbench, tmp_path):

@@ -215,29 +215,29 @@ def test_a_run_page_shows_its_numbers(folder):
 @pytest.mark.parametrize(
     ("place", "words"),
     [
-        ({"precision": "fp32", "device": "Intel(R) Xeon(R) Processor", "threads": 1}, "--device cpu --precision fp32"),
-        ({"precision": "bf16"}, "--device cuda --precision bf16 --threads 4"),
-        ({"precision": "fp32", "threads": 1}, "--device cuda --precision fp32"),
+        ({"precision": "fp32", "device": "Intel(R) Xeon(R) Processor", "threads": 1}, "--device cpu"),
+        ({"precision": "bf16"}, "--device cuda --threads 4"),
+        ({"precision": "fp32", "threads": 1}, "--device cuda"),
         (
             {"precision": "bf16", "device": "Intel(R) Xeon(R) Processor", "device_type": "cpu", "threads": 2},
-            "--device cpu --precision bf16 --threads 2",
+            "--device cpu --threads 2",
         ),
     ],
 )
-def test_the_command_of_a_run_names_the_precision_that_it_was_made_in(place, words):
+def test_the_command_of_a_run_names_the_device_that_it_was_made_on(place, words):
     found = made.record("mtan", place=place).provenance
     assert command(found) == f"mtbench run --grid run.toml {words} --results again"
 
 
-def test_a_board_says_that_its_runs_differ_in_precision(tmp_path):
-    cpu = {"device": "Xeon", "device_type": "cpu"}
-    records = [
-        made.record("single-task", None, place={**cpu, "precision": "fp32"}),
-        made.record("mtan", place={**cpu, "precision": "bf16"}),
-    ]
-    report.build(made.fill(tmp_path / "results", records, pictures=False), tmp_path / "out")
-    page = next((tmp_path / "out").glob("scenes-??????.html")).read_text()
-    assert "The runs were made with different precisions: bf16, fp32." in pages.Page(page).words
+@pytest.mark.parametrize("protocol", [{"precision": "bf16"}, {"arithmetic": "portable"}])
+def test_runs_that_compute_in_another_way_have_a_board_of_their_own(protocol):
+    place = {"device": "Xeon", "device_type": "cpu", "precision": "fp32"}
+    ways = [(place, {}), ({**place, "precision": protocol.get("precision", "fp32")}, protocol)]
+    cells = (("single-task", None), ("mtan", "equal"))
+    records = [made.record(*cell, place=where, protocol=how) for cell in cells for where, how in ways]
+    found = boards(records)
+    assert [len(board.records) for board in found] == [2, 2]
+    assert len({board.key for board in found}) == 2
 
 
 def test_the_page_of_a_failed_run_says_why(folder):

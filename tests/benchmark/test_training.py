@@ -1,7 +1,5 @@
 """One run: its record, its repetition, its failures."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -303,11 +301,12 @@ def test_auto_is_fp32_where_torch_does_not_tell(monkeypatch):
 
 
 def test_bf16_trains_too(storage):
-    record = execute(
-        spec("mtan", options={"width": 4}), storage=storage, hardware=dataclasses.replace(CPU, precision="bf16")
-    ).record
+    half, single = (spec("mtan", options={"width": 4}, epochs=1, precision=precision) for precision in ("bf16", "fp32"))
+    record = execute(half, storage=storage, hardware=CPU).record
     assert record.status == "ok"
     assert record.provenance.precision == "bf16"
+    assert record.curves[0].losses != execute(single, storage=storage, hardware=CPU).record.curves[0].losses
+    assert half.id != single.id
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
