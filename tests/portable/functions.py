@@ -216,8 +216,6 @@ def _networks(dtype: torch.dtype) -> Iterator[tuple[str, Function]]:
     channels_last = maps.to(memory_format=torch.channels_last)
     last = _filled(nn.Conv2d(8, 16, 3, padding=1), dtype).to(memory_format=torch.channels_last)
     yield "conv channels_last", lambda: _with_gradients(last, channels_last, 3)
-    grid = bell((3, 9, 9, 2), 16, dtype) * 0.7
-    yield "grid_sample", lambda: [F.grid_sample(maps, grid, align_corners=False)]
     yield "interpolate area", lambda: [F.interpolate(maps, size=(5, 7), mode="area")]
     attention = bell((2, 2, 10, 16), 17, dtype)
     yield "attention", lambda: [F.scaled_dot_product_attention(attention, attention, attention)]
