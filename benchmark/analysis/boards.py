@@ -57,10 +57,11 @@ def boards(records: Iterable[RunRecord]) -> list[Board]:
 
     Two runs share a board if their data set (name, version, options), its tasks, the protocol, the suite's version and
     the content hash of the prepared data agree, and their architectures the backbone. A run that ended before it knew
-    its data has no hash and no numbers: it stands where most runs of its setting stand. A reference's options are its backbone; another run belongs to the
-    reference that agrees with it in every option that both have, of several the one with the most such options. Where
-    two agree in equally many, choosing would be a guess: such runs, and those that no reference fits, are grouped by
-    the options of ``BACKBONE``.
+    its data has no hash and no numbers: it stands where most runs of its setting stand.
+
+    A reference's options are its backbone; another run belongs to the reference that agrees with it in every option
+    that both have, of several the one with the most such options. Where two agree in equally many, choosing would be a
+    guess: such runs, and those that no reference fits, are grouped by the options of ``BACKBONE``.
     """
     settings: dict[str, list[RunRecord]] = defaultdict(list)
     for record in sorted({record.id: record for record in records}.values(), key=_order):

@@ -17,18 +17,18 @@ from benchmark.registry import DATASETS
 
 HERE = Path(__file__).parent
 
-#: Data sets, options, and the content hash of its prepared form.
+#: Data sets, options, and how the content hash of the prepared form begins.
 GOLDEN = (
-    ("scenes", {"height": 36, "width": 48, "train": 32, "val": 8, "test": 8}, "1199be45818d8b8a97b6a12ee70ab459cedd953ef49be1ca5c26d4239d91b451"),
-    ("scenes", {"height": 50, "width": 61, "train": 4, "val": 2, "test": 2}, "12f3d10815017d60763cc1738c9204bbe6d4b2ccbe1cc71c1388b25c05029b9c"),
-    ("multi-fashion", {"train": 64, "val": 32, "test": 32}, "35b749351762347dafd5f00270dd4844bf45ac9285c1fc7af9ace0cc0a8d956d"),
-    ("nyuv2", {"height": 72, "limit": 2}, "f8c7278c82ba5938cc9f38e4e2050b14996d8031d9da1c41f231f6e2b8c94ed4"),
-    ("nyuv2", {"height": 36, "limit": 2, "classes": 40, "depth": "raw"}, "77ac01214054df3d2f0c53b3b82d6b8814da3a2de7b647f9ebf20aa6ea4bd1c7"),
-    ("nyuv2-npy", {"height": 72, "limit": 4}, "eb0f9e759845ebfca928c1c9c4af60e49cb6397fe0e3035be532efe9bc1212b8"),
-    ("cityscapes", {"height": 64, "limit": 2}, "6f9d809c5edb6a7715505587b86b6851a6ca57340fbf90ccd1f86e129c71fe0c"),
-    ("cityscapes", {"height": 32, "limit": 2, "classes": 19}, "6402f360c6b3250062e1b516dea26f44dead84a524ab72c50ebce59f05472f7c"),
-    ("cityscapes-npy", {"height": 32, "limit": 4}, "197d1d6d45540b954542878de5dcb0cf7651100607e30f3b595168a574e95c4b"),
-    ("decathlon", {"sets": "aircraft,gtsrb,daimlerpedcls", "limit": 20}, "4dd2f38065a9dfef62b1c4d386b86801c058e63d7cc25f1f52b600ea54b7eba6"),
+    ("scenes", {"height": 36, "width": 48, "train": 32, "val": 8, "test": 8}, "1199be45818d8b8a97b6a12ee70ab459"),
+    ("scenes", {"height": 50, "width": 61, "train": 4, "val": 2, "test": 2}, "12f3d10815017d60763cc1738c9204bb"),
+    ("multi-fashion", {"train": 64, "val": 32, "test": 32}, "35b749351762347dafd5f00270dd4844"),
+    ("nyuv2", {"height": 72, "limit": 2}, "f8c7278c82ba5938cc9f38e4e2050b14"),
+    ("nyuv2", {"height": 36, "limit": 2, "classes": 40, "depth": "raw"}, "77ac01214054df3d2f0c53b3b82d6b88"),
+    ("nyuv2-npy", {"height": 72, "limit": 4}, "eb0f9e759845ebfca928c1c9c4af60e4"),
+    ("cityscapes", {"height": 64, "limit": 2}, "6f9d809c5edb6a7715505587b86b6851"),
+    ("cityscapes", {"height": 32, "limit": 2, "classes": 19}, "6402f360c6b3250062e1b516dea26f44"),
+    ("cityscapes-npy", {"height": 32, "limit": 4}, "197d1d6d45540b954542878de5dcb0cf"),
+    ("decathlon", {"sets": "aircraft,gtsrb,daimlerpedcls", "limit": 20}, "4dd2f38065a9dfef62b1c4d386b86801"),
 )
 
 
@@ -57,7 +57,8 @@ def nyuv2(folder, writers):
         for shape, high, stream, dtype in (((*small, 3), 256, 1, np.uint8), (small, 895, 2, np.uint16))
     )
     depth = planes(frames, 10)
-    writers["labeled"](folder, images, labels, np.maximum(depth, 0.5), depth, [f"kitchen_{n // 2:04}" for n in range(14)])
+    scenes = [f"kitchen_{number // 2:04}" for number in range(14)]
+    writers["labeled"](folder, images, labels, np.maximum(depth, 0.5), depth, scenes)
 
 
 def cityscapes(folder, writers):
@@ -129,7 +130,7 @@ def test_prepared_bytes_are_those_of_every_other_machine(name, options, expected
         pytest.skip("needs Debian's package dataset-fashion-mnist")
     dataset, storage = build_dataset(name, **options), Storage(tmp_path, sources(name))
     dataset.prepare(storage)
-    assert dataset.content_hash(storage) == expected
+    assert dataset.content_hash(storage)[:32] == expected
 
 
 def test_every_data_set_has_its_golden_hash():
