@@ -25,7 +25,8 @@ def sqrt(values: Tensor) -> Tensor:
     """
     if values.device.type != "cpu":
         return values.sqrt()
-    return torch.from_numpy(np.asarray(np.sqrt(values.numpy())))
+    with np.errstate(invalid="ignore"):  # the root of a negative number is NaN, as torch's is
+        return torch.from_numpy(np.asarray(np.sqrt(values.numpy())))
 
 
 def sqrt_(values: Tensor) -> Tensor:
@@ -33,7 +34,8 @@ def sqrt_(values: Tensor) -> Tensor:
     if values.device.type != "cpu":
         return values.sqrt_()
     array = values.numpy()
-    np.sqrt(array, out=array)
+    with np.errstate(invalid="ignore"):
+        np.sqrt(array, out=array)
     return values
 
 
@@ -46,7 +48,8 @@ def log(values: Tensor) -> Tensor:
     """Natural logarithms in float64, without a graph; those of float32 are the same everywhere in torch itself."""
     if values.device.type != "cpu":
         return values.log()
-    return torch.from_numpy(np.asarray(np.log(values.numpy())))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return torch.from_numpy(np.asarray(np.log(values.numpy())))
 
 
 def normal_quantiles(shares: Tensor) -> Tensor:
