@@ -9,6 +9,7 @@ from torch import Tensor
 from baselines.matrices import Room, RunningRows, all_finite, chunk, nowhere
 from baselines.weightings.solvers import checked_number
 from benchmark.errors import UsageError
+from benchmark.exact import power, sqrt
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
 from benchmark.weighting import Card, Direction, MatrixWeighting
@@ -84,12 +85,12 @@ class DualBalancing(MatrixWeighting):
         if not all_finite(gradients):
             return nowhere(gradients)
         self.steps.add_(1)
-        kept = self.beta / self.steps.double() ** self.beta_decay
+        kept = self.beta / power(self.steps.double(), self.beta_decay)
         means, share, size = self.means.like(gradients), (1 - kept).to(gradients), chunk(gradients)
         squares = gradients.new_zeros(len(gradients), dtype=torch.float64)
         for mean, gradient in zip(means.split(size, dim=1), gradients.split(size, dim=1), strict=True):
             mean.lerp_(gradient, share)
             squares += torch.linalg.vector_norm(mean, dim=1, dtype=torch.float64).square_()
-        lengths = squares.sqrt()
+        lengths = sqrt(squares)
         weights = torch.where(lengths > 0, lengths.max() / lengths, 0).to(gradients)
         return Direction(torch.mv(means.T, weights, out=self._room.like(means[0])), weights)
