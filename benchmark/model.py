@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
+import torch
 from torch import Tensor, nn
 
 from benchmark.registry import ARCHITECTURES
@@ -63,6 +64,8 @@ class MultiTaskModel(nn.Module, ABC):
     #: Whether ``representation`` and ``predict`` are defined.
     has_representation: ClassVar[bool] = False
     card: ClassVar[ArchitectureCard | None] = None
+    #: Of the pictures that the network is given, see ``benchmark.training.layout``.
+    memory_format: torch.memory_format = torch.channels_last
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         super().__init__()

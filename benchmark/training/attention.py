@@ -41,7 +41,7 @@ def masks(
     model.eval()
     try:
         with hardware.autocast():
-            found = model.attention_masks(scaled(images))
+            found = model.attention_masks(scaled(images, model.memory_format))
         return {name: array for task, levels in found.items() for name, array in _stored(task, levels, images).items()}
     except Exception as error:  # noqa: BLE001 - the hook is foreign code, and pictures are no part of the numbers
         note(f"no attention masks are kept ({' '.join(str(error).split())[:200] or type(error).__name__})")

@@ -26,16 +26,16 @@ class Evaluation:
     metrics: dict[str, dict[str, float]]
 
 
-def scaled(images: Tensor) -> Tensor:
-    """(B, C, H, W) uint8 -> (B, 3, H, W) float in [0, 1], channels last; grey pictures get three equal channels."""
-    return images.expand(-1, 3, -1, -1).to(torch.float32, memory_format=torch.channels_last) / 255
+def scaled(images: Tensor, memory_format: torch.memory_format) -> Tensor:
+    """(B, C, H, W) uint8 -> (B, 3, H, W) float in [0, 1], so laid out; grey pictures get three equal channels."""
+    return images.expand(-1, 3, -1, -1).to(torch.float32, memory_format=memory_format) / 255
 
 
 def predict(model: MultiTaskModel, pictures: Pictures) -> dict[str, Tensor]:
     """Every task's prediction, in the model's present mode."""
     if isinstance(pictures, Tensor):
-        return model(scaled(pictures))
-    return {name: model(scaled(own), tasks=[name])[name] for name, own in pictures.items()}
+        return model(scaled(pictures, model.memory_format))
+    return {name: model(scaled(own, model.memory_format), tasks=[name])[name] for name, own in pictures.items()}
 
 
 @torch.no_grad()

@@ -27,6 +27,7 @@ from benchmark.training.checkpoint import Checkpoints, Policy, Stopped, restore,
 from benchmark.training.engine import Diverged, Trainer
 from benchmark.training.evaluation import Pictures, decide, predict
 from benchmark.training.hardware import Hardware
+from benchmark.training.layout import lay_out
 from benchmark.training.predictions import weights_of, whole_split
 from benchmark.training.probe import expected, probe
 from benchmark.training.proof import cuda_graphs, objection
@@ -381,7 +382,7 @@ def _trainer(
 def _model(spec: RunSpec, dataset: DataSet, hardware: Hardware) -> MultiTaskModel:
     with hardware.seeded(derive_seed("init", spec.architecture.name, spec.seed)):
         model = network(spec, dataset)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    lay_out(model, hardware)
     return model.to(hardware.device)
 
 

@@ -139,7 +139,8 @@ class Step(ABC, Generic[W]):
         """The feature that feeds all heads, a leaf of the same values, and K losses that are attached to the leaf."""
         with self.hardware.saving():
             with self.hardware.autocast():
-                feature = self.model.representation(scaled(cast(Tensor, batch.images)))
+                images = scaled(cast(Tensor, batch.images), self.model.memory_format)
+                feature = self.model.representation(images)
                 leaf = by_sample(feature.detach()).requires_grad_()
                 predictions = self.model.predict(leaf)
             return feature, leaf, self.judge(predictions, batch)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from benchmark.training.engine import Trainer
 from benchmark.training.evaluation import evaluate
 from benchmark.training.gradients import RepresentationGradients, Rows, TaskGradients
 from benchmark.training.hardware import Hardware
+from benchmark.training.layout import lay_out
 from benchmark.training.proof import cuda_graphs, objection
 from benchmark.training.separate import SeparateModel
 from benchmark.weighting import GradientWeighting, LookaheadWeighting, Weighting, build_weighting
@@ -33,6 +35,7 @@ class Workload:
         image_shape: channels, height and width.
         batch: pictures per step, of each task that has its own.
         joint: False where every task has its own pictures.
+        arithmetic: for which memory is laid out.
     """
 
     tasks: tuple[Task, ...]
@@ -40,6 +43,7 @@ class Workload:
     batch: int
     hardware: Hardware
     joint: bool = True
+    arithmetic: Literal["native", "portable"] = "native"
 
     @classmethod
     def of(cls, spec: RunSpec, hardware: Hardware, batch: int | None = None) -> "Workload":
@@ -88,7 +92,7 @@ class Stepper:
                 built = build_weighting(weighting.name, load.tasks, **weighting.options) if weighting else None
             if not load.joint:
                 model = SeparateModel(model, {})
-            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            lay_out(model, hardware, load.arithmetic)
             model, built = model.to(hardware.device), built.to(hardware.device) if built else None
             return Trainer(model, built, spec=spec, splits=dict.fromkeys(SPLITS, split), hardware=hardware)
 

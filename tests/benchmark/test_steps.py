@@ -110,7 +110,7 @@ def take(model, weighting, batch=None, diagnose=True):
 
 
 def plain_losses(model, batch):
-    predictions = model(scaled(batch.images))
+    predictions = model(scaled(batch.images, model.memory_format))
     return [task.loss(predictions[task.name], batch.targets[task.name]) for task in model.tasks]
 
 
