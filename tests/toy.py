@@ -201,6 +201,20 @@ class Forgetful(Tiny):
         return {task.name: task.finish(self.heads[task.name](feature)) for task in self.tasks}
 
 
+@ARCHITECTURES.register("restless")
+class Restless(Tiny):
+    """Drops half of its features whenever it predicts, and counts how often that was."""
+
+    def __init__(self, tasks: Sequence[Task], *, width: int = 4) -> None:
+        super().__init__(tasks, width=width)
+        self.register_buffer("passes", torch.zeros(()))
+
+    def forward(self, images: Tensor, tasks: Any = None) -> dict[str, Tensor]:
+        self.passes = self.passes + 1
+        feature = nn.functional.dropout(torch.relu(self.shared(images)), 0.5) * (1 + 0.01 * self.passes)
+        return {task.name: task.finish(self.heads[task.name](feature)) for task in self.tasks}
+
+
 @ARCHITECTURES.register("slow")
 class Slow(Tiny):
     """Sleeps in training, after leaving word in the current folder."""

@@ -17,7 +17,7 @@ from benchmark.weighting import Card, NormWeighting
 LEAST = 1e-3
 
 
-@WEIGHTINGS.register("gradnorm")
+@WEIGHTINGS.register("gradnorm", version=2)
 class GradNorm(NormWeighting):
     """Gradient normalisation (Chen et al., ICML 2018, Algorithm 1).
 

@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmark.model import MultiTaskModel
 from benchmark.record import GradientRecord
+from benchmark.training.gradients import Rows
 
 #: Steps from one sampled step to the next. A sampled step of a weighting that sees only losses takes K further backward
 #: passes: for three tasks that is 2 % to 3 % of the time of as many steps.
@@ -65,6 +67,43 @@ class GradientDiagnostics:
             cosines={f"{self.names[i]}|{self.names[j]}": c for (i, j), c in zip(pairs, cosines, strict=True)},
             conflicts=sum(conflicts) / len(conflicts) if finite else None,
         )
+
+
+def gramian_of_losses(model: MultiTaskModel, losses: Sequence[Tensor]) -> Tensor | None:
+    """(K, K) inner products of the losses' gradients over the shared parameters, in float64; the graph stays.
+
+    Args:
+        losses: K scalars, each with nothing but its own graph.
+
+    Returns:
+        None if nothing is shared.
+    """
+    return _gramian(model, losses, [None] * len(losses))
+
+
+def gramian_through(model: MultiTaskModel, feature: Tensor, pieces: Sequence[Tensor | None]) -> Tensor | None:
+    """The same from the losses' gradients at the one feature that feeds all heads.
+
+    Args:
+        feature: (B, …) attached to the shared parameters.
+        pieces: K gradients of the feature's shape; None where the loss has no say.
+    """
+    reached = [None if piece is None else feature for piece in pieces]
+    return _gramian(model, reached, [None if piece is None else piece.to(feature.dtype) for piece in pieces])
+
+
+def _gramian(
+    model: MultiTaskModel, values: Sequence[Tensor | None], gradients: Sequence[Tensor | None]
+) -> Tensor | None:
+    """From K passes, each from a value and its gradient on; a loss's own gradient is None."""
+    shared = [parameter for parameter in model.shared_parameters() if parameter.requires_grad]
+    if not shared:
+        return None
+    rows = Rows(len(values), shared)
+    for k, (value, gradient) in enumerate(zip(values, gradients, strict=True)):
+        if value is not None and value.requires_grad:
+            rows.fill(k, torch.autograd.grad(value, shared, gradient, retain_graph=True, allow_unused=True))
+    return rows.products(rows)
 
 
 def _cosine(products: NDArray[np.float64], first: NDArray[np.float64], second: NDArray[np.float64]) -> float | None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from benchmark.data import AnySplit, SeparateSplit, Split
 from benchmark.model import MultiTaskModel
 from benchmark.training.hardware import Hardware
+from benchmark.training.isolation import judging
 
 #: Samples per forward pass; metrics do not depend on it.
 EVALUATION_BATCH = 32
@@ -38,12 +39,11 @@ def predict(model: MultiTaskModel, pictures: Pictures) -> dict[str, Tensor]:
     return {name: model(scaled(own, model.memory_format), tasks=[name])[name] for name, own in pictures.items()}
 
 
-@torch.no_grad()
 def evaluate(model: MultiTaskModel, split: AnySplit, hardware: Hardware) -> Evaluation:
     """Judge ``model`` on every sample of ``split``, in their order, in evaluation mode."""
-    model.eval()
     parts = split.parts if isinstance(split, SeparateSplit) else {None: split}
-    found = [_evaluate(model, part, hardware, name) for name, part in parts.items()]
+    with judging(model, hardware):
+        found = [_evaluate(model, part, hardware, name) for name, part in parts.items()]
     return Evaluation(
         {name: loss for part in found for name, loss in part.losses.items()},
         {name: metrics for part in found for name, metrics in part.metrics.items()},

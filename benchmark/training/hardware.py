@@ -143,11 +143,14 @@ class Hardware:
         if self.kind == "cuda":
             torch.cuda.synchronize(self.device)
 
+    def kept_generators(self) -> AbstractContextManager[None]:
+        """Outside, torch's own generators go on as if nothing had been drawn inside."""
+        return torch.random.fork_rng(devices=[torch.device(self.device)] if self.kind == "cuda" else [])
+
     @contextmanager
     def seeded(self, seed: int) -> Iterator[None]:
-        """Inside, torch's own generators start from ``seed``; outside, they go on as if nothing had been drawn."""
-        device = torch.device(self.device)
-        with torch.random.fork_rng(devices=[device] if self.kind == "cuda" else []):
+        """The same, and inside they start from ``seed``."""
+        with self.kept_generators():
             torch.manual_seed(seed)
             yield
 

@@ -4,11 +4,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.data import AnySplit, SeparateSplit
+from benchmark.data import AnySplit, SeparateSplit, Split
 from benchmark.model import MultiTaskModel
 from benchmark.store import MODEL
 from benchmark.training.evaluation import EVALUATION_BATCH, decide
 from benchmark.training.hardware import Hardware
+from benchmark.training.isolation import judging
 
 
 def whole_split(model: MultiTaskModel, split: AnySplit, hardware: Hardware, prefix: str) -> dict[str, np.ndarray]:
@@ -25,15 +26,21 @@ def whole_split(model: MultiTaskModel, split: AnySplit, hardware: Hardware, pref
     """
     arrays: dict[str, np.ndarray] = {}
     parts = split.parts if isinstance(split, SeparateSplit) else {None: split}
-    for own, part in parts.items():
-        found: dict[str, list[np.ndarray]] = {}
-        for indices in torch.arange(len(part), device=part.device).split(EVALUATION_BATCH):
-            images = part.pictures(indices)
-            for name, values in decide(model, images if own is None else {own: images}, hardware).items():
-                found.setdefault(name, []).append(values.numpy())
-        for name, batches in found.items():
-            arrays |= {f"{prefix}{name}": np.concatenate(batches), f"{prefix}{name}-id": part.ids}
+    with judging(model, hardware):  # a model that draws draws what it drew when it was evaluated
+        for own, part in parts.items():
+            for name, values in _decisions(model, part, hardware, own).items():
+                arrays |= {f"{prefix}{name}": values, f"{prefix}{name}-id": part.ids}
     return arrays
+
+
+def _decisions(model: MultiTaskModel, split: Split, hardware: Hardware, own: str | None) -> dict[str, np.ndarray]:
+    """(N, …) of one set of pictures: of the task ``own``, or of all."""
+    found: dict[str, list[np.ndarray]] = {}
+    for indices in torch.arange(len(split), device=split.device).split(EVALUATION_BATCH):
+        images = split.pictures(indices)
+        for name, values in decide(model, images if own is None else {own: images}, hardware).items():
+            found.setdefault(name, []).append(values.numpy())
+    return {name: np.concatenate(batches) for name, batches in found.items()}
 
 
 def weights_of(model: MultiTaskModel) -> dict[str, np.ndarray]:

@@ -27,6 +27,7 @@ from benchmark.training.checkpoint import Checkpoints, Policy, Stopped, restore,
 from benchmark.training.engine import Diverged, Trainer
 from benchmark.training.evaluation import Pictures, decide, predict
 from benchmark.training.hardware import Hardware
+from benchmark.training.isolation import judging
 from benchmark.training.layout import lay_out
 from benchmark.training.predictions import weights_of, whole_split
 from benchmark.training.probe import expected, probe
@@ -284,7 +285,8 @@ def _attempt(
         )
         if trainer.weighting is not None and hasattr(trainer.weighting, "fallbacks"):
             progress.fallbacks = int(cast(Tensor, trainer.weighting.fallbacks))
-        _keep_pictures(trainer.model, splits["test"], hardware=hardware, progress=progress, note=watcher.note)
+        with judging(trainer.model, hardware):
+            _keep_pictures(trainer.model, splits["test"], hardware=hardware, progress=progress, note=watcher.note)
         if dataset.withheld:
             withheld = _loaded(dataset, dataset.withheld, storage, hardware)
             decisions = whole_split(trainer.model, withheld, hardware, f"{dataset.withheld}-")
@@ -337,20 +339,12 @@ def _trainer(
     """A trainer at the start of the run, or where its checkpoint was written."""
 
     def fresh() -> Trainer:
-        torch.manual_seed(derive_seed("training", spec.seed))
-        model = _model(spec, dataset, hardware)
+        trainer = new_trainer(spec, dataset, splits, hardware)
         progress.learn(
-            parameters=sum(p.numel() for p in model.parameters()),
-            shared_parameters=sum(p.numel() for p in model.shared_parameters()),
+            parameters=sum(p.numel() for p in trainer.model.parameters()),
+            shared_parameters=sum(p.numel() for p in trainer.model.shared_parameters()),
         )
-        return Trainer(
-            model,
-            _weighting(spec, dataset, hardware),
-            spec=spec,
-            splits=splits,
-            hardware=hardware,
-            augmentation=augment(spec, dataset, splits["train"]),
-        )
+        return trainer
 
     graphs = hardware.graphs
     if graphs and (reason := objection(fresh, cuda_graphs)):
@@ -364,10 +358,9 @@ def _trainer(
         return trainer
 
     trainer = begun()
-    with hardware.seeded(0):  # a model that draws in evaluation mode draws nothing from the training's generator
-        progress.learn(
-            forward_flops=forward_flops(trainer.model, some(splits["train"], torch.zeros(1, dtype=torch.int64)))
-        )
+    one = some(splits["train"], torch.zeros(1, dtype=torch.int64))
+    with judging(trainer.model, hardware):
+        progress.learn(forward_flops=forward_flops(trainer.model, one))
     for state in checkpoints.usable():
         try:
             restore(trainer, state)
@@ -377,6 +370,19 @@ def _trainer(
             checkpoints.misfit = f"it does not fit ({_describe(error)})"
             trainer = begun()
     return trainer
+
+
+def new_trainer(spec: RunSpec, dataset: DataSet, splits: Mapping[str, AnySplit], hardware: Hardware) -> Trainer:
+    """A trainer at the start of the run, which leaves torch's generators as training finds them."""
+    torch.manual_seed(derive_seed("training", spec.seed))
+    return Trainer(
+        _model(spec, dataset, hardware),
+        _weighting(spec, dataset, hardware),
+        spec=spec,
+        splits=splits,
+        hardware=hardware,
+        augmentation=augment(spec, dataset, splits["train"]),
+    )
 
 
 def _model(spec: RunSpec, dataset: DataSet, hardware: Hardware) -> MultiTaskModel:

@@ -5,7 +5,7 @@ There is one class per kind of need that a weighting can declare, none per weigh
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from benchmark.errors import UsageError
 from benchmark.exact import sqrt
 from benchmark.model import MultiTaskModel
+from benchmark.training.diagnostics import gramian_of_losses, gramian_through
 from benchmark.training.evaluation import Pictures, predict, scaled
 from benchmark.training.gradients import RepresentationGradients, Rows, TaskGradients, by_sample, descend, flattened
 from benchmark.training.hardware import Hardware
+from benchmark.training.isolation import isolated, kept_buffers
 from benchmark.training.layer import LayerGradients
 from benchmark.training.replay import OnDevice, at_once
 from benchmark.weighting import (
@@ -33,6 +35,7 @@ from benchmark.weighting import (
 )
 
 W = TypeVar("W", bound=Weighting | None)
+G = TypeVar("G", bound=GradientWeighting)
 T = TypeVar("T")
 
 
@@ -149,16 +152,14 @@ class Step(ABC, Generic[W]):
         """K scalars of predictions."""
         return [task.loss(predictions[task.name], batch.targets[task.name]) for task in self.model.tasks]
 
+    def looking(self) -> AbstractContextManager[None]:
+        """The context of all that a sampled step does beyond its step: nothing of it is to be seen in the run."""
+        return isolated(self.hardware, self.model, self.weighting)
+
     def gramian(self, losses: Sequence[Tensor]) -> Tensor | None:
-        """(K, K) inner products of gradients over the shared parameters; the graph stays. None if nothing is shared."""
-        shared = self.model.shared_parameters()
-        if not shared:
-            return None
-        rows = Rows(len(losses), shared)
-        for k, loss in enumerate(losses):
-            if loss.requires_grad:
-                rows.fill(k, torch.autograd.grad(loss, shared, retain_graph=True, allow_unused=True))
-        return rows.products(rows)
+        """See ``gramian_of_losses``."""
+        with self.looking():
+            return gramian_of_losses(self.model, losses)
 
 
 class SumStep(Step[None]):
@@ -223,14 +224,14 @@ class NormStep(LossStep[NormWeighting]):
 
     def __call__(self, batch: Batch, diagnose: bool) -> Result:
         """See ``Step``."""
-        gramian = None
-        if diagnose or not self.model.has_representation:
+        if self.model.has_representation:
+            feature, leaf, separate, known = self.on_device("losses", self._at_feature, batch)
+            gramian = self._gramian_through(feature, leaf, separate) if diagnose else None
+            collect = partial(self.gradients.collect_from, feature, leaf, separate)
+        else:
             separate, known = self.on_device("losses", self._separate, batch)
             gramian = self.gramian(separate) if diagnose else None
             collect = partial(self.gradients.collect, separate)
-        else:
-            feature, leaf, separate, known = self.on_device("losses", self._at_feature, batch)
-            collect = partial(self.gradients.collect_from, feature, leaf, separate)
         weights, slopes = self.weighed(known)
         norms = self.around.on_device("backward", collect, slopes)
         self.weighting.observe(norms.to(known), known.clone())
@@ -239,6 +240,15 @@ class NormStep(LossStep[NormWeighting]):
     def _at_feature(self, batch: Batch) -> tuple[Tensor, Tensor, list[Tensor], Tensor]:
         feature, leaf, separate = self.losses_at_feature(batch)
         return feature, leaf, separate, detached(separate)
+
+    def _gramian_through(self, feature: Tensor, leaf: Tensor, separate: Sequence[Tensor]) -> Tensor | None:
+        """The Gramian by passes of their own, which leave the graphs to the step."""
+        with self.looking():
+            pieces = [
+                torch.autograd.grad(loss, leaf, retain_graph=True, allow_unused=True)[0] if loss.requires_grad else None
+                for loss in separate
+            ]
+            return gramian_through(self.model, feature, pieces)
 
 
 class LookaheadStep(LossStep[LookaheadWeighting]):
@@ -273,7 +283,17 @@ class LookaheadStep(LossStep[LookaheadWeighting]):
         return ((sides[0] - sides[1]) / (2 * reach)).to(losses)
 
 
-class GramianStep(Step[GramianWeighting]):
+class GradientStep(Step[G]):
+    """A weighting that sees gradients of its ``task_losses``."""
+
+    def plain(self, gramian: Tensor, losses: Tensor) -> Tensor:
+        """The Gramian of the losses' own gradients, from that of ``task_losses``; NaN where a slope is 0."""
+        with self.looking():
+            factors = slopes(self.weighting, losses.double()).to(gramian)
+        return gramian / factors / factors[:, None]
+
+
+class GramianStep(GradientStep[GramianWeighting]):
     """Weights from inner products of the gradients over the shared parameters."""
 
     def __init__(
@@ -288,7 +308,7 @@ class GramianStep(Step[GramianWeighting]):
         weights = self.weighting.from_gramian(gramian.cpu(), known.double().cpu()).to(known)
         self.gradients.move_along(weights)
         sampled = diagnose and self.gradients.shared
-        return Result(known, weights, _plain(self.weighting, gramian, known) if sampled else None)
+        return Result(known, weights, self.plain(gramian, known) if sampled else None)
 
     def _look(self, batch: Batch) -> tuple[Tensor, Tensor]:
         separate = self.losses(batch)
@@ -296,7 +316,7 @@ class GramianStep(Step[GramianWeighting]):
         return detached(separate), self.gradients.gramian()
 
 
-class MatrixStep(Step[MatrixWeighting]):
+class MatrixStep(GradientStep[MatrixWeighting]):
     """A direction from the gradients over the shared parameters themselves."""
 
     def __init__(
@@ -310,7 +330,7 @@ class MatrixStep(Step[MatrixWeighting]):
         """See ``Step``."""
         known = self.on_device("gradients", self._look, batch)
         sampled = diagnose and self.gradients.shared
-        gramian = _plain(self.weighting, self.gradients.gramian(), known) if sampled else None
+        gramian = self.plain(self.gradients.gramian(), known) if sampled else None
         direction = self.weighting.from_gradients(self.gradients.rows, known.clone())
         self.gradients.move(direction.vector)
         return Result(known, direction.weights.to(known), gramian)
@@ -321,7 +341,7 @@ class MatrixStep(Step[MatrixWeighting]):
         return detached(separate)
 
 
-class SampledStep(Step[SampledWeighting]):
+class SampledStep(GradientStep[SampledWeighting]):
     """Weights from gradients of independent parts of the batch."""
 
     def __init__(
@@ -336,7 +356,7 @@ class SampledStep(Step[SampledWeighting]):
         self.weighting.check_batch(len(batch))
         first, known, products, third = self.on_device("gradients", self._look, batch)
         sampled = diagnose and self.gradients.shared
-        gramian = _plain(self.weighting, self.gradients.gramian(), first) if sampled else None
+        gramian = self.plain(self.gradients.gramian(), first) if sampled else None
         weights = self.weighting.from_products(products.cpu(), known.double().cpu()).to(known)
         self.around.on_device("backward", partial(self.gradients.sum_along, third, part=self._share), weights)
         return Result(known, weights, gramian)
@@ -364,7 +384,7 @@ class SampledStep(Step[SampledWeighting]):
         return detached(separate)
 
 
-class RepresentationStep(Step[GradientWeighting]):
+class RepresentationStep(GradientStep[GradientWeighting]):
     """A combination of the gradients at the one feature that feeds all heads."""
 
     def __init__(
@@ -381,7 +401,7 @@ class RepresentationStep(Step[GradientWeighting]):
     def __call__(self, batch: Batch, diagnose: bool) -> Result:
         """See ``Step``."""
         feature, leaf, known, rows = self.on_device("gradients", self._look, batch)
-        gramian = self._shared_gramian(feature, rows, known) if diagnose else None
+        gramian = self._gramian_through(feature, rows, known) if diagnose else None
         pieces, weights = self._combined(rows, known.clone(), leaf)
         self.around.on_device("backward", feature.backward, pieces[0].to(feature.dtype))
         return Result(known, weights, gramian)
@@ -403,19 +423,11 @@ class RepresentationStep(Step[GradientWeighting]):
         weights = weighting.from_gramian(rows.products(rows).cpu(), known.double().cpu()).to(known)
         return rows.combination(weights), weights
 
-    def _shared_gramian(self, feature: Tensor, rows: Rows, known: Tensor) -> Tensor | None:
+    def _gramian_through(self, feature: Tensor, rows: Rows, known: Tensor) -> Tensor | None:
         """(K, K) inner products of the gradients over the shared parameters, of the losses themselves."""
-        shared = self.model.shared_parameters()
-        if not shared:
-            return None
-        found = Rows(len(known), shared)
-        for k in range(len(known)):
-            (piece,) = rows.row(k)
-            gradients = torch.autograd.grad(
-                feature, shared, piece.to(feature.dtype), retain_graph=True, allow_unused=True
-            )
-            found.fill(k, gradients)
-        return _plain(self.weighting, found.products(found), known)
+        with self.looking():
+            found = gramian_through(self.model, feature, [rows.row(k)[0] for k in range(len(known))])
+        return None if found is None else self.plain(found, known)
 
 
 def choose_step(
@@ -449,19 +461,6 @@ def detached(separate: Sequence[Tensor]) -> Tensor:
     return torch.stack([loss.detach() for loss in separate])
 
 
-@contextmanager
-def kept_buffers(model: nn.Module) -> Iterator[None]:
-    """Forward passes inside leave batch-norm statistics, and every other buffer, as they were."""
-    buffers = list(model.buffers())
-    before = [b.clone() for b in buffers]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for buffer, value in zip(buffers, before, strict=True):
-                buffer.copy_(value)
-
-
 def _gradients(value: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
     found = torch.autograd.grad(value, parameters, allow_unused=True)
     return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
@@ -477,9 +476,3 @@ def _moved(parameters: Sequence[nn.Parameter], along: Sequence[Tensor], by: floa
         yield
     finally:
         torch._foreach_copy_(data, before)
-
-
-def _plain(weighting: GradientWeighting, gramian: Tensor, losses: Tensor) -> Tensor:
-    """The Gramian of the losses' own gradients, from that of ``task_losses``; NaN where a slope is 0."""
-    factors = slopes(weighting, losses.double()).to(gramian)
-    return gramian / factors / factors[:, None]

@@ -102,6 +102,7 @@ def curves(architecture, weighting, toy_splits, tasks):
         ("mtan", "equal"),
         ("split", "uncertainty"),
         ("split", "rlw"),
+        ("split", "gradnorm"),
         ("cross-stitch", "mgda"),
         ("split", "mgda-ub"),
         ("split", "pcgrad"),
