@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from benchmark.exact import sqrt
+
 #: Eigenvalues below this share of the largest, times K, count as zero. It is float32's resolution, as in the official
 #: code of Aligned-MTL, although Gramians come in float64: gradients are computed in float32, and the smallest
 #: eigenvalue of two equal ones is rounding.
@@ -24,7 +26,7 @@ def equal_projection(gramian: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         (K,) coefficients on the gradients themselves, zeros where the direction is zero; (K,) lengths of the gradients.
     """
-    norms = gramian.diagonal().clamp(min=0).sqrt()
+    norms = sqrt(gramian.diagonal().clamp(min=0))
     safe = torch.where(norms > 0, norms, torch.inf)
     values, vectors = torch.linalg.eigh(gramian / safe / safe[:, None])
     kept = values > len(values) * RESOLUTION * values[-1]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from baselines.gramians import ON_ORIGIN, RESOLUTION
 from benchmark.errors import unknown
+from benchmark.exact import sqrt
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
 from benchmark.weighting import Card, GramianWeighting
@@ -78,4 +79,4 @@ class AlignedMTL(GramianWeighting):
         kept = values > len(values) * RESOLUTION * values[-1]
         values, vectors = values[kept], vectors[:, kept]
         scale = {"min": values[0], "median": values.median(), "rmse": values.mean()}[self.scale_mode]
-        return vectors @ (vectors.sum(0) * (scale / values).sqrt())
+        return vectors @ (vectors.sum(0) * sqrt(scale / values))

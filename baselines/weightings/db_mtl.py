@@ -9,6 +9,7 @@ from torch import Tensor
 from baselines.matrices import Room, RunningRows, all_finite, chunk, nowhere
 from baselines.weightings.solvers import checked_number
 from benchmark.errors import UsageError
+from benchmark.exact import sqrt
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
 from benchmark.weighting import Card, Direction, MatrixWeighting
@@ -90,6 +91,6 @@ class DualBalancing(MatrixWeighting):
         for mean, gradient in zip(means.split(size, dim=1), gradients.split(size, dim=1), strict=True):
             mean.lerp_(gradient, share)
             squares += torch.linalg.vector_norm(mean, dim=1, dtype=torch.float64).square_()
-        lengths = squares.sqrt()
+        lengths = sqrt(squares)
         weights = torch.where(lengths > 0, lengths.max() / lengths, 0).to(gradients)
         return Direction(torch.mv(means.T, weights, out=self._room.like(means[0])), weights)

@@ -9,6 +9,7 @@ from torch import Tensor
 from baselines.matrices import Room, RunningRows, all_finite, chunk, nowhere
 from baselines.weightings.solvers import checked_number
 from benchmark.errors import UsageError
+from benchmark.exact import sqrt
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
 from benchmark.weighting import Card, Direction, MatrixWeighting
@@ -105,5 +106,5 @@ def _excess(gradient: Tensor, squares: Tensor) -> Tensor:
     parts = []
     for piece, known in zip(gradient.split(size), squares.split(size), strict=True):
         known.addcmul_(piece, piece)
-        parts.append((piece.square() / (known + 1e-7).sqrt()).sum(dtype=torch.float64))
+        parts.append((piece.square() / sqrt(known + 1e-7)).sum(dtype=torch.float64))
     return torch.stack(parts).sum()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from baselines.gramians import ON_ORIGIN, RandomOrders
 from benchmark.errors import UsageError
+from benchmark.exact import sqrt
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
 from benchmark.weighting import Card, GramianWeighting
@@ -84,7 +85,7 @@ class GradVac(GramianWeighting):
         """(K, K) Gramian -> (K,) the sum of the changed gradients' coefficients; moves the targets."""
         if not gramian.isfinite().all():
             return torch.full_like(losses, torch.nan)
-        norms = gramian.diagonal().clamp(min=0).sqrt()
+        norms = sqrt(gramian.diagonal().clamp(min=0))
         mixed = torch.eye(len(gramian), dtype=gramian.dtype)  # row i: coefficients of g_i'
         targets = self.targets.cpu()
         for i, others in enumerate(self.orders.others(len(gramian))):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.errors import UsageError
+from benchmark.exact import sqrt
 from benchmark.model import MultiTaskModel
 from benchmark.training.evaluation import Pictures, predict, scaled
 from benchmark.training.gradients import RepresentationGradients, Rows, TaskGradients, by_sample, descend, flattened
@@ -261,7 +262,7 @@ class LookaheadStep(LossStep[LookaheadWeighting]):
         with _moved(parameters, ahead, -rate):
             other = self.around.other(self.weighting.split)
             aim = _gradients(torch.stack(self.losses(other)).sum(), parameters)
-        length = torch.stack([g.double().square().sum() for g in aim]).sum().sqrt()
+        length = sqrt(torch.stack([g.double().square().sum() for g in aim]).sum())
         reach = (self.REACH / length.clamp(min=1e-30)).item()
         sides = []
         for sign in (1, -1):

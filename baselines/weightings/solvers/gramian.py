@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.errors import UsageError
+from benchmark.exact import sqrt
 from benchmark.tasks import Task
 from benchmark.weighting import GramianWeighting
 
@@ -99,11 +100,11 @@ class SolvedWeighting(GramianWeighting):
 def clipped(weights: Tensor, gramian: Tensor, max_norm: float) -> Tensor:
     """(K,) weights, scaled down where ‖Σ w_k g_k‖ exceeds ``max_norm``; 0 for no limit."""
     # The longest gradient as the unit: squares of what is left cannot overflow.
-    unit = gramian.diagonal().max().clamp(min=0).sqrt()
+    unit = sqrt(gramian.diagonal().max().clamp(min=0))
     if max_norm == 0 or not unit > 0:
         return weights
     scaled = weights * unit
-    length = (scaled @ (gramian / unit / unit) @ scaled).clamp(min=0).sqrt()
+    length = sqrt((scaled @ (gramian / unit / unit) @ scaled).clamp(min=0))
     return weights * (max_norm / length) if length > max_norm else weights
 
 

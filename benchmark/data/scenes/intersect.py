@@ -7,6 +7,7 @@ from torch import Tensor
 
 from benchmark.data.scenes.model import BOX, CYLINDER, ELLIPSOID, MAX_SOLIDS
 from benchmark.data.scenes.tensors import Batch, Triple, dot, each, minus
+from benchmark.exact import sqrt_
 
 #: Side of a tile in pixels: small enough to leave out most solids, large enough for vector arithmetic.
 TILE = 8
@@ -172,7 +173,7 @@ def _chord(origin: tuple[Tensor, ...], direction: tuple[Tensor, ...]) -> tuple[T
         closest += o
         closest *= closest
         outside += closest
-    half = torch.neg(outside).clamp_min_(0).mul_(inverse).sqrt_()
+    half = sqrt_(torch.neg(outside).clamp_min_(0).mul_(inverse))
     return middle - half, middle.add_(half), outside
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from benchmark.data.scenes.model import FOCAL
 from benchmark.data.scenes.random import bell, fold, fraction
 from benchmark.data.scenes.texture import smooth_noise
+from benchmark.exact import sqrt
 
 #: Range of the depth sensor in metres.
 NEAREST, FARTHEST = 0.4, 9.0
@@ -35,7 +36,7 @@ def develop(light: Tensor, views: dict[str, Tensor]) -> Tensor:
     channels = []
     for i, name in enumerate(("balance_r", "balance_g", "balance_b")):
         value = light[:, i] * gain * look[name]
-        spread = look["noise"] * (value * 0.0009 + 0.00003).clamp_min(0).sqrt()
+        spread = look["noise"] * sqrt((value * 0.0009 + 0.00003).clamp_min(0))
         value = value + spread * bell(fold(row * width + column, key + i))
         channels.append(_encode(value))
     return torch.stack(channels, 1)
@@ -51,9 +52,9 @@ def _blur(image: Tensor, axis: int) -> Tensor:
 
 def _encode(value: Tensor) -> Tensor:
     """The sRGB curve by square roots alone, to within 0.004, as bytes."""
-    one = value.clamp(0, 1).sqrt()
-    two = one.sqrt()
-    curve = 0.585122381 * one + 0.783140355 * two - 0.368262736 * two.sqrt()
+    one = sqrt(value.clamp(0, 1))
+    two = sqrt(one)
+    curve = 0.585122381 * one + 0.783140355 * two - 0.368262736 * sqrt(two)
     return (curve.clamp(0, 1) * 255).round().to(torch.uint8)
 
 

@@ -9,6 +9,7 @@ from benchmark.data.scenes.intersect import FAR, Eyes, bounds, leave_room, neare
 from benchmark.data.scenes.model import CYLINDER, ELLIPSOID, FOCAL, MAX_SOLIDS, SHELL
 from benchmark.data.scenes.tensors import MATERIAL, Batch, Triple, dot, each, minus, plus, scaled, triple, unit
 from benchmark.data.scenes.texture import albedo
+from benchmark.exact import sqrt
 
 #: A shadow must fall from before this share of the way to the light's surface point; the rest is rounding.
 _CLEAR = 0.997
@@ -143,7 +144,7 @@ def _arrivals(batch: Batch, seen: Surface) -> tuple[Tensor, Tensor]:
     light = {name: column[..., None] for name, column in batch.lights.items()}
     normal, position = (each(lambda part: part[:, None], a) for a in (seen.normal, seen.position))
     towards = minus(triple(light, "p"), position)
-    inverse = 1 / dot(towards, towards).clamp_min(1e-6).sqrt()
+    inverse = 1 / sqrt(dot(towards, towards).clamp_min(1e-6))
     cosine = dot(normal, towards) * inverse
     along = -dot(triple(light, "w"), towards)
     arrive = cosine.clamp_min(0) * (1 + light["directed"] * (along * inverse - 1))

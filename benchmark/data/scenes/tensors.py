@@ -15,6 +15,7 @@ from torch import Tensor
 
 from benchmark.data.scenes.model import MAX_LIGHTS, SHELL, Light, Scene, Solid
 from benchmark.data.scenes.random import Draws
+from benchmark.exact import sqrt
 
 #: Three tensors, x, y and z: sums over components are written out, so that their order is fixed.
 Triple = tuple[Tensor, Tensor, Tensor]
@@ -102,7 +103,7 @@ def scaled(a: Triple, by: Tensor) -> Triple:
 
 def unit(a: Triple) -> Triple:
     """The same direction at length 1."""
-    return scaled(a, 1 / dot(a, a).clamp_min(1e-20).sqrt())
+    return scaled(a, 1 / sqrt(dot(a, a).clamp_min(1e-20)))
 
 
 def triple(columns: dict[str, Tensor], prefix: str) -> Triple:
