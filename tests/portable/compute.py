@@ -1,8 +1,7 @@
-"""Computes the proof in this process: ``python -m tests.portable.compute OUT.json [--short]``."""
+"""Computes the proof in this process: ``python -m tests.portable.compute OUT.json [--short] [--only BEGINNING]``."""
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from importlib.metadata import version
@@ -26,7 +25,7 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in PACKAGES}
 
 
-def result(short: bool) -> dict[str, Any]:
+def result(short: bool, only: str) -> dict[str, Any]:
     """What this process computes, with what it computes with."""
     torch.set_num_threads(1)
     load_plugin_file(Path(__file__).parents[1] / "toy.py")
@@ -36,7 +35,7 @@ def result(short: bool) -> dict[str, Any]:
         sys.stderr.write(f"{monotonic() - started:7.1f} s  {name}\n")
 
     with tempfile.TemporaryDirectory() as folder:
-        digests = compute(short, Storage(Path(folder)), told)
+        digests = compute(short, only, Storage(Path(folder)), told)
     return {"versions": versions(), "kernels": torch.backends.cpu.get_cpu_capability(), "digests": digests}
 
 
@@ -45,11 +44,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--short", action="store_true")
+    parser.add_argument("--only", default="", metavar="BEGINNING")
     words = parser.parse_args()
-    found = result(words.short)
+    found = result(words.short, words.only)
     scratch = words.out.with_suffix(".part")
     scratch.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    os.replace(scratch, words.out)
+    scratch.replace(words.out)
 
 
 if __name__ == "__main__":
