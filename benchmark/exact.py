@@ -1,12 +1,16 @@
 """Functions that torch computes differently on different processors, made the same on all of them.
 
 On the CPU torch hands some functions to Intel's vector library, which begins with the processor's approximate
-reciprocals; Intel and AMD round those differently, and results differ in the last bit. These here are made of what IEEE
-754 defines to the last bit, or of the C library's functions, which read no such approximation. ``tests/portable`` holds
-the list of torch's functions that need it, and how it is measured.
+reciprocals; Intel and AMD round those differently, and results differ in the last bit. ``tests/portable`` holds the
+list of such functions and how it is measured.
 
-On a GPU they are torch's own: CUDA's root and division are IEEE's; what else torch has there is that device's affair.
+Roots are correctly rounded on any processor. Logarithms and quantiles are NumPy's and the C library's: the same on any
+x86-64 processor with AVX2 and FMA, NumPy's where its vectors are held to that, as in portable arithmetic.
+
+On a GPU all of them are torch's own: CUDA's root is IEEE's there; the others are that device's affair.
 """
+
+from statistics import NormalDist
 
 import numpy as np
 import torch
@@ -21,7 +25,8 @@ def sqrt(values: Tensor) -> Tensor:
     """
     if values.device.type != "cpu":
         return values.sqrt()
-    return torch.from_numpy(np.asarray(np.sqrt(values.numpy())))
+    with np.errstate(invalid="ignore"):  # the root of a negative number is NaN, as torch's is
+        return torch.from_numpy(np.asarray(np.sqrt(values.numpy())))
 
 
 def sqrt_(values: Tensor) -> Tensor:
@@ -29,5 +34,29 @@ def sqrt_(values: Tensor) -> Tensor:
     if values.device.type != "cpu":
         return values.sqrt_()
     array = values.numpy()
-    np.sqrt(array, out=array)
+    with np.errstate(invalid="ignore"):
+        np.sqrt(array, out=array)
     return values
+
+
+def power(values: Tensor, exponent: float) -> Tensor:
+    """``values ** exponent``, whose special case of a square root alone needs care; as in ``sqrt``, without a graph."""
+    return sqrt(values) if exponent == 0.5 else values**exponent
+
+
+def log(values: Tensor) -> Tensor:
+    """Natural logarithms in float64, without a graph; those of float32 are the same everywhere in torch itself."""
+    if values.device.type != "cpu":
+        return values.log()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return torch.from_numpy(np.asarray(np.log(values.numpy())))
+
+
+def normal_quantiles(shares: Tensor) -> Tensor:
+    """Where the standard normal distribution function reaches these shares in (0, 1). (N,) float64 -> the same.
+
+    One number after the other on the CPU: for few of them.
+    """
+    if shares.device.type != "cpu":
+        return 2**0.5 * torch.erfinv(2 * shares - 1)
+    return torch.tensor([NormalDist().inv_cdf(share) for share in shares.tolist()], dtype=shares.dtype)

@@ -9,7 +9,7 @@ from torch import Tensor
 from baselines.matrices import Room, RunningRows, all_finite, chunk, nowhere
 from baselines.weightings.solvers import checked_number
 from benchmark.errors import UsageError
-from benchmark.exact import sqrt
+from benchmark.exact import power, sqrt
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
 from benchmark.weighting import Card, Direction, MatrixWeighting
@@ -85,7 +85,7 @@ class DualBalancing(MatrixWeighting):
         if not all_finite(gradients):
             return nowhere(gradients)
         self.steps.add_(1)
-        kept = self.beta / self.steps.double() ** self.beta_decay
+        kept = self.beta / power(self.steps.double(), self.beta_decay)
         means, share, size = self.means.like(gradients), (1 - kept).to(gradients), chunk(gradients)
         squares = gradients.new_zeros(len(gradients), dtype=torch.float64)
         for mean, gradient in zip(means.split(size, dim=1), gradients.split(size, dim=1), strict=True):

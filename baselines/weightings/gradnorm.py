@@ -8,6 +8,7 @@ from torch import Tensor
 
 from baselines.adam import Adam
 from baselines.weightings.solvers import checked_number
+from benchmark.exact import power
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
 from benchmark.weighting import Card, NormWeighting
@@ -85,7 +86,7 @@ class GradNorm(NormWeighting):
         self.first.copy_(torch.where(self.first == 0, losses, self.first))
         ratios = _quotient(losses, self.first)
         lengths = self.current * norms
-        off = lengths - lengths.mean() * _quotient(ratios, ratios.mean()) ** self.alpha
+        off = lengths - lengths.mean() * power(_quotient(ratios, ratios.mean()), self.alpha)
         # The sign of NaN is 0: a term of 0 where all is finite carries it on.
         self.adam.step(self.current, norms * off.sign() + 0 * off)
         # Compared so that NaN stays NaN.

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from benchmark.errors import UsageError
+from benchmark.exact import log, normal_quantiles
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
 from benchmark.weighting import Card, Weighting
@@ -64,9 +65,9 @@ class RandomLossWeighting(Weighting):
         """(K,) losses -> (K,) fresh weights, positive, of sum 1, whatever the losses are."""
         uniform = self._uniform(len(losses))
         if self.distribution == "normal":
-            drawn = torch.softmax(2**0.5 * torch.erfinv(2 * uniform - 1), dim=0)
+            drawn = torch.softmax(normal_quantiles(uniform), dim=0)
         else:
-            exponential = -uniform.log()
+            exponential = -log(uniform)
             drawn = exponential / exponential.sum()
         return drawn.to(losses)
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,16 +19,18 @@ BACKBONE = ("width", "backbone")
 
 @dataclass(frozen=True)
 class Board:
-    """Runs that may be compared: the same data set, tasks, protocol and backbone.
+    """Runs that may be compared: the same data set, tasks, protocol and backbone, on the same bytes.
 
     Attributes:
         key: 16 hex digits, a hash of what the runs have in common.
+        data_hash: content hash of the prepared data that all runs saw; None where no run says it.
         backbone: the architecture options that all runs share.
         records: ordered by architecture, weighting and seed.
     """
 
     key: str
     dataset: Component
+    data_hash: str | None
     tasks: tuple[TaskInfo, ...]
     protocol: Protocol
     backbone: Mapping[str, JsonValue]
@@ -53,30 +55,45 @@ class Board:
 def boards(records: Iterable[RunRecord]) -> list[Board]:
     """Sort records into boards, ordered by data set and key.
 
-    Two runs share a board if their data set (name, version, options), its tasks, the protocol and the suite's version
-    agree, and their architectures the backbone. A reference's options are its backbone; another run belongs to the
-    reference that agrees with it in every option that both have, of several the one with the most such options. Where
-    two agree in equally many, choosing would be a guess: such runs, and those that no reference fits, are grouped by
-    the options of ``BACKBONE``.
+    Two runs share a board if their data set (name, version, options), its tasks, the protocol, the suite's version and
+    the content hash of the prepared data agree, and their architectures the backbone. A run that ended before it knew
+    its data has no hash and no numbers: it stands where most runs of its setting stand.
+
+    A reference's options are its backbone; another run belongs to the reference that agrees with it in every option
+    that both have, of several the one with the most such options. Where two agree in equally many, choosing would be a
+    guess: such runs, and those that no reference fits, are grouped by the options of ``BACKBONE``.
     """
     settings: dict[str, list[RunRecord]] = defaultdict(list)
     for record in sorted({record.id: record for record in records}.values(), key=_order):
         settings[_dumps(_setting(record))].append(record)
     found = []
-    for setting, members in settings.items():
+    for setting, data_hash, members in _by_data(settings):
         options = {_dumps(r.spec.architecture.options): r.spec.architecture.options for r in members if r.reference}
         known = [options[key] for key in sorted(options)]
         groups: dict[str, list[RunRecord]] = defaultdict(list)
         for record in members:
             groups[_dumps(_backbone(record, known))].append(record)
-        found += [_board(setting, backbone, group) for backbone, group in groups.items()]
+        found += [_board(setting, data_hash, backbone, group) for backbone, group in groups.items()]
     return sorted(found, key=lambda board: (board.dataset.name, board.key))
 
 
-def _board(setting: str, backbone: str, records: Sequence[RunRecord]) -> Board:
+def _by_data(settings: Mapping[str, Sequence[RunRecord]]) -> Iterator[tuple[str, str | None, list[RunRecord]]]:
+    """Each setting's runs apart by the bytes of their data: what they have in common, the content hash, the runs."""
+    for setting, members in settings.items():
+        counts = Counter(record.provenance.data_hash for record in members if record.provenance.data_hash)
+        most = min(counts, key=lambda data_hash: (-counts[data_hash], data_hash), default=None)
+        groups: dict[str | None, list[RunRecord]] = defaultdict(list)
+        for record in members:
+            groups[record.provenance.data_hash or most].append(record)
+        for data_hash, group in groups.items():
+            # Alone, a hash is no part of the key: a page keeps its address whatever made its data.
+            yield (f"{setting}{data_hash}" if len(groups) > 1 else setting), data_hash, group
+
+
+def _board(setting: str, data_hash: str | None, backbone: str, records: Sequence[RunRecord]) -> Board:
     key = hashlib.sha256(f"{setting}{backbone}".encode()).hexdigest()[:16]
-    first = records[0]
-    return Board(key, first.spec.dataset, first.tasks, first.spec.protocol, json.loads(backbone), tuple(records))
+    spec = records[0].spec
+    return Board(key, spec.dataset, data_hash, records[0].tasks, spec.protocol, json.loads(backbone), tuple(records))
 
 
 def _setting(record: RunRecord) -> list[Any]:

@@ -87,6 +87,8 @@ def prepare_shown(dataset: DataSet, storage: Storage) -> None:
     if dataset.is_ready(storage):
         dataset.prepare(storage)  # which makes sure that it was made from the folder that is named now
         return
+    for reason in filter(None, (piece.outdated(storage) for piece in dataset.pieces)):
+        console.print(f"{escape(reason)}: it is made again.", soft_wrap=True)
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
         TimeRemainingColumn(),
@@ -161,6 +163,7 @@ def _row(dataset: DataSet, storage: Storage) -> tuple[str, ...]:
     share = dataset.share_done(storage) if isinstance(dataset, StreamedDataSet) else None
     if not dataset.is_ready(storage):
         state = "not prepared" if share is None else f"interrupted at {share:.0%}"
+        state = "outdated" if dataset.outdated(storage) else state
         return dataset.name, stated, state, "/".join(map(str, dataset.samples.values())), "", ""
     counts = dataset.manifest(storage)["samples"].values()
     folders = "" if dataset.pieces != (dataset,) else dataset.folder(storage).name
@@ -248,7 +251,7 @@ def check(name: str | None, sources: tuple[str, ...], options: tuple[str, ...]) 
     bad = 0
     pieces = [piece for whole in chosen for piece in whole.pieces]
     for dataset in pieces:
-        if not dataset.is_ready(storage):
+        if not dataset.is_ready(storage) and not dataset.outdated(storage):
             raise UserError(f"{dataset.name} is not prepared with these options; run 'mtbench data prepare {name}'")
         problems = problems_of(dataset, storage)
         bad += bool(problems)

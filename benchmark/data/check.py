@@ -26,6 +26,8 @@ def check(dataset: DataSet, storage: Storage) -> list[str]:
     Raises:
         UserError: the set is not prepared, or its manifest is damaged.
     """
+    if reason := dataset.outdated(storage):
+        return [reason]
     manifest = dataset.manifest(storage)
     return [*_heading(dataset, manifest), *_sources(dataset, storage, manifest), *_arrays(dataset, storage, manifest)]
 

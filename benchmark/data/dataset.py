@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
@@ -79,6 +80,9 @@ class DataSet(ABC):
     name: ClassVar[str]
     #: Version of the code that makes the data; raise it whenever the same options would give other bytes.
     version: ClassVar[int]
+    #: Raised when a mend gives every processor the bytes that so far only some had: the version stays, since good
+    #: folders hold these bytes, but no older folder is known to, so that all of them are made again.
+    revision: ClassVar[int] = 0
     #: Options that shrink the set to what a trial of minutes on a CPU needs.
     smoke: ClassVar[Mapping[str, Any]] = {}
     #: What people must know of the set before they use it; None where nobody has written it down.
@@ -151,11 +155,24 @@ class DataSet(ABC):
         return storage.cache / f"{self.name}-v{self.version}-{self.identity}"
 
     def is_ready(self, storage: Storage) -> bool:
-        """Whether the prepared form is there."""
-        return (self.folder(storage) / MANIFEST).is_file()
+        """Whether the prepared form is there and can be used."""
+        return (self.folder(storage) / MANIFEST).is_file() and self.outdated(storage) is None
+
+    def outdated(self, storage: Storage) -> str | None:
+        """Why the prepared form that is there must be made again, in one line; None where there is no reason."""
+        try:
+            manifest = read_manifest(self.folder(storage) / MANIFEST)
+        except UserError:
+            return None  # not there; or damaged, which whoever reads it is told
+        if manifest.get("revision", 0) >= self.revision:
+            return None
+        return (
+            f"{self.folder(storage)} (content hash {manifest['content_hash'][:12]}) comes from an earlier version, "
+            "whose bytes depended on the processor"
+        )
 
     def prepare(self, storage: Storage, progress: Progress = silent) -> None:
-        """Make the prepared form unless it is there.
+        """Make the prepared form unless it is there; make an outdated one again.
 
         Everything is written into a temporary folder that is renamed at the end, so that a folder under the final
         name is always complete, whoever else prepares the same set at the same time.
@@ -190,8 +207,11 @@ class DataSet(ABC):
             shutil.rmtree(scratch, ignore_errors=True)
 
     def publish(self, made: Path, storage: Storage) -> None:
-        """Put a finished folder under its final name, unless somebody else was first."""
+        """Put a finished folder under its final name, in place of an outdated one, unless somebody else was first."""
         folder = self.folder(storage)
+        if self.outdated(storage):
+            with suppress(OSError):  # somebody else has just moved it
+                folder.rename(made.with_name(f"{made.name}-outdated"))  # and is removed with what surrounds it
         try:
             made.rename(folder)
         except OSError as error:
@@ -228,6 +248,7 @@ class DataSet(ABC):
         head = {
             "dataset": self.name,
             "version": self.version,
+            "revision": self.revision,
             "options": self.options,
             "source": self._source(storage),
         }
@@ -260,8 +281,10 @@ class DataSet(ABC):
         """What the prepared form says of itself.
 
         Raises:
-            UserError: the prepared form is missing or damaged.
+            UserError: the prepared form is missing, damaged or outdated.
         """
+        if reason := self.outdated(storage):
+            raise UserError(f"{reason}; 'mtbench data prepare {self.name}', with the same options, makes it again")
         return read_manifest(self.folder(storage) / MANIFEST)
 
     @property

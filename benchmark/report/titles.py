@@ -29,8 +29,13 @@ def titles(boards: Sequence[Board]) -> list[str]:
     """Each board in a few words: what everyone asks for, and whatever else tells boards of one data set apart."""
     by_dataset: dict[str, list[dict[str, str]]] = defaultdict(list)
     for board in boards:
-        by_dataset[board.dataset.name].append(settings(board))
-    return [_title(settings(board), by_dataset[board.dataset.name]) for board in boards]
+        by_dataset[board.dataset.name].append(_details(board))
+    return [_title(_details(board), by_dataset[board.dataset.name]) for board in boards]
+
+
+def _details(board: Board) -> dict[str, str]:
+    """What can tell a board from another: its settings, and the bytes of its data."""
+    return settings(board) | {"data": (board.data_hash or "unknown")[:12]}
 
 
 def _title(own: dict[str, str], others: Sequence[dict[str, str]]) -> str:

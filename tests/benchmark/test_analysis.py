@@ -315,6 +315,42 @@ def test_boards_keep_apart_what_does_not_compare():
     assert analysis.boards([*records, records[0]]) == boards
 
 
+def with_data(record, data_hash, **changes):
+    """The same run on prepared data of this content hash."""
+    provenance = record.provenance.model_copy(update={"data_hash": data_hash})
+    return record.model_copy(update={"provenance": provenance, **changes})
+
+
+def test_two_data_hashes_never_meet_on_one_board():
+    ours = [made.record("single-task", None), made.record("mtan"), made.record("mtan", seed=1)]
+    theirs = [with_data(made.record(name, seed=2), "e" * 64) for name in ("mtan", "dense")]
+    alone = analysis.boards(ours)[0]
+    found = analysis.boards([*theirs, *ours])
+    assert [{record.id for record in board.records} for board in sorted(found, key=lambda b: b.data_hash)] == [
+        {record.id for record in ours}, {record.id for record in theirs},
+    ]  # fmt: skip
+    assert [board.data_hash for board in sorted(found, key=lambda b: b.data_hash)] == ["d" * 64, "e" * 64]
+    assert len({board.key for board in (*found, alone)}) == 3
+    assert analysis.boards([*ours, *theirs]) == found
+
+
+def test_a_reference_on_other_data_lends_no_backbone():
+    single, mine = with_data(made.record("single-task", None), "e" * 64), made.record("mtan")
+    mine = with_options(mine, {})
+    (board,) = (board for board in analysis.boards([single, mine]) if board.data_hash == "d" * 64)
+    assert (board.records, board.backbone) == ((mine,), {})
+
+
+def test_a_failed_run_without_data_stands_where_most_runs_of_its_setting_are():
+    ours = [made.record("mtan", seed=seed) for seed in range(2)]
+    theirs = with_data(made.record("dense"), "0" * 64)
+    lost = with_data(made.record("mtan", seed=7), None, status="failed", error="its process is gone", curves=())
+    (board,) = (board for board in analysis.boards([lost, theirs, *ours]) if board.data_hash == "d" * 64)
+    assert {record.id for record in board.records} == {record.id for record in (*ours, lost)}
+    (nowhere,) = analysis.boards([lost])
+    assert (nowhere.data_hash, len(nowhere.records)) == (None, 1)
+
+
 def test_a_run_belongs_to_the_reference_whose_options_it_has():
     wide = {"width": 32, "backbone": "segnet"}
     records = [

@@ -148,6 +148,21 @@ def test_missing_reference_is_said(tmp_path):
     assert ("aria-label", "mIoU against parameters") in Page(plot.read_text()).attributes
 
 
+def test_boards_on_other_bytes_of_their_data_are_told_apart(tmp_path):
+    ours = made.record()
+    provenance = ours.provenance.model_copy(update={"data_hash": "e" * 64})
+    theirs = made.record(seed=1).model_copy(update={"provenance": provenance})
+
+    def index(*records):
+        report.build(Held(tmp_path / "store", records), tmp_path / "report")
+        return (tmp_path / "report" / "index.html").read_text().replace("\u00a0", " ")
+
+    both = index(ours, theirs)
+    assert "data dddddddddddd" in both
+    assert "data eeeeeeeeeeee" in both
+    assert "data dddddddddddd" not in index(ours)
+
+
 def test_different_devices_are_said(tmp_path):
     records = [made.record("single-task", None), made.record("mtan", place={"device": "Pentium"})]
     report.build(Held(tmp_path, records), tmp_path / "out")

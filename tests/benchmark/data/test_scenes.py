@@ -1,6 +1,7 @@
 """The rendered rooms: determinism, ranges, holes, classes, geometry, options."""
 
 import hashlib
+import json
 import subprocess
 import sys
 
@@ -8,14 +9,18 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from click.testing import CliRunner
 
 from benchmark import build_dataset
+from benchmark.cli import main
 from benchmark.data import SPLITS, Storage
+from benchmark.data.check import check
 from benchmark.data.dataset import silent
+from benchmark.data.prepared import array_hash, content_hash
 from benchmark.data.scenes import CLASSES, FOCAL, Scenes, render
 from benchmark.data.scenes.layout import make_scene
 from benchmark.data.scenes.model import MAX_LIGHTS, MAX_SOLIDS
-from benchmark.errors import UsageError
+from benchmark.errors import UsageError, UserError
 
 HEIGHT, WIDTH = 48, 64
 SEEDS = range(40, 61)
@@ -228,6 +233,69 @@ def test_prepared_once_and_loaded_with_its_hash(tmp_path):
     expected = render(again.seeds("val"), height=24, width=32)
     assert torch.equal(loaded.targets["normals"], expected["normals"])
     assert loaded.ids.tolist() == list(again.seeds("val"))
+
+
+SMALL = {"height": 24, "width": 32, "train": 5, "val": 3, "test": 2}
+
+
+@pytest.fixture
+def inexact(tmp_path):
+    """A folder as an earlier renderer left it on a processor whose roots were off, and the hash that it should have."""
+    scenes, storage = Scenes(**SMALL), Storage(tmp_path)
+    scenes.prepare(storage)
+    good = scenes.content_hash(storage)
+    folder = scenes.folder(storage)
+    images = np.load(folder / "val-image.npy")
+    images[0, 0, 0, 0] ^= 1
+    np.save(folder / "val-image.npy", images)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["revision"]
+    manifest["arrays"]["val-image"] = array_hash(images)
+    manifest["content_hash"] = content_hash(manifest["arrays"])
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return scenes, storage, good, manifest["content_hash"]
+
+
+def test_a_folder_of_an_inexact_renderer_is_never_used(inexact):
+    scenes, storage, _, bad = inexact
+    assert not scenes.is_ready(storage)
+    for use in (scenes.content_hash, scenes.manifest, lambda storage: scenes.load("val", storage)):
+        with pytest.raises(UserError, match=f"content hash {bad[:12]}.*mtbench data prepare scenes") as caught:
+            use(storage)
+        assert str(scenes.folder(storage)) in str(caught.value)
+    (problem,) = check(scenes, storage)
+    assert "earlier version, whose bytes depended on the processor" in problem
+
+
+def test_a_folder_of_an_inexact_renderer_is_named_and_made_again(inexact, monkeypatch):
+    scenes, storage, good, bad = inexact
+    monkeypatch.setenv("MTBENCH_CACHE", str(storage.cache))
+    listed = CliRunner().invoke(main, ["data", "list"])
+    assert "outdated" in listed.output
+    words = [f"--option={name}={value}" for name, value in SMALL.items()]
+    told = CliRunner().invoke(main, ["data", "prepare", "scenes", *words])
+    assert told.exit_code == 0, told.output
+    assert f"{scenes.folder(storage)} (content hash {bad[:12]})" in told.output
+    assert "it is made again" in told.output
+    assert scenes.content_hash(storage) == good
+    assert [path.name for path in storage.cache.iterdir()] == [scenes.folder(storage).name]
+    again = CliRunner().invoke(main, ["data", "prepare", "scenes", *words])
+    assert "made again" not in again.output
+
+
+def test_two_processes_may_make_an_outdated_folder_again_at_once(inexact, monkeypatch):
+    scenes, storage, good, _ = inexact
+    publish = Scenes.publish
+
+    def second(self, made, storage):
+        monkeypatch.setattr(Scenes, "publish", publish)
+        Scenes(**SMALL).prepare(storage)  # another one begins later and is first
+        publish(self, made, storage)
+
+    monkeypatch.setattr(Scenes, "publish", second)
+    scenes.prepare(storage)
+    assert scenes.content_hash(storage) == good
+    assert [path.name for path in storage.cache.iterdir()] == [scenes.folder(storage).name]
 
 
 def test_splits_share_no_seed():
