@@ -1,0 +1,70 @@
+"""Processes that compute the proof: on this processor, and on others that QEMU emulates."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+NATIVE = "native"
+#: QEMU's names: two generations of each maker.
+EMULATED = {"Haswell": "Intel", "Skylake-Client": "Intel", "EPYC-Rome": "AMD", "EPYC-Milan": "AMD"}
+SHORT = ("EPYC-Rome",)
+QEMU = "qemu-x86_64"
+#: Portable arithmetic; names of another version of NumPy would do nothing.
+VARIABLES = {
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "MKL_CBWR": "COMPATIBLE",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "OPENBLAS_CORETYPE": "Haswell",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
+}
+
+
+class Unfinished(Exception):
+    """A process that left no result."""
+
+
+def command(processor: str, arguments: Sequence[str]) -> list[str]:
+    """The words that run the computation on a processor.
+
+    Raises:
+        Unfinished: there is no emulator.
+    """
+    python = os.path.realpath(sys.executable)  # an emulator starts programs, not links into environments
+    words = [python, "-m", "tests.portable.compute", *arguments]
+    if processor == NATIVE:
+        return words
+    if shutil.which(QEMU) is None:
+        raise Unfinished(f"{QEMU} 7.2 or newer is missing, which emulates processors: apt-get install qemu-user")
+    return [QEMU, "-cpu", f"{processor},check=off", *words]  # of what it lacks, such as transactions, nothing is used
+
+
+def environment() -> dict[str, str]:
+    """This process's variables, those of portable arithmetic, and where packages are without an environment's link."""
+    paths = os.pathsep.join([str(ROOT), sysconfig.get_path("purelib")])
+    return {**os.environ, **VARIABLES, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": paths}
+
+
+def computed(processor: str, *, short: bool, only: str = "") -> dict[str, Any]:
+    """What a processor computes, see ``compute.result``.
+
+    Raises:
+        Unfinished: the process failed, or it computes with other kernels than those of AVX2.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "digests.json"
+        arguments = [str(out), *(["--short"] if short else []), "--only", only]
+        done = subprocess.run(command(processor, arguments), cwd=ROOT, env=environment(), check=False)
+        if done.returncode or not out.is_file():
+            raise Unfinished(f"the computation on {processor} ended with code {done.returncode}; see above")
+        found: dict[str, Any] = json.loads(out.read_text())
+    if found["kernels"] != "AVX2":
+        raise Unfinished(f"{processor} computes with kernels for {found['kernels']}; the proof needs AVX2")
+    return found

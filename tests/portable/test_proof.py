@@ -1,0 +1,75 @@
+"""The proof notices what differs and says what differs first; this machine computes what is committed."""
+
+import pytest
+
+from tests.portable import golden
+from tests.portable.compare import differing, is_apart, table, verdict
+from tests.portable.processors import NATIVE, Unfinished, command, computed
+
+SAME = {
+    "function torch.exp float32": "0a",
+    "function torch.log float32": "0b",
+    "function numpy.exp float32": "0c",
+    "apart torch.sqrt float32": "0d",
+    "weighting equal: losses 1": "0e",
+    "weighting equal: state 1": "0f",
+}
+
+
+def columns(**other):
+    """The same everywhere but for what is given."""
+    return {"native": SAME, "first": dict(SAME), "second": {**SAME, **other}}
+
+
+def test_equal_digests_are_no_difference():
+    assert differing(columns()) == []
+    assert verdict(columns()) == "6 digests are the same on native, first, second."
+    assert "DIFFERENT" not in table(columns())
+
+
+def test_an_altered_digest_is_named_the_first_of_all_that_differ():
+    found = columns(**{"weighting equal: losses 1": "1", "function torch.log float32": "2"})
+    assert differing(found) == ["function torch.log float32", "weighting equal: losses 1"]
+    assert verdict(found) == (
+        "2 of 6 digests differ. The first that differs is 'function torch.log float32': native 0b, first 0b, second 2."
+    )
+    assert table(found).splitlines() == [
+        "|  | digests | first | second |",
+        "|---|---|---|---|",
+        "| torch functions | 2 | equal | DIFFERENT |",
+        "| function torch.log float32 | 1 | equal | DIFFERENT |",
+        "| numpy functions | 1 | equal | equal |",
+        "| apart torch.sqrt float32 | 1 | equal | equal |",
+        "| weighting equal | 2 | equal | DIFFERENT |",
+    ]
+
+
+@pytest.mark.parametrize("lacking", ["native", "second"])
+def test_a_missing_digest_is_a_difference(lacking):
+    found = columns()
+    found[lacking] = {name: value for name, value in SAME.items() if name != "weighting equal: state 1"}
+    assert differing(found) == ["weighting equal: state 1"]
+    assert f"{lacking} missing" in verdict(found)
+
+
+def test_a_function_that_is_known_to_differ_is_shown_and_decides_nothing():
+    found = columns(**{"apart torch.sqrt float32": "1"})
+    assert differing(found) == []
+    assert "| apart torch.sqrt float32 | 1 | equal | apart, as known |" in table(found)
+
+
+def test_a_processor_that_is_no_emulator_s_is_refused(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(Unfinished, match="apt-get install qemu-user"):
+        command("Haswell", [])
+
+
+def test_this_machine_computes_what_is_committed():
+    committed = golden.read()
+    found = computed(NATIVE, short=True)
+    if reason := golden.other_versions(found, committed):
+        pytest.skip(f"the committed digests are of other packages: {reason}; make new ones with {golden.COMMAND}")
+    expected = golden.of_the_same(committed["digests"], found["digests"])
+    digests = {name: value for name, value in found["digests"].items() if name in expected or not is_apart(name)}
+    sides = {"committed": expected, "here": digests}
+    assert not differing(sides), verdict(sides)
