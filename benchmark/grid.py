@@ -276,9 +276,10 @@ def _small(name: str, choice: DataSetChoice | None = None) -> DataSetChoice:
 
 
 def _small_protocol(protocol: Options) -> Options:
-    """A second phase stays, and begins after the first of the two epochs."""
+    """A second phase stays, and begins after the first of the two epochs; a cosine stays and has no decays."""
+    small = {name: v for name, v in SMOKE_PROTOCOL.items() if name != "lr_step" or protocol.get("schedule") != "cosine"}
     phase = {"restart_after": 1, "restart_learning_rate": 1e-4} if protocol.get("restart_after") else {}
-    return {**protocol, **SMOKE_PROTOCOL, **phase}
+    return {**protocol, **small, **phase}
 
 
 def _cells(grid: Grid, filters: Filters, dataset: str, choice: DataSetChoice, seed: int) -> Iterator[RunSpec]:

@@ -138,9 +138,10 @@ class Step(ABC, Generic[W]):
         """The feature that feeds all heads, a leaf of the same values, and K losses that are attached to the leaf."""
         with self.hardware.saving():
             with self.hardware.autocast():
-                feature = self.model.representation(scaled(cast(Tensor, batch.images)))
+                images = scaled(cast(Tensor, batch.images))
+                feature = self.model.representation(images)
                 leaf = by_sample(feature.detach()).requires_grad_()
-                predictions = self.model.predict(leaf)
+                predictions = self.model.predict(leaf, size=images.shape[-2:])
             return feature, leaf, self.judge(predictions, batch)
 
     def judge(self, predictions: Mapping[str, Tensor], batch: Batch) -> list[Tensor]:

@@ -12,11 +12,11 @@ from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
 from benchmark.spec import Component, Protocol, RunSpec
 from benchmark.training.attention import masks
 from benchmark.training.batches import TrainingBatches
-from benchmark.training.engine import build_optimizer
 from benchmark.training.estimate import work
 from benchmark.training.evaluation import evaluate
 from benchmark.training.gradients import Rows
 from benchmark.training.hardware import Hardware
+from benchmark.training.optimizer import build_optimizer
 from benchmark.training.run import Watcher, execute
 
 CPU = Hardware("cpu", "fp32", 1)
