@@ -245,9 +245,9 @@ def _datasets(grid: Grid, filters: Filters) -> dict[str, DataSetChoice]:
 
 
 def shrunk(grid: Grid) -> Grid:
-    """The same cells on few small pictures with narrow networks, for two epochs and the first seed.
+    """The same cells on few small pictures with narrow networks, for the first seed; see also ``_small_protocol``.
 
-    A data set says by its ``smoke`` options how it is made small. Everything else of the protocol stays as it is.
+    A data set says by its ``smoke`` options how it is made small.
     """
     listed = grid.architectures
     if listed != "all":
@@ -262,7 +262,6 @@ def shrunk(grid: Grid) -> Grid:
             "seeds": grid.seeds[:1],
             "architectures": listed,
             "architecture": {**grid.architecture, **SMOKE_ARCHITECTURE},
-            "protocol": _small_protocol(grid.protocol),
             "datasets": {name: _small(name, choice) for name, choice in grid.datasets.items()},
         }
     )
@@ -274,19 +273,24 @@ def _small(name: str, choice: DataSetChoice | None = None) -> DataSetChoice:
         update={
             "options": {**choice.options, **getattr(DATASETS[name].factory, "smoke", {})},
             "architecture": {**choice.architecture, **SMOKE_ARCHITECTURE},
-            "protocol": _small_protocol(choice.protocol),
         }
     )
 
 
 def _small_protocol(protocol: Options) -> Options:
-    """A second phase stays, and begins after the first of the two epochs."""
+    """Two epochs; everything else of the protocol stays as it is.
+
+    A second phase begins after the first epoch; a cosine has no decays.
+    """
+    decays = protocol.get("schedule") != "cosine"
+    small = {name: value for name, value in SMOKE_PROTOCOL.items() if name != "lr_step" or decays}
     phase = {"restart_after": 1, "restart_learning_rate": 1e-4} if protocol.get("restart_after") else {}
-    return {**protocol, **SMOKE_PROTOCOL, **phase}
+    return {**protocol, **small, **phase}
 
 
 def _cells(grid: Grid, filters: Filters, dataset: str, choice: DataSetChoice, seed: int) -> Iterator[RunSpec]:
-    protocol = _protocol({**grid.protocol, **choice.protocol}, filters.numerics, dataset)
+    options = {**grid.protocol, **choice.protocol}
+    protocol = _protocol(_small_protocol(options) if filters.smoke else options, filters.numerics, dataset)
     data = Component.of(DATASETS, dataset, choice.options)
     weightings = _weightings(grid, filters, data)
     for architecture in _architectures(grid, filters, {**grid.architecture, **choice.architecture}):

@@ -88,8 +88,19 @@ class MultiTaskModel(nn.Module, ABC):
         """The one feature through which all shared parameters reach the losses. (B, 3, H, W) -> (B, …)."""
         raise TypeError(f"{type(self).__name__} has no single feature that feeds all heads")
 
-    def predict(self, representation: Tensor, tasks: Iterable[str] | None = None) -> dict[str, Tensor]:
-        """What ``forward`` makes of the feature: ``forward(images)`` is ``predict(representation(images))``."""
+    def predict(
+        self, representation: Tensor, tasks: Iterable[str] | None = None, size: torch.Size | None = None
+    ) -> dict[str, Tensor]:
+        """What ``forward`` makes of the feature.
+
+        ``forward(images, tasks)`` is ``predict(representation(images), tasks, images.shape[-2:])``.
+
+        Args:
+            representation: what ``representation`` gave.
+            tasks: names of the tasks to predict; all when None.
+            size: height and width of the pictures, for networks whose feature is smaller and does not tell; None stands
+                for the largest of which the feature can be.
+        """
         raise TypeError(f"{type(self).__name__} has no single feature that feeds all heads")
 
     def attention_masks(self, images: Tensor, tasks: Iterable[str] | None = None) -> dict[str, dict[str, Tensor]]:

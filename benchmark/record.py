@@ -79,6 +79,7 @@ class EpochRecord(Kept):
 
     Attributes:
         epoch: counted from 1.
+        learning_rate: of the epoch's first step.
         losses: mean loss by split and task; training losses are means over the epoch's steps, while parameters move,
             the others means over pictures of the mean over each evaluated batch's valid targets.
         weights: mean weight of each task's loss over the epoch's steps; empty without weighting.

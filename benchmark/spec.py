@@ -90,13 +90,16 @@ class Protocol(Frozen):
     Attributes:
         epochs: passes over the training split.
         batch_size: samples per step; an incomplete last batch of an epoch is left out.
-        optimizer: ``adam`` with torch's other defaults, or ``sgd`` with Nesterov's momentum.
-        learning_rate: at the start.
-        lr_step: epochs between two decays of the learning rate.
+        optimizer: ``adam`` or ``adamw`` with torch's other defaults, or ``sgd`` with Nesterov's momentum.
+        learning_rate: at the start; with ``warmup_steps``, at their end.
+        lr_step: epochs between two decays of the learning rate, of the schedule ``step``.
         lr_decay: factor of each decay.
         evaluate_every: epochs between two evaluations on val and test; the last epoch is always evaluated.
         momentum: of ``sgd``.
-        weight_decay: added to the gradients as this times the parameters (L2), with either optimiser.
+        weight_decay: with ``adam`` and ``sgd`` added to the gradients as this times the parameters (L2), all of them.
+            With ``adamw`` decoupled: each step shrinks the parameters by the learning rate times this; those of one
+            dimension, which are biases and the scales and shifts of norms, do not shrink. What a weighting learns
+            never decays.
         steps_per_epoch: None for one pass over the training split; where every task has its own pictures, over the
             largest one. With a number, passes follow each other without regard to where an epoch ends.
         flip: mirror every training sample left to right with probability 1/2.
@@ -104,16 +107,20 @@ class Protocol(Frozen):
             ``literature`` and ``consistent`` differ in what becomes of surface normals, see ``training.augmentation``.
         random_crop: of pictures stored larger than networks see them, train on a random part, not the middle.
         restart_after: epochs after which a second phase begins: a new optimiser, without the momentum so far, and a
-            schedule of the same ``lr_step`` and ``lr_decay`` counted from there; 0 for one phase.
+            schedule of the same form counted from there; 0 for one phase.
         restart_learning_rate: at the start of the second phase; None for ``learning_rate``.
         arithmetic: ``portable`` on the CPU in fp32 and one thread, whose bits are the same on any x86-64 processor with
             AVX2, or ``native``: see ``benchmark.arithmetic``.
         precision: ``bf16`` for autocast; parameters, losses and metrics stay in float32.
+        schedule: of the learning rate. ``step``: constant between decays. ``cosine``: set anew for every step, half a
+            cosine from ``learning_rate`` at the first step of a phase to 0 where the phase ends.
+        warmup_steps: first steps of a phase in which the rate of either schedule is multiplied by 1/n, 2/n, … for n
+            steps in all; 0 for none. Epochs' records hold the rate of each epoch's first step.
     """
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
-    optimizer: Literal["adam", "sgd"] = "adam"
+    optimizer: Literal["adam", "sgd", "adamw"] = "adam"
     learning_rate: float = Field(default=1e-4, gt=0)
     lr_step: int = Field(default=100, ge=1)
     lr_decay: float = Field(default=0.5, gt=0, le=1)
@@ -128,10 +135,19 @@ class Protocol(Frozen):
     restart_learning_rate: Annotated[Annotated[float, Field(gt=0)] | None, LATER] = None
     arithmetic: Annotated[Arithmetic, LATER] = "native"
     precision: Annotated[Precision, LATER] = "fp32"
+    schedule: Annotated[Literal["step", "cosine"], LATER] = "step"
+    warmup_steps: Annotated[int, Field(ge=0), LATER] = 0
+
+    @model_validator(mode="after")
+    def _decays_are_of_step(self) -> "Protocol":
+        fields = type(self).model_fields
+        if self.schedule == "cosine" and any(getattr(self, n) != fields[n].default for n in ("lr_step", "lr_decay")):
+            raise ValueError("lr_step and lr_decay are options of the schedule step alone: leave them out with cosine")
+        return self
 
     @model_validator(mode="after")
     def _momentum_is_of_sgd(self) -> "Protocol":
-        if self.optimizer == "adam" and self.momentum != type(self).model_fields["momentum"].default:
+        if self.optimizer != "sgd" and self.momentum != type(self).model_fields["momentum"].default:
             raise ValueError("momentum is an option of the optimizer sgd alone")
         return self
 

@@ -62,8 +62,9 @@ class CrossStitch(SharingPattern):
     Davison, CVPR 2019 (github.com/lorenmt/mtan, ``im2im_pred/model_segnet_cross.py``).
 
     Stitches sit wherever a feature passes from one stage to the next: after pooling where the encoder pools, before
-    unpooling in the decoder, which each stream does by its own indices. What the heads read is not stitched. The same
-    rule gives a WRN three places: stem to group 1, 1 to 2, 2 to 3.
+    unpooling in the decoder, which each stream does by its own indices. What the heads read is not stitched, nor are
+    skip connections: each decoder reads its own encoder's features as they were before the stitch. The same rule gives
+    a WRN three places: stem to group 1, 1 to 2, 2 to 3.
 
     Any task's output depends on all streams, so naming fewer tasks saves the last stage and head of the others only.
 

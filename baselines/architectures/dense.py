@@ -23,8 +23,9 @@ class Dense(SharingPattern):
     (github.com/lorenmt/mtan, ``im2im_pred/model_segnet_dense.py``), after Huang et al.'s DenseNet (CVPR 2017).
 
     Every stream is the backbone. Past the first stage, a task's stage reads concat(own, shared) of the two features
-    that enter it, unpooled (in the decoder) by each stream's own indices; the decoder's last stage keeps the doubled
-    channels up to its last layer. The rule needs no decoder: on a WRN, groups read the joined features.
+    that enter it, unpooled (in the decoder) by each stream's own indices, or joined with its own skip connections; the
+    decoder's last stage keeps the doubled channels up to its last layer. The rule needs no decoder: on a WRN, groups
+    read the joined features.
 
     Deviation: the shared stream ends before the last stage, whose output nothing would read (the authors build a dead
     decoder block there: 44,583 parameters at 13 classes).

@@ -1,6 +1,7 @@
 """Multi-Task Attention Network: a shared network from whose stages each task masks what it needs."""
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import ClassVar, cast
 
 import torch
@@ -41,7 +42,8 @@ class MTAN(SharingPattern):
     Written u and p for the shared features after a stage's first block and after all of it, and a for task k's path:
 
     - encoder: a ← shrink(F(Att(u, a) · p)), where the first stage has no a yet, and shrink pools as the backbone does;
-    - decoder: a ← Att(x, b) · p with x the unpooled feature that enters the stage and b = G(upsample(a)), bilinear;
+    - decoder: a ← Att(x, b) · p with x the feature that enters the stage, unpooled or with the shared network's skip
+      connection, and b = G(upsample(a)), bilinear;
     - the head reads the last a.
 
     Masks belong to a task; the transforms F and G, 3×3 convolution with batch norm and ReLU, serve all tasks.
@@ -64,9 +66,10 @@ class MTAN(SharingPattern):
         self.trunk = nn.ModuleList(plan.build() for plan in self.stages)
         encoder, decoder = self.backbone.encoder, self.stages[len(self.backbone.encoder) :]
         reach = [plan.outputs for plan in encoder]
+        path = [reach[-1], *(plan.outputs for plan in decoder)]  # channels before and after each decoder stage
         self.transforms = nn.ModuleList(
             [conv_block(a, b) for a, b in zip(reach, [*reach[1:], reach[-1]], strict=True)]
-            + [conv_block(plan.inputs, plan.outputs) for plan in decoder]
+            + [conv_block(a, b) for a, b in pairwise(path)]
         )
         masks = [(reach[0], reach[0])] + [(2 * f, f) for f in reach[1:]]
         masks += [(plan.inputs + plan.outputs, plan.outputs) for plan in decoder]

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from baselines.backbones import Backbone
@@ -92,14 +93,17 @@ class SharingPattern(ByPosition):
             raise UsageError(
                 f"pictures of {height}×{width} pixels are too small for this backbone: it needs {least}×{least} or more"
             )
-        return self.decide(self.features(images, chosen), chosen)
+        return self.decide(self.features(images, chosen), chosen, images.shape[-2:])
 
-    def decide(self, features: Sequence[Tensor], chosen: Sequence[int]) -> dict[str, Tensor]:
-        """The predictions of the ``chosen`` tasks from what their heads read."""
-        return {
-            self.names[k]: self.tasks[k].finish(self.heads[k](feature))
-            for k, feature in zip(chosen, features, strict=True)
-        }
+    def decide(
+        self, features: Sequence[Tensor], chosen: Sequence[int], size: torch.Size | None = None
+    ) -> dict[str, Tensor]:
+        """The predictions of the ``chosen`` tasks from what their heads read, at the ``size`` of the pictures."""
+        found = {}
+        for k, feature in zip(chosen, features, strict=True):
+            task, output = self.tasks[k], self.heads[k](feature)
+            found[task.name] = task.finish(self.backbone.restore(output, size) if task.dense else output)
+        return found
 
     def task_parameters(self, task: str) -> list[nn.Parameter]:
         """See ``MultiTaskModel.task_parameters``; a single task owns everything."""

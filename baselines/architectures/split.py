@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from baselines.architectures.pattern import SharingPattern
@@ -52,10 +53,12 @@ class Split(SharingPattern):
             x = plan.leave(stage(plan.enter(x, memory)), memory)
         return x
 
-    def predict(self, representation: Tensor, tasks: Iterable[str] | None = None) -> dict[str, Tensor]:
+    def predict(
+        self, representation: Tensor, tasks: Iterable[str] | None = None, size: torch.Size | None = None
+    ) -> dict[str, Tensor]:
         """See ``MultiTaskModel.predict``."""
         chosen = self.positions(tasks)
-        return self.decide([representation] * len(chosen), chosen)
+        return self.decide([representation] * len(chosen), chosen, size)
 
     def features(self, images: Tensor, chosen: Sequence[int]) -> list[Tensor]:
         """The representation, for every task."""

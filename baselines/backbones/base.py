@@ -1,4 +1,17 @@
-"""What a backbone is: plans of stages, from which a sharing pattern builds as many and as wide ones as it needs."""
+"""What a backbone is: plans of stages, from which a sharing pattern builds as many and as wide ones as it needs.
+
+What an encoder leaves for a decoder (indices of maxima, or features that skip the levels below) belongs to one stream:
+each decoder reads what the encoder of its own stream left, as it was when it left its stage, before anything that a
+sharing pattern does between stages. So with skip connections
+
+- split: there is one stream, and its skips are shared;
+- one network per task (single-task, STAN): the skips are the task's own;
+- dense: shared and task streams have skips of their own; a task's decoder stage reads concat(own, shared) of two
+  features that each hold their stream's skip;
+- cross-stitch: skips are not stitched, only the feature that passes from stage to stage is;
+- MTAN: skips are those of the shared network, before any mask. Its decoder stages read them, and so do the masks there,
+  which see what enters a stage. A task's own path, of masked features, skips nothing.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -6,9 +19,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: What one stream's encoder leaves for its own decoder, a stack: indices of the maxima and the size before pooling.
+#: What one stream's encoder leaves for its own decoder, a stack: indices of the maxima and the size before pooling, or
+#: the feature of a level and its size.
 Memory = list[tuple[Tensor, torch.Size]]
 
 
@@ -37,7 +52,7 @@ class StagePlan(ABC):
     A stream is ``x = plan.leave(stage(plan.enter(x, memory)), memory)`` over the plans of its stages.
 
     Attributes:
-        inputs: channels that enter.
+        inputs: channels that enter the stage itself, with those that ``enter`` joins to the feature before.
         outputs: channels that leave.
         middle: channels between the stage's layers; ``outputs`` when None.
     """
@@ -57,11 +72,11 @@ class StagePlan(ABC):
         return list(pairwise(ends))
 
     def enter(self, x: Tensor, memory: Memory) -> Tensor:
-        """What happens to the map's size before the stage."""
+        """What happens to the map before the stage: its size, and what the encoder left for it."""
         return x
 
     def leave(self, x: Tensor, memory: Memory) -> Tensor:
-        """What happens to the map's size after the stage."""
+        """What happens to the map after the stage: its size, and what is left for the decoder."""
         return x
 
     def shrink(self, x: Tensor) -> Tensor:
@@ -78,9 +93,21 @@ class Backbone:
         decoder: stages from the smallest map up to the picture's size; empty where the backbone has none.
         smallest: the least height and width of a picture.
         start: how weights start, where the backbone says so; None leaves it to the sharing pattern.
+        scale: pictures are this many times as high and wide as what dense tasks' heads read, which rounds up.
     """
 
     encoder: tuple[StagePlan, ...]
     decoder: tuple[StagePlan, ...]
     smallest: int
     start: Callable[[Tensor], Tensor] | None = None
+    scale: int = 1
+
+    def restore(self, x: Tensor, size: torch.Size | None) -> Tensor:
+        """Bring a dense head's output to the size of the pictures, ``scale`` times its own where None: bilinear.
+
+        (B, C, h, w) -> (B, C, *size).
+        """
+        height, width = size or [self.scale * length for length in x.shape[-2:]]
+        if x.shape[-2:] == (height, width):
+            return x
+        return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False)

@@ -11,10 +11,10 @@ from baselines.backbones.base import Backbone, Memory, Stage, StagePlan
 LAYERS = (2, 2, 3, 3, 3)
 
 
-def conv_block(inputs: int, outputs: int) -> nn.Sequential:
-    """CBR: 3×3 convolution with bias, batch norm, ReLU. (B, inputs, H, W) -> (B, outputs, H, W)."""
+def conv_block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    """CBR: 3×3 convolution with bias, batch norm, ReLU. (B, inputs, H, W) -> (B, outputs, ⌈H/stride⌉, ⌈W/stride⌉)."""
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+        nn.Conv2d(inputs, outputs, 3, stride, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
     )  # fmt: skip
 
 

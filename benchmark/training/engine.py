@@ -1,7 +1,7 @@
 """The training loop: one protocol for every architecture and weighting."""
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from benchmark.data import AnySplit
 from benchmark.model import MultiTaskModel
 from benchmark.record import ByTask, EpochRecord
-from benchmark.spec import Protocol, RunSpec
+from benchmark.spec import RunSpec
 from benchmark.training.augmentation import Augmentation
 from benchmark.training.batches import OtherBatches, training_batches
 from benchmark.training.diagnostics import GradientDiagnostics
 from benchmark.training.evaluation import evaluate
 from benchmark.training.hardware import Hardware
+from benchmark.training.optimizer import Schedule, build_optimizer
 from benchmark.training.replay import OnDevice, Replays, at_once
 from benchmark.training.steps import Batch, Result, Surroundings, choose_step
 from benchmark.training.trace import TRACED_STEPS, digest
@@ -107,19 +108,21 @@ class Trainer:
         #: Recordings of steps, where steps are to be replayed, and what does the work of the present step.
         self.replays: Replays | None = None
         self._doing: OnDevice = at_once
-        around = Surroundings(self.others, lambda: float(self.schedule.get_last_lr()[0]), self._on_device)
+        self.schedule = Schedule(spec.protocol, self.batches.steps)
+        #: Where replayed steps read the learning rate. GPUs read float32, the CPU what it is given.
+        self._rate = torch.zeros(
+            (), dtype=torch.float64 if self.device.type == "cpu" else torch.float32, device=self.device
+        )
+        around = Surroundings(self.others, lambda: self.schedule.rate, self._on_device)
         self.step = choose_step(model, weighting, hardware, around)
         if isinstance(weighting, SampledWeighting):
             weighting.check_batch(spec.protocol.batch_size)
-        self._begin_phase(spec.protocol)
+        self._begin_phase()
 
-    def _begin_phase(self, protocol: Protocol) -> None:
-        """A new optimiser, without history, and its schedule."""
-        self.optimizer = build_optimizer(self.model.parameters(), protocol)
-        if learned := list(self.weighting.parameters()) if self.weighting else []:
-            # Decay would pull a task's learned scale to that of equal weights.
-            self.optimizer.add_param_group({"params": learned, "weight_decay": 0.0})
-        self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, protocol.lr_step, protocol.lr_decay)
+    def _begin_phase(self) -> None:
+        """A new optimiser, without history."""
+        learned = list(self.weighting.parameters()) if self.weighting else []
+        self.optimizer = build_optimizer(self.model.parameters(), self.protocol, learned)
         if self.replays:
             self.replays.forget(OPTIMIZER)
 
@@ -156,7 +159,6 @@ class Trainer:
                 raise Diverged(f"the parameter '{name}' is not finite after epoch {self.epoch}: a gradient was not")
 
     def _epoch(self, epoch: int, pause: Callable[[], None]) -> EpochRecord:
-        learning_rate = float(self.schedule.get_last_lr()[0])
         current = self._train(pause)
         started = perf_counter()
         mean_losses, mean_weights = current.sums / self.steps
@@ -169,9 +171,8 @@ class Trainer:
         weights = by_task(names, mean_weights) if self.weighting else {}
         if self.weighting:
             self.weighting.epoch_end(mean_losses)
-        self.schedule.step()
         if epoch == self.protocol.restart_after:
-            self._begin_phase(second_phase(self.protocol))
+            self._begin_phase()
         metrics = {}
         if epoch % self.protocol.evaluate_every == 0 or epoch == self.protocol.epochs:
             started = perf_counter()
@@ -182,7 +183,7 @@ class Trainer:
             self.evaluation_seconds += perf_counter() - started
         return EpochRecord(
             epoch=epoch,
-            learning_rate=learning_rate,
+            learning_rate=self.schedule.at((epoch - 1) * self.steps),
             losses=losses,
             weights=weights,
             metrics=metrics,
@@ -230,14 +231,21 @@ class Trainer:
             self._doing = at_once if diagnose or self.replays is None else self.replays
             self.optimizer.zero_grad(set_to_none=True)
             result = self.step(batch, diagnose)
+            self._set_rate()
             if self._doing is not at_once and self._begun():
-                rates = tuple(group["lr"] for group in self.optimizer.param_groups)
                 there = tuple(parameter.grad is not None for parameter in self.parameters())
-                self._on_device(OPTIMIZER, self._move, fixed=(rates, there))
+                self._on_device(OPTIMIZER, self._move, fixed=there)
             else:
                 self._move()
             self.step.after(batch)
+            self.schedule.step()
         return result
+
+    def _set_rate(self) -> None:
+        """Tell the optimiser the rate of the present step; a recorded one would go on with a plain number for ever."""
+        rate = self._rate.fill_(self.schedule.rate) if self.replays else self.schedule.rate
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
 
     def _on_device(self, name: str, work: Callable[..., T], *inputs: Tensor, fixed: Hashable = None) -> T:
         """See ``OnDevice``."""
@@ -260,25 +268,6 @@ class Trainer:
         self.optimizer.step()
         for group in adam:
             group["capturable"] = False
-
-
-def build_optimizer(parameters: Iterable[nn.Parameter], protocol: Protocol) -> torch.optim.Optimizer:
-    """The protocol's optimiser."""
-    if protocol.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=protocol.learning_rate, weight_decay=protocol.weight_decay, fused=True)
-    return torch.optim.SGD(
-        parameters,
-        lr=protocol.learning_rate,
-        momentum=protocol.momentum,
-        weight_decay=protocol.weight_decay,
-        nesterov=protocol.momentum > 0,
-        fused=True,
-    )
-
-
-def second_phase(protocol: Protocol) -> Protocol:
-    """What the optimiser of a protocol's second phase starts with."""
-    return protocol.model_copy(update={"learning_rate": protocol.restart_learning_rate or protocol.learning_rate})
 
 
 def by_task(names: list[str], values: Tensor) -> ByTask:

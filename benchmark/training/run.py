@@ -388,7 +388,7 @@ def new_trainer(spec: RunSpec, dataset: DataSet, splits: Mapping[str, AnySplit],
 def _model(spec: RunSpec, dataset: DataSet, hardware: Hardware) -> MultiTaskModel:
     with hardware.seeded(derive_seed("init", spec.architecture.name, spec.seed)):
         model = network(spec, dataset)
-    lay_out(model, hardware)
+    lay_out(model, hardware, spec.protocol.arithmetic)
     return model.to(hardware.device)
 
 

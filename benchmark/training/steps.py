@@ -145,7 +145,7 @@ class Step(ABC, Generic[W]):
                 images = scaled(cast(Tensor, batch.images), self.model.memory_format)
                 feature = self.model.representation(images)
                 leaf = by_sample(feature.detach()).requires_grad_()
-                predictions = self.model.predict(leaf)
+                predictions = self.model.predict(leaf, size=images.shape[-2:])
             return feature, leaf, self.judge(predictions, batch)
 
     def judge(self, predictions: Mapping[str, Tensor], batch: Batch) -> list[Tensor]:

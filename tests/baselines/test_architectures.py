@@ -25,13 +25,18 @@ PATTERNS = (
     ("cross-stitch", {"stitch": "vector"}),
     ("mtan", {}),
 )
-SETTINGS = (("segnet", DENSE, (48, 64)), ("segnet", WHOLE, (48, 64)), ("wrn-10", WHOLE, (24, 40)))
+SETTINGS = (
+    ("segnet", DENSE, (48, 64)),
+    ("segnet", WHOLE, (48, 64)),
+    ("wrn-10", WHOLE, (24, 40)),
+    ("unet", DENSE, (33, 46)),
+)
 
 each_pattern = pytest.mark.parametrize(
     ("name", "options"), PATTERNS, ids=["-".join([name, *options.values()]) for name, options in PATTERNS]
 )
 each_setting = pytest.mark.parametrize(
-    ("backbone", "tasks", "size"), SETTINGS, ids=["segnet-dense", "segnet-whole", "wrn-whole"]
+    ("backbone", "tasks", "size"), SETTINGS, ids=["segnet-dense", "segnet-whole", "wrn-whole", "unet-dense"]
 )
 
 
@@ -95,7 +100,10 @@ def test_parameter_counts_are_those_of_the_authors_code(name, options, total, ea
 @each_pattern
 @pytest.mark.parametrize(
     ("backbone", "tasks", "size"),
-    [("segnet", DENSE, s) for s in ((48, 64), (32, 32), (33, 47))] + [("wrn", WHOLE, s) for s in ((8, 8), (9, 15))],
+    [("segnet", DENSE, s) for s in ((48, 64), (32, 32), (33, 47))]
+    + [("wrn", WHOLE, s) for s in ((8, 8), (9, 15))]
+    + [("unet", DENSE, s) for s in ((36, 48), (32, 32), (37, 51))]
+    + [("unet", WHOLE, (32, 47)), ("unet-2-1", DENSE, (4, 7))],
 )
 def test_predicts_every_size_of_picture(name, options, backbone, tasks, size):
     predictions = build(name, tasks, backbone=backbone, **options)(pictures(size))
@@ -107,6 +115,36 @@ def test_predicts_every_size_of_picture(name, options, backbone, tasks, size):
 def test_normals_have_unit_length(name, options):
     normals = build(name, DENSE, width=16, **options)(pictures((32, 32)), ["normals"])["normals"]
     torch.testing.assert_close(normals.norm(dim=1), torch.ones(2, 32, 32))
+
+
+def test_parameter_counts_of_the_unet_follow_its_layers():
+    """By hand: 9ab + b numbers of a convolution from a to b channels, 2b of the batch norm behind it."""
+
+    def block(a, b):
+        return 9 * a * b + b + 2 * b
+
+    def network(c):
+        down = [block(a, b) + block(b, b) for a, b in zip([3, *c], c, strict=False)]
+        up = [block(c[i + 1] + c[i], c[i]) for i in range(len(c) - 1)]
+        return sum(down) + sum(up)
+
+    def heads(c):
+        return [9 * c * c + c + c * task.channels + task.channels for task in DENSE]
+
+    def count(name, **options):
+        with torch.device("meta"):
+            return sum(
+                p.numel() for p in build_model(name, DENSE, **{"backbone": "unet", "width": 16, **options}).parameters()
+            )
+
+    channels = [16, 32, 48, 64, 96]
+    assert count("split") == network(channels) + sum(heads(16)) == 433_633
+    assert count("single-task") == 3 * network(channels) + sum(heads(16))
+    assert count("cross-stitch") == 3 * network(channels) + sum(heads(16)) + 8 * 9
+    assert count("split-wide") == network([16, 32, 48, 64, 192]) + sum(heads(16))
+    doubled = sum(2 * block(b, b) for b in channels) + sum(block(b, b) for b in channels[:-1])
+    assert count("split-deep") == network(channels) + doubled + sum(heads(16))
+    assert count("split", backbone="unet-2-1-5", width=3) == network([6, 3, 15]) + sum(heads(6))
 
 
 @each_pattern
@@ -166,7 +204,11 @@ def test_trains_two_steps(name, options, backbone, tasks, size):
 
 
 @pytest.mark.parametrize("name", ["split", "dense", "cross-stitch", "mtan"])
-@pytest.mark.parametrize(("backbone", "tasks", "size"), SETTINGS[::2], ids=["segnet-dense", "wrn-whole"])
+@pytest.mark.parametrize(
+    ("backbone", "tasks", "size"),
+    [SETTINGS[0], *SETTINGS[2:]],
+    ids=["segnet-dense", "wrn-whole", "unet-dense"],
+)
 def test_twenty_steps_on_one_batch_lower_the_loss(name, backbone, tasks, size):
     model = build(name, tasks, backbone=backbone)
     images, targets = pictures(size, batch=4), truth(tasks, size, batch=4)
@@ -198,13 +240,20 @@ def test_half_precision_in_channels_last_stays_close(name, options, backbone, ta
 
 
 @each_pattern
-def test_channels_last_in_full_precision_gives_the_same_gradients(name, options):
-    """Without unpooling, where ties could go either way; also a guard against a strided 1×1 convolution of oneDNN."""
+@pytest.mark.parametrize(
+    ("backbone", "tasks", "size"), [("wrn", WHOLE, (24, 40)), SETTINGS[3]], ids=["wrn-whole", "unet-dense"]
+)
+def test_channels_last_in_full_precision_gives_the_same_gradients(name, options, backbone, tasks, size):
+    """Without unpooling and ReLUs, whose ties and kinks could go either way; also a guard against a strided 1×1
+    convolution of oneDNN."""
     gradients = []
     for layout in (torch.contiguous_format, torch.channels_last):
-        model = build(name, WHOLE, backbone="wrn", **options).to(memory_format=layout)
-        images = pictures((24, 40)).to(memory_format=layout)
-        summed_loss(model, images, truth(WHOLE, (24, 40))).backward()
+        model = build(name, tasks, backbone=backbone, **options).to(memory_format=layout)
+        for module in list(model.modules()):
+            for child in [name for name, own in module.named_children() if isinstance(own, nn.ReLU)]:
+                setattr(module, child, nn.SiLU())
+        images = pictures(size).to(memory_format=layout)
+        summed_loss(model, images, truth(tasks, size)).backward()
         gradients.append(torch.cat([p.grad.reshape(-1) for p in model.parameters()]))
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4)
 
@@ -257,7 +306,23 @@ def test_split_feeds_all_heads_from_its_representation(backbone, tasks, size):
     images = pictures(size)
     feature = model.representation(images)
     for task, head in zip(tasks, model.heads, strict=True):
-        torch.testing.assert_close(task.finish(head(feature)), model(images)[task.name])
+        output = head(feature)
+        if task.dense:
+            output = F.interpolate(output, size, mode="bilinear")
+        torch.testing.assert_close(task.finish(output), model(images)[task.name])
+
+
+@each_setting
+def test_split_predicts_from_its_representation(backbone, tasks, size):
+    model = build("split", tasks, backbone=backbone).eval()
+    images = pictures(size)
+    expected = model(images)
+    found = model.predict(model.representation(images), [tasks[1].name], images.shape[-2:])
+    assert list(found) == [tasks[1].name]
+    assert torch.equal(found[tasks[1].name], expected[tasks[1].name])
+    even = model.predict(model.representation(images))  # the largest pictures that leave this feature
+    double = tuple(2 * math.ceil(side / 2) for side in size) if backbone == "unet" else size
+    assert {k: v.shape for k, v in even.items()} == {t.name: shape(t, 2, double) for t in tasks}
 
 
 @each_pattern
@@ -274,8 +339,10 @@ def test_weights_start_as_documented(name, options, backbone, tasks, size):
         weight = module.weight.detach()
         area = math.prod(weight.shape[2:])
         deviation = math.sqrt(2 / (area * (weight.shape[0] + weight.shape[1])))
-        if backbone != "segnet":
+        if backbone == "wrn-10":
             deviation *= math.sqrt(2)
+        if backbone == "unet":
+            deviation = math.sqrt(2 / (area * weight.shape[1]))
         uniform = backbone != "segnet" or name in ("dense", "cross-stitch")
         assert (weight.abs().max() <= math.sqrt(3) * deviation + 1e-6) or not uniform
         if weight.numel() > 2000:
@@ -304,6 +371,9 @@ def test_the_seed_decides_the_weights(name, options):
     [
         ("mtan", DENSE, {"backbone": "segnett"}, "unknown backbone 'segnett'. Did you mean 'segnet'"),
         ("mtan", DENSE, {"backbone": "segnet-3"}, "'segnet-3' has too many parts: expected at most 'segnet'"),
+        ("mtan", DENSE, {"backbone": "unet-1-0-2"}, "levels are two or more whole numbers from 1, not '1-0-2'"),
+        ("mtan", DENSE, {"backbone": "unet-4"}, "levels are two or more whole numbers from 1, not '4'"),
+        ("mtan", DENSE, {"backbone": "unet-1-x"}, "write 'unet-1-2-3-4-6'"),
         ("mtan", WHOLE, {"backbone": "wrn-28-4-2"}, "expected at most 'wrn-DEPTH-WIDENING'"),
         ("mtan", WHOLE, {"backbone": "wrn-11"}, "depth is 6n \\+ 4"),
         ("mtan", WHOLE, {"backbone": "wrn-28-x"}, "widening is a whole number from 1, not 'x'"),
@@ -349,8 +419,12 @@ def test_mtan_shows_the_masks_that_its_paths_pass(backbone, tasks, size):
             assert list(levels)[:2] == ["encoder 1", "encoder 2"]
             assert all(mask.ndim == 4 and len(mask) == 2 for mask in levels.values())
             assert all(mask.min() >= 0 and mask.max() <= 1 for mask in levels.values())
-            assert levels["encoder 1"].shape[-2:] == size
-            if tasks[0].dense:  # and so back up
+            largest = (17, 23) if backbone == "unet" else size
+            assert levels["encoder 1"].shape[-2:] == largest
+            if backbone == "unet":
+                assert len(levels) == 9
+                assert levels["decoder 4"].shape[-2:] == largest
+            if backbone == "segnet" and tasks[0].dense:  # and so back up
                 assert len(levels) == 10
                 assert levels["decoder 5"].shape[-2:] == size
         some = model.attention_masks(images, [tasks[1].name])

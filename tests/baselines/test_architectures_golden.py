@@ -220,3 +220,134 @@ def test_mtan_on_the_visual_decathlon_network():
         linear = with_weights(nn.Linear(c[3], task.channels), model.heads[k])
         expected[task.name] = linear(F.avg_pool2d(a, 4).flatten(1))
     assert_same(model(images), expected)
+
+
+class Skipping:
+    """Stages of a unet of three levels, written out, with the weights of a list of the model's stages.
+
+    Args:
+        stages: three on the way down, two on the way up.
+        joined: features that every stage past the first reads side by side.
+    """
+
+    C = (WIDTH, 3 * WIDTH, 2 * WIDTH)
+
+    def __init__(self, stages, joined=1):
+        a, b, c = self.C
+        shapes = [(3, a), (joined * a, b), (joined * b, c), (joined * (c + b), b), (joined * (b + a), a)]
+        built = [
+            nn.Sequential(strided(i, o), cbr(o, o)) if level < 3 else nn.Sequential(cbr(i, o))
+            for level, (i, o) in enumerate(shapes)
+        ]
+        self.stages = [with_weights(own, stage) for own, stage in zip(built, stages, strict=False)]
+
+    def __getitem__(self, level):
+        return self.stages[level]
+
+
+def strided(a, b):
+    return nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), nn.BatchNorm2d(b), nn.ReLU())
+
+
+def above(x, skip):
+    """Each value repeated to the size of the skip, which is one row or column less than double where that is odd."""
+    twice = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    return torch.cat((twice[..., : skip.shape[2], : skip.shape[3]], skip), 1)
+
+
+def full(x):
+    """From (12, 18) or so to (24, 36): the mean of the two nearest values in each direction, weighted 3 to 1."""
+    for dim in (2, 3):
+        n = x.shape[dim]
+        before = x.index_select(dim, torch.arange(-1, n - 1).clamp(min=0))
+        after = x.index_select(dim, torch.arange(1, n + 1).clamp(max=n - 1))
+        x = torch.stack((0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after), dim + 1).flatten(dim, dim + 1)
+    return x
+
+
+def unet_and_images(name, **options):
+    # Half of 36 × 44 pixels is 18 × 22, then 9 × 11, then 5 × 6: one map is odd on the way up.
+    return model_and_images(name, size=(36, 44), backbone="unet-1-3-2", **options)
+
+
+def unet_outputs(model, features):
+    heads = [with_weights(head(WIDTH, t.channels), h) for t, h in zip(DENSE, model.heads, strict=True)]
+    return finish([full(own(x)) for own, x in zip(heads, features, strict=True)])
+
+
+def test_split_over_a_unet():
+    model, images = unet_and_images("split")
+    stages = Skipping(model.trunk)
+    first = stages[0](images)
+    second = stages[1](first)
+    x = stages[3](above(stages[2](second), second))
+    x = stages[4](above(x, first))
+    assert_same(model(images), unet_outputs(model, [x] * 3))
+
+
+def test_a_cross_stitch_leaves_skips_to_their_own_streams():
+    model, images = unet_and_images("cross-stitch")
+    streams = [Skipping(stream) for stream in model.streams]
+    rows = [m.weight for m in model.stitches]
+
+    def mix(place, xs):
+        return [sum(rows[place][k, j] * xs[j] for j in range(3)) for k in range(3)]
+
+    first = [s[0](images) for s in streams]
+    second = [s[1](x) for s, x in zip(streams, mix(0, first), strict=True)]
+    xs = mix(2, [s[2](x) for s, x in zip(streams, mix(1, second), strict=True)])
+    xs = mix(3, [streams[k][3](above(xs[k], second[k])) for k in range(3)])
+    xs = [streams[k][4](above(xs[k], first[k])) for k in range(3)]
+    assert_same(model(images), unet_outputs(model, xs))
+
+
+def test_dense_joins_streams_that_have_their_own_skips():
+    model, images = unet_and_images("dense")
+    shared = Skipping(model.shared)
+    one = shared[0](images)
+    two = shared[1](one)
+    low = above(shared[2](two), two)
+    high = above(shared[3](low), one)
+    outputs = []
+    for stream in model.streams:
+        own = Skipping(stream, joined=2)
+        first = own[0](images)
+        second = own[1](torch.cat((first, one), 1))
+        x = own[2](torch.cat((second, two), 1))
+        x = own[3](torch.cat((above(x, second), low), 1))
+        outputs.append(own[4](torch.cat((above(x, first), high), 1)))
+    assert_same(model(images), unet_outputs(model, outputs))
+
+
+def test_mtan_masks_a_unet_whose_skips_are_shared():
+    model, images = unet_and_images("mtan")
+    a, b, c = Skipping.C
+    trunk = Skipping(model.trunk)
+    transforms = [(a, b), (b, c), (c, c), (c, b), (b, a)]
+    transforms = [with_weights(cbr(i, o), m) for (i, o), m in zip(transforms, model.transforms, strict=True)]
+    masks = [(a, a), (2 * b, b), (2 * c, c), (c + b + b, b), (b + a + a, a)]
+
+    u, p, x = [], [], images
+    for level in range(3):
+        u.append(trunk[level][0](x))
+        x = trunk[level][1](u[level])
+        p.append(x)
+    low = above(p[2], p[1])
+    q3 = trunk[3](low)
+    high = above(q3, p[0])
+    q4 = trunk[4](high)
+
+    def pool_up(x):
+        return F.max_pool2d(x, 2, ceil_mode=True)
+
+    outputs = []
+    for own in model.attention:
+        attention = [with_weights(att(i, o), m) for (i, o), m in zip(masks, own, strict=True)]
+        path = pool_up(transforms[0](attention[0](u[0]) * p[0]))
+        path = pool_up(transforms[1](attention[1](torch.cat((u[1], path), 1)) * p[1]))
+        path = transforms[2](attention[2](torch.cat((u[2], path), 1)) * p[2])
+        for level, entered, left in ((3, low, q3), (4, high, q4)):
+            large = F.interpolate(path, size=entered.shape[2:], mode="bilinear", align_corners=True)
+            path = attention[level](torch.cat((entered, transforms[level](large)), 1)) * left
+        outputs.append(path)
+    assert_same(model(images), unet_outputs(model, outputs))

@@ -121,10 +121,24 @@ def test_stopped_after_every_single_step(storage, tmp_path):
         ("toy", {"flip": True, "scale_crop": "literature", "optimizer": "sgd", "steps_per_epoch": 2}, 6),
         # A second phase, whose optimiser and schedule are not those that a trainer begins with.
         ("toy", {"optimizer": "sgd", "steps_per_epoch": 2, "restart_after": 1, "restart_learning_rate": 0.3}, 6),
+        # A rate that differs in every step, of two phases.
+        (
+            "toy",
+            {
+                "optimizer": "adamw",
+                "weight_decay": 0.1,
+                "lr_step": 100,
+                "schedule": "cosine",
+                "warmup_steps": 3,
+                "steps_per_epoch": 3,
+                "restart_after": 2,
+            },
+            9,
+        ),
         # Two tasks with pictures of their own, whose passes begin at different steps.
         ("toy-pair", {"batch_size": 24, "epochs": 2, "steps_per_epoch": 3, "flip": True}, 6),
     ],
-    ids=["augmented", "two phases", "separate"],
+    ids=["augmented", "two phases", "a rate for each step", "separate"],
 )
 def test_batches_go_on_within_a_pass(toy, storage, tmp_path, dataset, protocol, steps):
     build_dataset(dataset).prepare(storage)

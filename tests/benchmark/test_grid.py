@@ -57,6 +57,16 @@ def test_a_data_set_has_its_own_protocol_and_architecture_options(tmp_path):
     assert {s.architecture.options["width"] for s in specs} == {8}
 
 
+def test_smoke_takes_the_decays_from_a_cosine_wherever_it_is_said(tmp_path):
+    cosine = MINIMAL.replace("batch_size = 2", 'batch_size = 2\nschedule = "cosine"')
+    own = MINIMAL.replace("protocol = { epochs = 5 }", 'protocol = { epochs = 5, schedule = "cosine" }')
+    for text, dataset in ((cosine, "scenes"), (cosine, "multi-fashion"), (own, "multi-fashion")):
+        (protocol,) = {s.protocol for s in expand(grid(tmp_path, text), Filters(datasets=[dataset], smoke=True))}
+        assert (protocol.epochs, protocol.schedule) == (2, "cosine")
+    (plain,) = {s.protocol for s in expand(grid(tmp_path, own), Filters(datasets=["scenes"], smoke=True))}
+    assert (plain.epochs, plain.schedule, plain.lr_step) == (2, "step", 1)
+
+
 def test_filters_keep_the_references_and_may_name_anything_registered(tmp_path):
     filters = Filters(architectures=["dense"], weightings=["uncertainty"], seeds=[0, 1])
     assert cells(expand(grid(tmp_path), filters)) == [

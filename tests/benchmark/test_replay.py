@@ -115,7 +115,7 @@ class Small(MultiTaskModel):
         self.calls += 1
         return self.change(self.trunk(images), self.calls)
 
-    def predict(self, representation, tasks=None):
+    def predict(self, representation, tasks=None, size=None):
         return {task.name: task.finish(self.heads[task.name](representation)) for task in self.tasks}
 
     def forward(self, images, tasks=None):
@@ -206,12 +206,31 @@ def test_replayed_steps_change_no_bit_whatever_the_network(architecture):
         {"optimizer": "sgd"},
         {"optimizer": "sgd", "momentum": 0.0},
         {"restart_after": 1, "restart_learning_rate": 3e-3},
+        {"optimizer": "adamw", "weight_decay": 0.1, "warmup_steps": 3, "schedule": "cosine", "lr_step": 100},
     ],
 )
 @pytest.mark.parametrize("weighting", ["uncertainty", "mgda"])
 def test_replayed_steps_follow_optimiser_rate_and_phase(weighting, protocol):
     trainer = a_trainer(weighting, **protocol)
     check_same(fitted(a_trainer(weighting, **protocol)), fitted(trainer, recordings(trainer)))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_no_change_of_the_rate_needs_a_new_recording(optimizer):
+    """Four epochs of one rate, and with a rate for each step, or one for each epoch."""
+    counts = []
+    for options in (
+        {"lr_decay": 1.0},
+        {"lr_decay": 0.5},
+        {"lr_decay": 0.5, "warmup_steps": 7},
+        {"lr_step": 100, "schedule": "cosine", "warmup_steps": 3},
+    ):
+        plain, trainer = (a_trainer("uncertainty", optimizer=optimizer, epochs=4, **options) for _ in range(2))
+        recorder = Recorder(trainer)
+        check_same(fitted(plain), fitted(trainer, Replays(recorder, trainer.parameters())))
+        counts.append(recorder.count)
+    # The losses, the pass backwards and the optimiser: once each.
+    assert counts == [3, 3, 3, 3]
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,9 @@ def test_committed_records_keep_their_identities():
         {"restart_after": 1, "restart_learning_rate": 1e-3},
         {"arithmetic": "portable"},
         {"precision": "bf16"},
+        {"optimizer": "adamw"},
+        {"schedule": "cosine"},
+        {"warmup_steps": 1},
     ],
 )
 def test_a_later_field_counts_once_it_differs_from_its_default(later):
@@ -163,9 +166,21 @@ def test_a_second_phase_lies_within_training(phase, message):
         Protocol(epochs=5, batch_size=1, **phase)
 
 
-def test_momentum_without_sgd_is_refused():
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_momentum_without_sgd_is_refused(optimizer):
     with pytest.raises(ValidationError, match="momentum is an option of the optimizer sgd alone"):
-        Protocol(epochs=1, batch_size=1, momentum=0.5)
+        Protocol(epochs=1, batch_size=1, optimizer=optimizer, momentum=0.5)
+
+
+@pytest.mark.parametrize("decay", [{"lr_step": 3}, {"lr_decay": 0.1}])
+def test_decays_of_a_cosine_are_refused(decay):
+    with pytest.raises(ValidationError, match="lr_step and lr_decay are options of the schedule step alone"):
+        Protocol(epochs=1, batch_size=1, schedule="cosine", **decay)
+
+
+def test_a_warm_up_is_no_negative_number_of_steps():
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        Protocol(epochs=1, batch_size=1, warmup_steps=-1)
 
 
 def test_portable_arithmetic_in_bf16_is_refused():

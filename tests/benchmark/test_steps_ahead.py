@@ -38,8 +38,8 @@ class InDouble(MultiTaskModel):
     def representation(self, images):
         return self.inner.representation(images.double())
 
-    def predict(self, representation, tasks=None):
-        return self.inner.predict(representation, tasks)
+    def predict(self, representation, tasks=None, size=None):
+        return self.inner.predict(representation, tasks, size)
 
     def task_parameters(self, task):
         return self.inner.task_parameters(task)

@@ -10,7 +10,6 @@ from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
 from benchmark.spec import Component, Protocol, RunSpec
 from benchmark.training.attention import masks
 from benchmark.training.batches import TrainingBatches
-from benchmark.training.engine import build_optimizer
 from benchmark.training.estimate import work
 from benchmark.training.evaluation import evaluate
 from benchmark.training.gradients import Rows
@@ -189,6 +188,14 @@ def test_a_second_phase_has_its_own_learning_rate_and_the_same_decay(storage):
     assert [e.learning_rate for e in record.curves] == pytest.approx([1e-2, 1e-2, 1e-3, 5e-3, 5e-3, 5e-4])
 
 
+def test_a_record_holds_the_rate_of_each_epochs_first_step(storage):
+    """Three epochs of four steps with a warm-up of six: steps 0, 4 and 8 of 12."""
+    run = spec(steps_per_epoch=4, schedule="cosine", warmup_steps=6)
+    record = execute(run, storage=storage, hardware=CPU).record
+    expected = [1e-2 / 6, 1e-2 * 0.75 * 5 / 6, 1e-2 * 0.25]  # ½ (1 + cos(π/3)) = ¾, ½ (1 + cos(2π/3)) = ¼
+    assert [epoch.learning_rate for epoch in record.curves] == pytest.approx(expected, rel=1e-12)
+
+
 def test_a_second_phase_begins_without_momentum(storage):
     """Of plain gradient descent, a restart with the same rate changes nothing; of momentum, the steps after it."""
     phases = {}
@@ -326,8 +333,11 @@ def test_a_run_on_cuda_agrees_with_the_cpu(storage):
         {"optimizer": "sgd", "weight_decay": 1e-2, "momentum": 0.0},
         {"weight_decay": 1e-2},
         {"steps_per_epoch": 5},
+        {"optimizer": "adamw", "weight_decay": 0.5},
+        {"schedule": "cosine"},
+        {"warmup_steps": 4},
     ],
-    ids=["augmented", "sgd", "no-momentum", "decay", "steps"],
+    ids=["augmented", "sgd", "no-momentum", "decay", "steps", "adamw", "cosine", "warm-up"],
 )
 def test_every_option_of_the_protocol_changes_the_numbers_and_comes_back(storage, protocol):
     plain, once, twice = (
@@ -336,20 +346,6 @@ def test_every_option_of_the_protocol_changes_the_numbers_and_comes_back(storage
     assert once.status == "ok"
     assert without_times(once) == without_times(twice)
     assert once.curves[-1].losses["val"] != plain.curves[-1].losses["val"]
-
-
-def test_sgd_is_nesterovs():
-    # Two steps on f(x) = x²/2 from 1 with rate ½, momentum ½ and decay 1: g = x + x. v₁ = 2, x₁ = 1 − ½ (2 + ½·2);
-    # g₂ = −1, v₂ = ½·2 − 1 = 0, x₂ = x₁ − ½ (−1 + ½·0).
-    x = torch.nn.Parameter(torch.ones(1))
-    optimizer = build_optimizer(
-        [x], Protocol(epochs=1, batch_size=1, optimizer="sgd", learning_rate=0.5, momentum=0.5, weight_decay=1)
-    )
-    for expected in (-0.5, 0.0):
-        optimizer.zero_grad()
-        (x.square() / 2).sum().backward()
-        optimizer.step()
-        assert x.item() == expected
 
 
 def test_passes_go_on_where_an_epoch_of_stated_steps_ends():
