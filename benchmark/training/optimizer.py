@@ -1,29 +1,13 @@
 """The protocol's optimiser, and its learning rate at every step."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from benchmark.record import OptimizerGroup
 from benchmark.spec import Protocol
-
-
-@dataclass(frozen=True)
-class ParameterGroup:
-    """Parameters that an optimiser treats alike.
-
-    Attributes:
-        name: ``network``, or its parts ``weights`` (two dimensions and more) and ``norms and biases`` where they are
-            treated apart; ``weighting`` for what the weighting learns.
-        parameters: numbers in all of them.
-        weight_decay: see ``Protocol``.
-    """
-
-    name: str
-    parameters: int
-    weight_decay: float
 
 
 def build_optimizer(
@@ -64,12 +48,21 @@ def _groups(network: list[nn.Parameter], protocol: Protocol) -> list[dict[str, A
     return [group for group in groups if group["params"]]
 
 
-def parameter_groups(optimizer: torch.optim.Optimizer) -> list[ParameterGroup]:
-    """What an optimiser of ``build_optimizer`` trains, and how each part decays."""
-    return [
-        ParameterGroup(group["name"], sum(p.numel() for p in group["params"]), group["weight_decay"])
+def parameter_groups(optimizer: torch.optim.Optimizer, protocol: Protocol) -> tuple[OptimizerGroup, ...]:
+    """What an optimiser of ``build_optimizer`` trains, for the record.
+
+    Groups are named ``network``, or ``weights`` (two dimensions and more) and ``norms and biases`` where these are
+    treated apart; ``weighting`` is what the weighting learns.
+    """
+    return tuple(
+        OptimizerGroup(
+            name=group["name"],
+            parameters=sum(p.numel() for p in group["params"]),
+            learning_rate=protocol.learning_rate,
+            weight_decay=group["weight_decay"],
+        )
         for group in optimizer.param_groups
-    ]
+    )
 
 
 class Schedule:

@@ -29,6 +29,7 @@ from benchmark.training.evaluation import Pictures, decide, predict
 from benchmark.training.hardware import Hardware
 from benchmark.training.isolation import judging
 from benchmark.training.layout import lay_out
+from benchmark.training.optimizer import parameter_groups
 from benchmark.training.predictions import weights_of, whole_split
 from benchmark.training.probe import expected, probe
 from benchmark.training.proof import cuda_graphs, objection
@@ -275,6 +276,7 @@ def _attempt(
             try:
                 trainer = _trainer(spec, dataset, splits, hardware=hardware, progress=progress, checkpoints=checkpoints)
                 progress.trace = trainer.trace
+                progress.optimizer_groups = parameter_groups(trainer.optimizer, spec.protocol)
                 trainer.fit(remember, lambda: checkpoints.pause(lambda: snapshot(trainer) | progress.state(peak.now())))
             finally:
                 progress.learn(peak_bytes=peak.now())
