@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: setup demo test faults lint clean
+.PHONY: setup demo test portable faults lint clean
 
 setup: $(VENV)/.installed
 
@@ -22,6 +22,10 @@ demo: setup
 # Two processes, each of which takes whole files: what the tests of a file share is made once. Tests use one thread each.
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# The proof that portable runs have the same bits on any processor: here and on four emulated ones, which takes an hour.
+portable: setup
+	$(BIN)/python -m tests.portable --table docs/portable.md
 
 # The fault harness at full length: 50 kills at seeded random instants.
 faults: setup

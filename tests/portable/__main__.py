@@ -5,7 +5,9 @@ Exits with 1 where a digest differs, and names the first that does.
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tests.portable import golden
 from tests.portable.compare import differing, table, verdict
@@ -20,12 +22,21 @@ def words() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.portable", description=__doc__)
     parser.add_argument("--short", action="store_true", help=f"less of everything, on {', '.join(SHORT)} only")
     parser.add_argument("--processors", nargs="*", choices=EMULATED, help="the emulated ones; all unless said")
-    parser.add_argument("--only", default="", metavar="BEGINNING", help="cells whose names begin so")
+    parser.add_argument("--only", nargs="*", default=(), metavar="BEGINNING", help="cells whose names begin so")
     parser.add_argument("--table", type=Path, metavar="FILE", help="put the table between its marks in this document")
     parser.add_argument(
         "--write-golden", action="store_true", help="compute here alone and commit to it in golden.json"
     )
     return parser.parse_args()
+
+
+def committed(native: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
+    """The column of the committed digests; none where they are of other packages."""
+    known = golden.read()
+    if reason := golden.other_versions(native, known):
+        sys.stderr.write(f"The committed digests are of other packages and are not looked at: {reason}\n")
+        return {}
+    return {"committed": golden.of_the_same(known["digests"], native["digests"])}
 
 
 def main() -> int:
@@ -40,6 +51,7 @@ def main() -> int:
         sys.stderr.write(f"== {processor}\n")
         found[processor] = computed(processor, short=asked.short, only=asked.only)
     columns = {processor: one["digests"] for processor, one in found.items()}
+    columns |= committed(found[NATIVE])
     text = table(columns)
     sys.stdout.write(f"{text}\n{verdict(columns)}\n")
     if asked.table:

@@ -9,7 +9,7 @@ from tests.portable.cells import APART
 #: By processor its digests by name, in the order in which they were computed.
 Columns = Mapping[str, Mapping[str, str]]
 
-EQUAL, DIFFERENT = "equal", "DIFFERENT"
+FUNCTIONS = " functions"
 
 
 def differing(columns: Columns) -> list[str]:
@@ -41,17 +41,12 @@ def table(columns: Columns) -> str:
 
     The first column is what the others are held against.
     """
-    processors = list(columns)
-    first, rest = processors[0], processors[1:]
-    lines = [f"| {' | '.join(['', 'digests', *rest])} |", f"|{'---|' * (len(rest) + 2)}"]
+    first, *others = columns
+    lines = [f"| {' | '.join(['', 'digests', *others])} |", f"|{'---|' * (len(others) + 2)}"]
     for row, names in rows(list(columns[first])):
-        known = [name for name in names if is_apart(name)]
-        words = [_word([columns[first][n] == columns[p].get(n) for n in names], bool(known)) for p in rest]
-        lines.append(f"| {' | '.join([row, str(len(names)), *words])} |")
-        if not known and len(names) > 1 and row.endswith("functions"):
-            for name in (n for n in names if any(columns[p].get(n) != columns[first][n] for p in rest)):
-                words = [_word([columns[p].get(name) == columns[first][name]], False) for p in rest]
-                lines.append(f"| {' | '.join([name, '1', *words])} |")
+        lines.append(_line(row, names, columns))
+        if row.endswith(FUNCTIONS):
+            lines += [_line(name, [name], columns) for name in names if name in differing(columns)]
     return "\n".join(lines) + "\n"
 
 
@@ -62,9 +57,18 @@ def rows(names: Sequence[str]) -> list[tuple[str, list[str]]]:
 
 def _row(name: str) -> str:
     if name.startswith("function "):
-        return f"{re.split(r'[ .]', name)[1]} functions"
+        return re.split(r"[ .]", name)[1] + FUNCTIONS
     return name.partition(": ")[0]
 
 
-def _word(equal: Sequence[bool], known: bool) -> str:
-    return EQUAL if all(equal) else "apart, as known" if known else DIFFERENT
+def _line(row: str, names: Sequence[str], columns: Columns) -> str:
+    first, *others = columns.values()
+    return f"| {' | '.join([row, str(len(names)), *(_word(names, first, other) for other in others)])} |"
+
+
+def _word(names: Sequence[str], first: Mapping[str, str], other: Mapping[str, str]) -> str:
+    if all(first[name] == other.get(name) for name in names):
+        return "equal"
+    if not is_apart(names[0]):
+        return "DIFFERENT"
+    return "apart, as known" if names[0] in other else "–"

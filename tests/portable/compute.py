@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
@@ -25,7 +26,7 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in PACKAGES}
 
 
-def result(short: bool, only: str) -> dict[str, Any]:
+def result(short: bool, only: Sequence[str]) -> dict[str, Any]:
     """What this process computes, with what it computes with."""
     torch.set_num_threads(1)
     load_plugin_file(Path(__file__).parents[1] / "toy.py")
@@ -44,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--short", action="store_true")
-    parser.add_argument("--only", default="", metavar="BEGINNING")
+    parser.add_argument("--only", nargs="*", default=(), metavar="BEGINNING")
     words = parser.parse_args()
     found = result(words.short, words.only)
     scratch = words.out.with_suffix(".part")

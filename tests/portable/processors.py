@@ -31,6 +31,10 @@ class Unfinished(Exception):
     """A process that left no result."""
 
 
+class Unsuited(Unfinished):
+    """A processor without AVX2: nothing is promised of it."""
+
+
 def command(processor: str, arguments: Sequence[str]) -> list[str]:
     """The words that run the computation on a processor.
 
@@ -52,19 +56,20 @@ def environment() -> dict[str, str]:
     return {**os.environ, **VARIABLES, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": paths}
 
 
-def computed(processor: str, *, short: bool, only: str = "") -> dict[str, Any]:
+def computed(processor: str, *, short: bool, only: Sequence[str] = ()) -> dict[str, Any]:
     """What a processor computes, see ``compute.result``.
 
     Raises:
-        Unfinished: the process failed, or it computes with other kernels than those of AVX2.
+        Unsuited: the processor has no AVX2.
+        Unfinished: the process failed.
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "digests.json"
-        arguments = [str(out), *(["--short"] if short else []), "--only", only]
+        arguments = [str(out), *(["--short"] if short else []), "--only", *only]
         done = subprocess.run(command(processor, arguments), cwd=ROOT, env=environment(), check=False)
         if done.returncode or not out.is_file():
             raise Unfinished(f"the computation on {processor} ended with code {done.returncode}; see above")
         found: dict[str, Any] = json.loads(out.read_text())
     if found["kernels"] != "AVX2":
-        raise Unfinished(f"{processor} computes with kernels for {found['kernels']}; the proof needs AVX2")
+        raise Unsuited(f"{processor} computes with kernels for {found['kernels']}; the proof needs AVX2")
     return found

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.portable import golden
-from tests.portable.compare import differing, is_apart, table, verdict
-from tests.portable.processors import NATIVE, Unfinished, command, computed
+from tests.portable.compare import differing, table, verdict
+from tests.portable.processors import NATIVE, Unfinished, Unsuited, command, computed
 
 SAME = {
     "function torch.exp float32": "0a",
@@ -56,6 +56,8 @@ def test_a_function_that_is_known_to_differ_is_shown_and_decides_nothing():
     found = columns(**{"apart torch.sqrt float32": "1"})
     assert differing(found) == []
     assert "| apart torch.sqrt float32 | 1 | equal | apart, as known |" in table(found)
+    del found["first"]["apart torch.sqrt float32"]  # as in the committed digests
+    assert "| apart torch.sqrt float32 | 1 | – | apart, as known |" in table(found)
 
 
 def test_a_processor_that_is_no_emulator_s_is_refused(monkeypatch):
@@ -66,10 +68,11 @@ def test_a_processor_that_is_no_emulator_s_is_refused(monkeypatch):
 
 def test_this_machine_computes_what_is_committed():
     committed = golden.read()
-    found = computed(NATIVE, short=True)
+    try:
+        found = computed(NATIVE, short=True)
+    except Unsuited as error:
+        pytest.skip(str(error))
     if reason := golden.other_versions(found, committed):
         pytest.skip(f"the committed digests are of other packages: {reason}; make new ones with {golden.COMMAND}")
-    expected = golden.of_the_same(committed["digests"], found["digests"])
-    digests = {name: value for name, value in found["digests"].items() if name in expected or not is_apart(name)}
-    sides = {"committed": expected, "here": digests}
+    sides = {"here": found["digests"], "committed": golden.of_the_same(committed["digests"], found["digests"])}
     assert not differing(sides), verdict(sides)
