@@ -23,7 +23,9 @@ APART = [name for name in NAMES if not ARCHITECTURES[name].factory.shares]
 
 each_architecture = pytest.mark.parametrize("name", NAMES)
 each_setting = pytest.mark.parametrize(
-    ("backbone", "tasks"), [("segnet", DENSE), ("wrn-10", WHOLE)], ids=["segnet-dense", "wrn-whole"]
+    ("backbone", "tasks"),
+    [("segnet", DENSE), ("wrn-10", WHOLE), ("unet", DENSE)],
+    ids=["segnet-dense", "wrn-whole", "unet-dense"],
 )
 each_layout = pytest.mark.parametrize(
     "layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels-last"]

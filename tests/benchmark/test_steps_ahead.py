@@ -14,13 +14,16 @@ from benchmark.weighting import LookaheadWeighting, NormWeighting
 DENSE = (Task("semantic", "segmentation", 13), Task("depth", "depth", 1), Task("normals", "normals", 3))
 WHOLE = (Task("left", "classification", 10), Task("right", "classification", 7), Task("third", "classification", 2))
 CPU = Hardware("cpu", "fp32", 1)
+SIZE = (33, 35)
 
 NAMES = sorted(n for n in ARCHITECTURES if ARCHITECTURES[n].factory.__module__.startswith("baselines."))
 SHARING = [name for name in NAMES if ARCHITECTURES[name].factory.shares]
 
 each_architecture = pytest.mark.parametrize("name", NAMES)
 each_setting = pytest.mark.parametrize(
-    ("backbone", "tasks"), [("segnet", DENSE), ("wrn-10", WHOLE)], ids=["segnet-dense", "wrn-whole"]
+    ("backbone", "tasks"),
+    [("segnet", DENSE), ("wrn-10", WHOLE), ("unet", DENSE)],
+    ids=["segnet-dense", "wrn-whole", "unet-dense"],
 )
 
 
@@ -56,16 +59,16 @@ def build(name, tasks=DENSE, backbone="segnet", width=4):
 
 def batch(tasks=DENSE, seed=0, count=2):
     generator = torch.Generator().manual_seed(seed)
-    images = torch.randint(0, 256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    images = torch.randint(0, 256, (count, 3, *SIZE), generator=generator, dtype=torch.uint8)
     targets = {}
     for task in tasks:
         if task.kind == "depth":
-            targets[task.name] = 1 + torch.rand(count, 1, 32, 32, generator=generator)
+            targets[task.name] = 1 + torch.rand(count, 1, *SIZE, generator=generator)
         elif task.kind == "normals":
-            raw = torch.randn(count, 3, 32, 32, generator=generator)
+            raw = torch.randn(count, 3, *SIZE, generator=generator)
             targets[task.name] = nn.functional.normalize(raw, dim=1)
         else:
-            shape = (count, 32, 32) if task.dense else (count,)
+            shape = (count, *SIZE) if task.dense else (count,)
             targets[task.name] = torch.randint(0, task.channels, shape, generator=generator)
     return Batch(images, targets)
 
@@ -176,6 +179,7 @@ def test_which_layer_is_the_last():
     assert names("split") == ["trunk.9.rest.0.0.weight"]
     assert names("mtan") == ["trunk.9.rest.0.0.weight"]
     assert names("mtan", WHOLE, "wrn-10") == ["transforms.3.0.weight"]
+    assert names("mtan", backbone="unet") == ["trunk.8.first.0.weight"]
     assert names("dense") == ["shared.8.rest.0.0.weight"]
     assert names("cross-stitch") == [f"streams.{k}.8.rest.0.0.weight" for k in range(3)]
     assert names("single-task") == names("stan") == []
