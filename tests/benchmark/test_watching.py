@@ -199,8 +199,13 @@ def test_a_sampled_step_is_as_any_other_at_the_representation(monkeypatch, weigh
     )
 
 
-@pytest.mark.parametrize("weighting", KINDS)
-@pytest.mark.parametrize("architecture", ["split", "split-deep", "mtan", "dense", "cross-stitch"])
+@pytest.mark.parametrize(
+    ("architecture", "weighting"),
+    [
+        *(("split", name) for name in KINDS),
+        *((name, kind) for name in ("split-deep", "mtan", "dense", "cross-stitch") for kind in ("gradnorm", "mgda")),
+    ],
+)
 def test_a_sampled_step_is_as_any_other_whatever_the_network(monkeypatch, architecture, weighting):
     check_unseen(
         lambda: build_model(architecture, TASKS, backbone="segnet", width=2),
@@ -245,8 +250,9 @@ def test_a_sampled_step_is_as_any_other_in_half_precision_and_with_spilled_activ
     )
 
 
-@pytest.mark.parametrize("weighting", KINDS)
-@pytest.mark.parametrize("architecture", ["split", "mtan"])
+@pytest.mark.parametrize(
+    ("architecture", "weighting"), [*(("split", name) for name in KINDS), ("mtan", "gradnorm"), ("mtan", "mgda")]
+)
 def test_a_sampled_step_is_as_any_other_where_tasks_have_their_own_pictures(toy, monkeypatch, architecture, weighting):
     dataset = build_dataset("toy-pair")
     dataset.prepare(Storage.default())
