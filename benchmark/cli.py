@@ -27,6 +27,7 @@ from benchmark.commands.options import graphs_option, plugin_option, results_opt
 from benchmark.commands.selection import Selection, grid_options
 from benchmark.commands.sources import parse_sources, source_option
 from benchmark.commands.speed import speed
+from benchmark.commands.store import store_group
 from benchmark.commands.submit import submit
 from benchmark.commands.toy import toy
 from benchmark.data import Storage, build_dataset
@@ -89,6 +90,7 @@ def main(debug: bool) -> None:
 main.add_command(data)
 data.add_command(card)
 main.add_command(submit)
+main.add_command(store_group)
 submit.add_command(decathlon)
 
 

@@ -8,9 +8,10 @@ from benchmark.errors import UserError
 from benchmark.execution.claims import Claim, Claims
 from benchmark.execution.executor import Began, Ended, EpochDone, Executor, Happening, Lost, Note, Refused, Stored
 from benchmark.execution.observer import Observer
+from benchmark.files import sweep
 from benchmark.record import RunRecord
 from benchmark.spec import RunSpec
-from benchmark.store import Store, sweep
+from benchmark.store import Store
 from benchmark.training.checkpoint import Policy, drop
 from benchmark.training.hardware import Hardware
 from benchmark.training.run import lost
@@ -22,8 +23,6 @@ LOOK = 2.0
 
 #: How a run ended that would end so again: its checkpoints are of no more use.
 CONCLUSIVE = ("ok", "diverged")
-
-State = tuple[int, int, int] | None
 
 
 def run_all(
@@ -81,7 +80,7 @@ class _Loop:
         self.pending = deque(specs)
         self.here: dict[str, tuple[RunSpec, Claim | None]] = {}
         self.elsewhere: deque[RunSpec] = deque()
-        self.before = {spec.id: self._state(spec) for spec in specs}
+        self.before = {spec.id: store.stamp(spec) for spec in specs}
         self.losses: Counter[str] = Counter()
         self.next_look = 0.0
 
@@ -97,14 +96,6 @@ class _Loop:
             elif self.elsewhere and not self.pending:
                 sleep(max(0.0, min(PULSE, self.next_look - monotonic())))
 
-    def _state(self, spec: RunSpec) -> State:
-        """What changes when the run's record does."""
-        try:
-            state = self.store.path(spec).stat()
-        except FileNotFoundError:
-            return None
-        return state.st_mtime_ns, state.st_size, state.st_ino
-
     def _look_elsewhere(self) -> None:
         """Try again to take what others have; one of them may have died."""
         if self.elsewhere and monotonic() >= self.next_look:
@@ -116,7 +107,7 @@ class _Loop:
 
     def _finished_elsewhere(self, spec: RunSpec) -> bool:
         """Whether another runner has left a record since this loop began."""
-        if self._state(spec) == self.before[spec.id] or (record := self.store.peek(spec)) is None:
+        if self.store.stamp(spec) == self.before[spec.id] or (record := self.store.peek(spec)) is None:
             return False
         self.observer.started(spec)
         self.observer.finished(spec, record)
