@@ -56,6 +56,7 @@ def pack(store: Store) -> Moved:
             for item in items:
                 _remove(store, dataset, item)
             moved.records += len(items)
+    _remove_leftovers(store)
     return moved
 
 
@@ -227,6 +228,22 @@ def _remove(store: Store, dataset: str, item: Item) -> None:
             continue
         except OSError as error:
             raise UserError(f"cannot remove {file} ({error.strerror}), which is packed") from error
+
+
+def _remove_leftovers(store: Store) -> None:
+    """Remove what lay beside a record whose own file was removed just before a command was killed."""
+    reader = Reader()
+    for ending in PACKABLE:
+        for beside in store.root.glob(f"*/*{ending}"):
+            name = f"{beside.name.removesuffix(ending)}.json"
+            if beside.with_name(name).exists():
+                continue
+            try:
+                found = [p for p in store.shelf.find(beside.parent.name, name) if ending in p.files]
+                if any(reader.companion(packed, ending) == beside.read_bytes() for packed in found):
+                    beside.unlink(missing_ok=True)
+            except (OSError, UserError):
+                continue  # it stays
 
 
 def _wanted(store: Store, source: Store, names: Sequence[str], moved: Moved) -> Iterator[tuple[str, RunRecord]]:

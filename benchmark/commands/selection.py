@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from benchmark.commands.options import DEFAULT_RESULTS, plugin_option, results_option
-from benchmark.grid import Filters, Undefined, expand, grid_names, load_grid, undefined
+from benchmark.grid import Filters, Undefined, expand, grid_names, load_grid, undefined, unpictured
 from benchmark.registry import load_plugin_file
 from benchmark.spec import RunSpec
 from benchmark.store import Store
@@ -40,7 +40,11 @@ class Seeds(click.ParamType):
 
 @dataclass(frozen=True)
 class Selection:
-    """The runs that the grid options mean, and the words that said so."""
+    """The runs that the grid options mean, and the words that said so.
+
+    Attributes:
+        unpictured: ids of those whose pictures are not kept.
+    """
 
     specs: list[RunSpec]
     store: Store
@@ -54,6 +58,7 @@ class Selection:
             console.print(f"[yellow]Left out:[/] {escape(str(cell))}", soft_wrap=True)
 
     smoke: bool = False
+    unpictured: frozenset[str] = frozenset()
 
     def command(self, specs: Sequence[RunSpec]) -> str:
         """The command that does these runs of one cell."""
@@ -88,8 +93,15 @@ def grid_options(command: Callable[..., None]) -> Callable[..., None]:
             load_plugin_file(plugin)
         filters = Filters(datasets or None, architectures or None, weightings or None, seeds, smoke)
         loaded = load_grid(grid)
+        specs = expand(loaded, filters)
         selection = Selection(
-            expand(loaded, filters), Store(results), plugins, grid, undefined(loaded, filters), smoke=smoke
+            specs,
+            Store(results),
+            plugins,
+            grid,
+            undefined(loaded, filters),
+            smoke=smoke,
+            unpictured=unpictured(loaded, specs),
         )
         command(selection, **others)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark import analysis
+from benchmark import analysis, packing
 from benchmark.data.workers import Pool
 from benchmark.errors import UserError
 from benchmark.index import Index
@@ -106,6 +106,7 @@ def same_index(found, expected):
 
 
 def test_several_processes_read_what_one_does(many):
+    packing.pack(many)  # a few stay files
     alone = Index(many)
     shutil.rmtree(many.private)
     several = Index(many, workers=2)
