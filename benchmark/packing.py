@@ -13,8 +13,9 @@ from pathlib import Path
 
 from benchmark.errors import UserError
 from benchmark.files import write_atomically
+from benchmark.index.summary import summarise
 from benchmark.packs import FOLDER, SUFFIX, Item, Reader, read_index, segment_bytes, segment_name
-from benchmark.record import RunRecord
+from benchmark.record import RunRecord, parse_record
 from benchmark.store import CARDS, PACKABLE, TRUST_SUFFIX, Problem, Store
 
 #: How a run ended whose record is packed. What failed otherwise is tried again, and stays a file.
@@ -183,7 +184,9 @@ def _write(store: Store, dataset: str, items: Sequence[Item]) -> Path:
     """Write a segment and read it back."""
     path = store.segment_path(dataset, segment_name(items))
     if not _holds(path, items):
-        _write_file(path, segment_bytes(items))
+        ordered = sorted(items, key=lambda item: item.name)
+        summary = summarise([(parse_record(item.content, item.name), item.content) for item in ordered])
+        _write_file(path, segment_bytes(items, summary))
         if not _holds(path, items):
             raise UserError(f"{path} was written, and reads otherwise: the disk is not to be trusted")
     return path

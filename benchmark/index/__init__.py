@@ -21,7 +21,8 @@ import pandas as pd
 
 from benchmark.errors import UserError
 from benchmark.files import write_atomically
-from benchmark.index.reading import Batch, parse_keys, read, write_keys
+from benchmark.index.reading import Batch, read
+from benchmark.index.rows import parse_keys, write_keys
 from benchmark.index.table import Table
 from benchmark.record import RunRecord
 from benchmark.store import PACKED_INODE, Problem, Stamp, Store, is_record, packed_stamp

@@ -243,12 +243,12 @@ def spoil(path, place):
 
 
 def test_a_damaged_record_is_named_and_its_run_can_be_done_again(store, monkeypatch):
-    monkeypatch.setattr("benchmark.packs.TOGETHER", 1)
+    monkeypatch.setattr("benchmark.packs.segment.TOGETHER", 1)
     packing.pack(store)
     record = next(r for r in store.scan()[0] if r.spec.architecture.name == "single-task")
     (packed,) = store.shelf.find("scenes", store.path(record.spec).name)
     content = packed.segment.read_bytes()
-    spoil(packed.segment, packed.block.start + packed.block.compressed // 2)
+    spoil(packed.segment, packed.block.texts.start + packed.block.texts.size // 2)
     store = Store(store.root)
     found, problems = store.scan()
     assert record not in found
@@ -262,7 +262,7 @@ def test_a_damaged_record_is_named_and_its_run_can_be_done_again(store, monkeypa
     assert packed.segment.exists()
     packed.segment.write_bytes(content)  # from a copy
     assert Index(Store(store.root)).problems == []
-    spoil(packed.segment, packed.block.start + packed.block.compressed // 2)
+    spoil(packed.segment, packed.block.texts.start + packed.block.texts.size // 2)
     store.put(record)
     assert store.scan()[1] == []
     assert Index(store).problems == []

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark import packs
 from benchmark.errors import UserError
-from benchmark.packs import Item, Reader, Shelf, read_index, segment_bytes, segment_name
+from benchmark.packs import Item, Reader, Shelf, read_index, segment, segment_bytes, segment_name
+from benchmark.packs.text import from_planes, is_split, join, split, to_planes
 
 NAMES = st.text("abcäß_-. 0", min_size=1, max_size=20).map(lambda text: f"n{text}.json")
 FILES = st.dictionaries(st.sampled_from([".npz", ".trust.json"]), st.binary(max_size=300), max_size=2)
@@ -40,7 +40,7 @@ def some(count=5, **changes):
 @given(ITEMS, st.sampled_from([1, 3, 64]))
 def test_what_went_in_comes_out(tmp_path_factory, items, together):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packs, "TOGETHER", together)
+        patch.setattr(segment, "TOGETHER", together)
         path, reader = written(tmp_path_factory.mktemp("packs"), items), Reader()
     assert [reader.item(packed) for packed in read_index(path)] == sorted(items, key=lambda item: item.name)
 
@@ -66,14 +66,14 @@ def test_any_tool_for_archives_opens_a_segment():
     items = some(3)
     with zipfile.ZipFile(io.BytesIO(segment_bytes(items))) as archive:
         assert archive.testzip() is None
-        assert archive.read("records/0000") == b"".join(item.content for item in items)
+        assert archive.read("records/0000") == b"".join(item.content for item in items)  # which hold no decimals
         assert archive.read("files/0000") == b"picture"
         assert json.loads(archive.read("index.json"))["records"]["name"] == [item.name for item in items]
 
 
 def test_one_flipped_byte_is_named_and_other_blocks_still_read(tmp_path, monkeypatch):
     """Whichever byte it is: nothing is ever read that was not written."""
-    monkeypatch.setattr(packs, "TOGETHER", 2)
+    monkeypatch.setattr(segment, "TOGETHER", 2)
     items = some()
     path = written(tmp_path, items)
     content = path.read_bytes()
@@ -85,7 +85,7 @@ def test_one_flipped_byte_is_named_and_other_blocks_still_read(tmp_path, monkeyp
         sound, complaints = whole(path, items)
         found.add(sound)
         reasons |= set(complaints)
-    # No record where the index is hit; all but one, or but the two of one block; all where the archive's own words are.
+    # None where the index is hit; all but the two of one block, or but one with its picture; all where nothing is read.
     assert found == {0, 3, 4, 5}
     assert all(str(path) in reason for reason in reasons)
     assert {item.name for item in items if any(item.name in reason for reason in reasons)} == {i.name for i in items}
@@ -151,3 +151,27 @@ def test_a_segment_that_comes_or_goes_is_seen(tmp_path):
     assert len(shelf.records()) == 5
     path.unlink()
     assert shelf.records() == {}
+
+
+ODD = ["0.00003274278232080103", "1.50", "-0.0", "1e5", "1.0e+400", "7", "null", '"a, 1.25, b"', '"\\u0000"']
+WORDS = st.floats(allow_nan=False, allow_infinity=False).map(repr) | st.sampled_from(ODD)
+
+
+@given(st.lists(WORDS, max_size=30), st.sampled_from([", ", ",", ",\n "]))
+def test_a_text_comes_back_with_all_its_numbers(words, comma):
+    content = f"[{comma.join(words)}]".encode()
+    without, numbers = split(content)
+    assert join(without, from_planes(to_planes(numbers))) == content
+
+
+@given(st.binary(max_size=200))
+def test_what_is_no_text_comes_back_too(content):
+    assert join(*split(content)) == content
+
+
+def test_the_numbers_of_a_text_are_its_decimals_that_python_writes_so():
+    without, numbers = split(b'{"a": 0.1, "b": -2.5e-07, "c": 1.50, "d": 3, "e": [0.30000000000000004]}')
+    assert numbers.tolist() == [0.1, -2.5e-07, 0.30000000000000004]
+    assert without == b'{"a": \0, "b": \0, "c": 1.50, "d": 3, "e": [\0]}'
+    words = {"0.1": True, "-2.5e-07": True, "1.50": False, "3": False, "1e5": False, "x": False}
+    assert {word: is_split(word) for word in words} == words
