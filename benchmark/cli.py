@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import current_thread, main_thread
-from time import process_time
+from time import monotonic, process_time
 from typing import Any
 
 import click
@@ -28,6 +28,7 @@ from benchmark.commands.options import WORDS, graphs_option, plugin_option, resu
 from benchmark.commands.selection import Selection, grid_options
 from benchmark.commands.sources import parse_sources, source_option
 from benchmark.commands.speed import speed
+from benchmark.commands.store import store_group
 from benchmark.commands.submit import submit
 from benchmark.commands.toy import toy
 from benchmark.data import Storage, build_dataset
@@ -88,6 +89,7 @@ def main(debug: bool) -> None:
 main.add_command(data)
 data.add_command(card)
 main.add_command(submit)
+main.add_command(store_group)
 submit.add_command(decathlon)
 
 
@@ -151,10 +153,12 @@ def run(
       mtbench run --grid quick
       mtbench run --grid paper --architecture mtan --seeds 0-4 --device cuda
       mtbench run --grid my-grid.toml --dry-run
+      mtbench run --grid my-grid.toml --budget 2h
       mtbench run --grid paper --executor ray --gpus 0.5
       mtbench run --grid paper --executor slurm --slurm slurm_partition=gpu --slurm gpus_per_node=1
       mtbench run --grid nyuv2 --source nyuv2=~/nyuv2 --smoke --results smoke
     """
+    deadline = None if execution.budget is None else monotonic() + execution.budget
     setup = Setup(
         Storage.default(parse_sources(sources, list(dict.fromkeys(spec.dataset.name for spec in selection.specs)))),
         Hardware.choose(selection.device, threads=threads, graphs=cuda_graphs)
@@ -178,6 +182,7 @@ def run(
         show_plan(selection, setup, workers, measured=execution.here)
         return
     store.check_writable()
+    show_damage(store)
     known = states(specs, store)
     missing = [run.spec for run in known if run.state != "done"]
     console.print(f"{len(specs)} runs in the grid, {len(specs) - len(missing)} done already, {len(missing)} to do.")
@@ -191,9 +196,11 @@ def run(
     expected = {spec.id: hashes[spec.dataset.model_dump_json()] for spec in missing}
     device = "cpu" if is_portable(missing) else selection.device
     parcel = partial(execution.parcel, setup, device=device, graphs=cuda_graphs)
-    executor = execution.build(setup, parcel, store=store, workers=wanted, hashes=expected)
+    executor = execution.build(
+        setup, parcel, store=store, workers=wanted, hashes=expected, unpictured=selection.unpictured
+    )
     with Display(console, work(missing)) as display:
-        run_all(
+        left = run_all(
             missing,
             store=store,
             executor=executor,
@@ -202,20 +209,30 @@ def run(
             retries=execution.tries_again,
             data_hashes=expected,
             checkpoints=setup.checkpoints,
+            unpictured=selection.unpictured,
+            deadline=deadline,
         )
     bad = len(display.bad) + len(display.refusals)
     console.print(
-        f"{len(missing) - bad} of {len(missing)} runs went well; records are in {escape(str(store.root))}.",
+        f"{len(missing) - left - bad} of {len(missing)} runs went well; records are in {escape(str(store.root))}.",
         soft_wrap=True,
     )
+    again = shlex.join(["mtbench", *click.get_current_context().meta[WORDS]])
+    if left:
+        console.print(f"Time is up: {left} runs are left. To go on: {escape(again)}", soft_wrap=True)
     if bad:
-        again = shlex.join(["mtbench", *click.get_current_context().meta[WORDS]])
         raise UserError(f"{bad} of {len(missing)} runs failed: 'mtbench status' says why; to try them again: {again}")
 
 
 def is_portable(specs: Sequence[RunSpec]) -> bool:
     """Whether runs of portable arithmetic are among them."""
     return any(spec.protocol.arithmetic == "portable" for spec in specs)
+
+
+def show_damage(store: Store) -> None:
+    """Name the segments of records that cannot be read: their runs look as if they were missing."""
+    for _, reason in store.shelf.problems():
+        errors.print(f"[yellow]Damaged:[/] {escape(reason)}", soft_wrap=True)
 
 
 def prepare(component: Component, storage: Storage, store: Store) -> str:
@@ -277,6 +294,7 @@ def status(selection: Selection, *, as_json: bool) -> None:
       mtbench status --grid quick
       mtbench status --grid quick --json
     """
+    show_damage(selection.store)
     found = states(selection.specs, selection.store)
     counts = Counter(known.state for known in found)
     if as_json:

@@ -16,9 +16,10 @@ from benchmark.data import DataSet, Storage
 from benchmark.data.measured import data_card
 from benchmark.data.samples import samples
 from benchmark.errors import UserError
+from benchmark.files import pack, unpack, write_atomically
 from benchmark.record import TaskInfo
 from benchmark.spec import Frozen, first_error
-from benchmark.store import Store, pack, unpack, write_atomically
+from benchmark.store import Store
 
 #: Bytes of all samples of a set: a few fewer are kept where they would be more.
 MOST_BYTES = 180_000

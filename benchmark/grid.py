@@ -80,6 +80,10 @@ class Grid(Frozen):
         architectures: what to run; ``"all"`` for everything registered that needs no option. The references for Δm are
             always run too.
         weightings: likewise; an architecture that shares nothing runs once, without weighting.
+        reference_seeds: N runs the references with the seeds 0 to N − 1 besides those of the other cells, which need
+            fewer runs for the same interval; None for no more.
+        pictures: ``first-seed`` keeps pictures only of each cell's runs with the lowest of its seeds. It is no part of
+            any run's identity, and changes no number.
         architecture: options of every architecture that knows them.
         protocol: common to all runs. Where it says nothing of ``arithmetic`` and ``precision``, or ``auto``, these
             are the command's and the device's to say.
@@ -87,6 +91,8 @@ class Grid(Frozen):
 
     description: str = ""
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    reference_seeds: Annotated[int, Field(ge=1, le=100_000, strict=True)] | None = None
+    pictures: Literal["all", "first-seed"] = "all"
     architectures: Listed[Choice]
     weightings: Listed[WeightingChoice]
     architecture: Options = NO_OPTIONS
@@ -100,7 +106,7 @@ class Filters:
 
     Attributes:
         datasets, architectures, weightings: names.
-        seeds: instead of the grid's.
+        seeds: instead of the grid's, and of its further seeds of references.
         numerics: how runs compute where the grid leaves it open.
         smoke: whether all cells shrink to minutes on a CPU, to see that everything runs: see ``shrunk``.
     """
@@ -185,11 +191,13 @@ def expand(grid: Grid, filters: Filters = NO_FILTERS) -> list[RunSpec]:
     """
     if filters.smoke:
         grid = shrunk(grid)
+    seeds, further = grid.seeds if filters.seeds is None else filters.seeds, _further_seeds(grid, filters)
     specs = {
         spec.id: spec
-        for seed in (grid.seeds if filters.seeds is None else filters.seeds)
+        for seed in (*seeds, *further)
         for dataset, choice in _datasets(grid, filters).items()
         for spec in _cells(grid, filters, dataset, choice, seed)
+        if seed not in further or ARCHITECTURES[spec.architecture.name].factory.reference
     }
     if all(ARCHITECTURES[spec.architecture.name].factory.reference for spec in specs.values()):
         missing = undefined(grid, filters)
@@ -199,6 +207,27 @@ def expand(grid: Grid, filters: Filters = NO_FILTERS) -> list[RunSpec]:
                 "architecture or weighting"
             )
     return list(specs.values())
+
+
+def _further_seeds(grid: Grid, filters: Filters) -> list[int]:
+    """Seeds with which only the references are run."""
+    return [] if filters.seeds is not None else [n for n in range(grid.reference_seeds or 0) if n not in grid.seeds]
+
+
+def unpictured(grid: Grid, specs: Sequence[RunSpec]) -> frozenset[str]:
+    """Ids of the runs that keep no pictures; whatever part of the grid ``specs`` are, the same runs do.
+
+    Args:
+        specs: what the grid, or a part of it, expands to.
+    """
+    if grid.pictures == "all":
+        return frozenset()
+    first, first_reference = min(grid.seeds), min(*grid.seeds, 0 if grid.reference_seeds else min(grid.seeds))
+    return frozenset(
+        spec.id
+        for spec in specs
+        if spec.seed != (first_reference if ARCHITECTURES[spec.architecture.name].factory.reference else first)
+    )
 
 
 def undefined(grid: Grid, filters: Filters = NO_FILTERS) -> list[Undefined]:
@@ -260,6 +289,7 @@ def shrunk(grid: Grid) -> Grid:
     return grid.model_copy(
         update={
             "seeds": grid.seeds[:1],
+            "reference_seeds": None,
             "architectures": listed,
             "architecture": {**grid.architecture, **SMOKE_ARCHITECTURE},
             "datasets": {name: _small(name, choice) for name, choice in grid.datasets.items()},

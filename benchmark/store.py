@@ -1,22 +1,18 @@
 """A folder of records: one JSON file each, written whole or not at all, and the pictures that go with them."""
 
-import os
 import re
 import tempfile
-import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from glob import escape
-from io import BytesIO
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import safetensors.numpy
 
 from benchmark.errors import UserError
-from benchmark.record import RunRecord, read_record, record_bytes
+from benchmark.files import pack, unpack, unpacked, write_atomically
+from benchmark.packs import FOLDER, Item, Packed, Reader, Shelf
+from benchmark.record import RunRecord, parse_record, record_bytes
 from benchmark.spec import RunSpec
 
 #: Folder inside a store that holds no records; its name keeps it out of every listing of data sets.
@@ -35,6 +31,13 @@ MASKS, MASK_ENDS, MASK_LEVELS = "masks-", "maskends-", "masklevels-"
 TRUST_SUFFIX = ".trust.json"
 #: Folder of a data set's cards, below the data set's own.
 CARDS = "cards"
+#: What lies beside a record and is packed with it. Whole predictions and networks are large, and stay files.
+PACKABLE = (".npz", TRUST_SUFFIX)
+
+#: What tells a record's file from what it was before: modification time in nanoseconds, size and inode. Of a packed
+#: record, whose content never changes, the first is a part of its SHA-256, and the last is ``PACKED_INODE``.
+Stamp = tuple[int, int, int]
+PACKED_INODE = -1
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,15 @@ class Store:
     predictions for the whole test split, and ``….safetensors`` the network after the last epoch, where a run was told
     to keep them; ``….trust.json`` says who vouches for a record that came in a submission. ``<data set>/cards`` holds
     what the data measurably are (``benchmark.datacards``).
+
+    ``<data set>/packs`` holds segments (``benchmark.packs``): records that are finished, with their pictures and notes
+    (``benchmark.packing``). They are read like files; where there is a file too, that is newer, and counts.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.shelf = Shelf(root)
+        self._reader = Reader()
 
     @property
     def private(self) -> Path:
@@ -73,7 +81,7 @@ class Store:
         Raises:
             UserError: a name of the spec would lead out of the folder.
         """
-        return self.root / _place(spec)
+        return self.root / place(spec)
 
     def card_path(self, dataset: str, data_hash: str) -> Path:
         """The file that says what the data of this content hash are.
@@ -105,10 +113,11 @@ class Store:
         Raises:
             UserError: there is a file, but it is no valid record of this run.
         """
-        path = self.path(spec)
-        if not path.exists():
+        content = self.content(name := place(spec))
+        if content is None:
             return None
-        record = read_record(path)
+        path = self.root / name
+        record = parse_record(content, str(path))
         if record.id != spec.id:
             raise UserError(f"{path} holds run {record.id}, not {spec.id}: it was renamed or edited")
         return record
@@ -123,10 +132,14 @@ class Store:
     def set_aside(self, spec: RunSpec) -> Path:
         """Rename an unusable record so that the run can be done again and nothing is lost; return the new name.
 
+        One in a damaged segment stays there: a new file counts before it.
+
         Raises:
             UserError: the folder cannot be written.
         """
         path = self.path(spec)
+        if not path.exists() and (packed := self._packed(place(spec))):
+            return packed.segment
         names = (path.with_suffix(f".json.unreadable{number}") for number in ("", *range(2, 1_000_000)))
         target = next(name for name in names if not name.exists())
         try:
@@ -200,13 +213,13 @@ class Store:
             raise UserError(
                 f"there is no results folder {self.root}; make one with 'mtbench run' or name it with --results"
             )
-        records, problems = [], []
-        for path in self._files():
+        records, problems = [], [Problem(*problem) for problem in self.shelf.problems()]
+        for name in self.places():
             try:
-                records.append(self.read(f"{path.parent.name}/{path.name}"))
+                records.append(self.read(name))
             except UserError as error:
-                problems.append(Problem(path, str(error)))
-        return records, problems
+                problems.append(Problem(self.root / name, str(error)))
+        return records, problems + self.contradictions()
 
     def read(self, name: str) -> RunRecord:
         """The record in a file of this store: ``<data set>/<file>``.
@@ -215,27 +228,137 @@ class Store:
             UserError: it is no valid record, or another run's.
         """
         path = self.root / name
-        record = read_record(path)
-        if name != _place(record.spec):
+        content = self.content(name)
+        if content is None:
+            raise UserError(f"{path} cannot be read (it is gone)")
+        record = parse_record(content, str(path))
+        if name != place(record.spec):
             raise UserError(f"{path} holds run {record.id}, whose file is {self.path(record.spec).name}")
         return record
 
-    def _files(self) -> Iterator[Path]:
+    def places(self) -> list[str]:
+        """Every record's file, packed or not, as ``<data set>/<file>``, in the order of data sets and files."""
         found = (path for path in self.root.glob("*/*.json") if not path.parent.name.startswith("."))
-        return iter(sorted(path for path in found if is_record(path.name)))
+        # Files first: one that is packed meanwhile is then still seen in its segment.
+        names = {(path.parent.name, path.name) for path in found if is_record(path.name)}
+        names |= {(dataset, file) for dataset, _, file in (name.partition("/") for name in self.shelf.records())}
+        return [f"{dataset}/{file}" for dataset, file in sorted(names)]
+
+    def content(self, name: str) -> bytes | None:
+        """The bytes of a record's file, ``<data set>/<file>``, packed or not; None where there is none.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        path = self.root / name
+        try:
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            packed = self._packed(name)
+            return self._reader.record(packed) if packed else None
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error})") from error
+
+    def item(self, name: str, status: str) -> Item:
+        """A record's file and what is packed with it, as it is now.
+
+        Args:
+            name: of the file, ``<data set>/<file>``.
+            status: of the record.
+
+        Raises:
+            UserError: it cannot be read, or is gone.
+        """
+        path = self.root / name
+        if not path.exists() and (packed := self._packed(name)):
+            item, note = self._reader.item(packed), path.with_suffix(TRUST_SUFFIX)
+            return replace(item, files={**item.files, TRUST_SUFFIX: note.read_bytes()}) if note.exists() else item
+        files = {ending: beside.read_bytes() for ending in PACKABLE if (beside := path.with_suffix(ending)).is_file()}
+        try:  # last: whoever packs a record removes this file first, and so what was read before is whole
+            return Item(path.name, status, path.read_bytes(), files)
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error})") from error
+
+    def stamp(self, spec: RunSpec) -> Stamp | None:
+        """What changes when the run's record does; None where there is none."""
+        try:
+            state = self.path(spec).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            packed = self._packed(place(spec))
+            return packed_stamp(packed) if packed else None
+        return state.st_mtime_ns, state.st_size, state.st_ino
+
+    def segment_path(self, dataset: str, name: str) -> Path:
+        """Where a segment of a data set's records lies."""
+        return self.root / _safe(dataset) / FOLDER / name
+
+    def contradictions(self) -> list[Problem]:
+        """Runs that lie in several segments, went well in each, and have different curves."""
+        found = []
+        for name, several in self.shelf.records().items():
+            good = {packed.sha256: packed for packed in several if packed.status == "ok"}
+            if len(good) > 1 and len({self._curves(packed) for packed in good.values()}) > 1:
+                names = " and ".join(packed.segment.name for packed in good.values())
+                found.append(Problem(self.root / name, f"{self.root / name} has other numbers in {names}; one counts"))
+        return found
+
+    def _curves(self, packed: Packed) -> str:
+        try:
+            record = parse_record(self._reader.record(packed), str(packed.segment))
+        except UserError:
+            return ""  # said when it is read
+        return repr(record.curves)
+
+    def _packed(self, name: str) -> Packed | None:
+        """The packed record of this name: of several, the first that is not damaged."""
+        found = self.shelf.find(*name.split("/", 1))
+        if len(found) > 1:
+            for packed in found:
+                try:
+                    self._reader.record(packed)
+                except UserError:
+                    continue
+                return packed
+        return found[0] if found else None
+
+    def _beside(self, record: RunRecord, ending: str) -> bytes | None:
+        """What lies beside a record or is packed with it; None where there is nothing, or it is damaged."""
+        path, packed = self.path(record.spec), None
+        if not path.exists():
+            packed = self._packed(place(record.spec))
+        try:
+            if packed and ending in packed.files:
+                return self._reader.companion(packed, ending)
+            return path.with_suffix(ending).read_bytes()
+        except (OSError, UserError):
+            return None
 
     def predictions(self, record: RunRecord) -> dict[str, np.ndarray] | None:
         """The pictured test samples' predictions by task; None where none were kept."""
-        return unpack(self.path(record.spec).with_suffix(".npz"))
+        content = self._beside(record, ".npz")
+        return None if content is None else unpacked(content)
 
     def has_predictions(self, record: RunRecord) -> bool:
         """Whether pictures of the run were kept."""
-        return self.path(record.spec).with_suffix(".npz").is_file()
+        path = self.path(record.spec)
+        packed = None if path.exists() else self._packed(place(record.spec))
+        return (packed is not None and ".npz" in packed.files) or path.with_suffix(".npz").is_file()
 
     def masks(self, record: RunRecord) -> dict[str, np.ndarray]:
         """What was kept of the architecture's attention to the pictured test samples; empty where nothing was."""
-        path = self.path(record.spec).with_suffix(".npz")
-        return (unpack(path, (MASKS, MASK_ENDS, MASK_LEVELS)) if path.is_file() else None) or {}
+        content = self._beside(record, ".npz")
+        return (unpacked(content, (MASKS, MASK_ENDS, MASK_LEVELS)) if content is not None else None) or {}
+
+    def note(self, record: RunRecord) -> bytes | None:
+        """The file about who vouches for a record; None where there is none.
+
+        One that lies beside a packed record was written later than the segment, and counts.
+
+        Raises:
+            OSError: there is one, but it cannot be read.
+        """
+        path = self.path(record.spec).with_suffix(TRUST_SUFFIX)
+        return path.read_bytes() if path.exists() else self._beside(record, TRUST_SUFFIX)
 
     def whole_test(self, record: RunRecord) -> Path | None:
         """The file of the predictions for the whole test split; None where they were not kept."""
@@ -254,12 +377,17 @@ class Store:
         return unpack(self.path(record.spec).parent / record.truth)
 
 
+def packed_stamp(packed: Packed) -> Stamp:
+    """What tells a packed record from other contents of the same name."""
+    return int(packed.sha256[:15], 16), packed.length, PACKED_INODE
+
+
 def is_record(name: str) -> bool:
     """Whether a file of this name in a data set's folder is a record's."""
     return name.endswith(".json") and not name.endswith(TRUST_SUFFIX)
 
 
-def _place(spec: RunSpec) -> str:
+def place(spec: RunSpec) -> str:
     """Where in the folder a run's record is."""
     name = f"{spec.architecture.name}_{spec.weighting_name}_s{spec.seed}_{spec.id}.json"
     return f"{_safe(spec.dataset.name)}/{_safe(name)}"
@@ -269,52 +397,3 @@ def _safe(part: str) -> str:
     if part.startswith(".") or len(part.encode(errors="replace")) > LONGEST_NAME or UNSAFE.search(part):
         raise UserError(f"{part[:80]!r} cannot be the name of a file; registered names always can")
     return part
-
-
-def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Write under a temporary name, make it durable, rename: readers see the old file or the new one, never a part."""
-    handle, scratch = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(scratch).chmod(0o644)
-        Path(scratch).replace(path)
-        _make_durable(path.parent)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
-
-
-def sweep(path: Path) -> None:
-    """Remove what writers of a file that were killed left beside it. Only for whoever alone may write it now."""
-    with suppress(OSError):
-        for scrap in path.parent.glob(f".{escape(path.name)}-*"):
-            scrap.unlink(missing_ok=True)
-
-
-def _make_durable(folder: Path) -> None:
-    """Let the names in a folder outlive a loss of power, where the system can."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Arrays as compressed .npz bytes, the same for the same arrays."""
-    buffer = BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()
-
-
-def unpack(path: Path, prefixes: tuple[str, ...] = ("",)) -> dict[str, np.ndarray] | None:
-    """The arrays of an .npz file whose names begin so; None where it is missing or damaged: pictures are no numbers."""
-    try:
-        with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files if name.startswith(prefixes)}
-    except (OSError, ValueError, EOFError, BadZipFile, zlib.error):
-        return None

@@ -7,9 +7,10 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from benchmark.errors import UserError
+from benchmark.files import write_atomically
 from benchmark.record import RunRecord
 from benchmark.spec import Frozen
-from benchmark.store import TRUST_SUFFIX, Store, write_atomically
+from benchmark.store import TRUST_SUFFIX, Store, place
 
 Level = Literal["self-reported", "recomputed", "rerun"]
 
@@ -65,14 +66,13 @@ def standing(store: Store, record: RunRecord) -> Standing:
 
     A note that cannot be read, or is about another state of the record, leaves the record self-reported.
     """
-    path = store.path(record.spec)
-    note = path.with_suffix(TRUST_SUFFIX)
-    if not note.exists():
-        return Standing("rerun")
     try:
-        trust = Trust.model_validate_json(note.read_bytes())
-        current = hashlib.sha256(path.read_bytes()).hexdigest()
-    except (OSError, ValidationError):
+        note = store.note(record)
+        if note is None:
+            return Standing("rerun")
+        trust = Trust.model_validate_json(note)
+        current = hashlib.sha256(store.content(place(record.spec)) or b"").hexdigest()
+    except (OSError, UserError, ValidationError):
         return Standing("self-reported")
     if trust.run != record.id or trust.record_sha256 != current:
         return Standing("self-reported")

@@ -12,8 +12,9 @@ from rich.markup import escape
 from benchmark.commands.options import results_option
 from benchmark.data.decathlon import CHALLENGE, Entry, facts
 from benchmark.errors import UserError
+from benchmark.files import write_atomically
 from benchmark.record import RunRecord
-from benchmark.store import Store, write_atomically
+from benchmark.store import Store
 
 console = Console(highlight=False)
 

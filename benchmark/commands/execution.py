@@ -1,6 +1,7 @@
 """The options of ``mtbench run`` that say where and how safely runs are done, and what they make."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -31,6 +32,7 @@ class Execution:
         gpus: of each run on Ray; None for one where there are any.
         slurm: parameters of submitit's executor.
         out_of_memory: of ``OUT_OF_MEMORY``: what becomes of a run that does not fit.
+        budget: seconds after which the command stops; None for when all is done.
     """
 
     executor: str
@@ -43,6 +45,7 @@ class Execution:
     gpus: float | None
     slurm: Mapping[str, str | int | float]
     out_of_memory: str
+    budget: float | None = None
 
     @property
     def here(self) -> bool:
@@ -92,6 +95,7 @@ class Execution:
         store: Store,
         workers: int | None,
         hashes: Mapping[str, str],
+        unpictured: Collection[str] = (),
     ) -> Executor:
         """The executor that was asked for.
 
@@ -100,6 +104,7 @@ class Execution:
             parcel: packs what workers elsewhere are told, where there are any.
             workers: runs at once, where it was said.
             hashes: by run id, of the data that its record must come from.
+            unpictured: ids of runs whose pictures are not kept.
 
         Raises:
             UserError: what the executor needs is not installed or not there.
@@ -110,7 +115,9 @@ class Execution:
             return RayExecutor(parcel(), address=self.ray_address, gpus=self.gpus, workers=workers)
         parameters = dict(self.slurm)
         cluster = str(parameters.pop("cluster", "slurm"))
-        return SlurmExecutor(parcel(), store=store, data_hashes=hashes, parameters=parameters, cluster=cluster)
+        return SlurmExecutor(
+            parcel(), store=store, data_hashes=hashes, parameters=parameters, unpictured=unpictured, cluster=cluster
+        )
 
 
 def parse_parameters(words: tuple[str, ...]) -> dict[str, str | int | float]:
@@ -128,7 +135,31 @@ def parse_parameters(words: tuple[str, ...]) -> dict[str, str | int | float]:
     return found
 
 
+class Duration(click.ParamType):
+    """Seconds, written as 45s, 90m, 2h or 1h30m."""
+
+    name = "duration"
+    form = re.compile(r"(?=.)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Parse; click reports what is wrong."""
+        if isinstance(value, float):
+            return value
+        found = self.form.fullmatch(str(value))
+        if not found:
+            self.fail(f"expected a time such as 2h, 90m, 1h30m or 45s, found '{value}'", param, ctx)
+        hours, minutes, seconds = (float(number or 0) for number in found.groups())
+        return 3600 * hours + 60 * minutes + seconds
+
+
 OPTIONS = (
+    click.option(
+        "--budget",
+        type=Duration(),
+        metavar="TIME",
+        help="Stop after this time, such as 2h, 90m or 1h30m: runs in progress leave a checkpoint, and the same "
+        "command goes on from there. Runs on Slurm go on by themselves.",
+    ),
     click.option("--executor", type=click.Choice(EXECUTORS), default="local", show_default=True, help="Who does runs."),
     click.option("--retries", type=click.IntRange(0), help="Of a run whose worker is lost. Default: 0, on clusters 2."),
     click.option(

@@ -21,7 +21,7 @@ from benchmark.commands.options import (
     precision_option,
     results_option,
 )
-from benchmark.grid import Filters, Undefined, expand, grid_names, load_grid, undefined
+from benchmark.grid import Filters, Undefined, expand, grid_names, load_grid, undefined, unpictured
 from benchmark.registry import load_plugin_file
 from benchmark.spec import RunSpec
 from benchmark.store import Store
@@ -55,6 +55,7 @@ class Selection:
     Attributes:
         device: where they are to be computed: ``auto`` or a device's name.
         words: of the command line, that say how.
+        unpictured: ids of those whose pictures are not kept.
     """
 
     specs: list[RunSpec]
@@ -71,6 +72,7 @@ class Selection:
 
     smoke: bool = False
     words: Sequence[str] = ()
+    unpictured: frozenset[str] = frozenset()
 
     def command(self, specs: Sequence[RunSpec]) -> str:
         """The command that does these runs of one cell."""
@@ -133,8 +135,9 @@ def grid_options(command: Callable[..., None]) -> Callable[..., None]:
         how = numerics(_device(device, others), arithmetic, precision)
         filters = Filters(datasets or None, architectures or None, weightings or None, seeds, smoke, how)
         loaded = load_grid(grid)
+        specs = expand(loaded, filters)
         selection = Selection(
-            expand(loaded, filters),
+            specs,
             _device(device, others),
             Store(results),
             plugins,
@@ -142,6 +145,7 @@ def grid_options(command: Callable[..., None]) -> Callable[..., None]:
             undefined(loaded, filters),
             smoke=smoke,
             words=_said(device=device, arithmetic=arithmetic, precision=precision),
+            unpictured=unpictured(loaded, specs),
         )
         command(selection, **others)
 

@@ -1,19 +1,21 @@
 """The loop of a grid: which run is given to whom, and what becomes of it. The same for every executor."""
 
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from math import inf
 from time import monotonic, sleep
 
 from benchmark.errors import UserError
 from benchmark.execution.claims import Claim, Claims
 from benchmark.execution.executor import Began, Ended, EpochDone, Executor, Happening, Lost, Note, Refused, Stored
 from benchmark.execution.observer import Observer
+from benchmark.files import sweep
 from benchmark.record import RunRecord
 from benchmark.spec import RunSpec
-from benchmark.store import Store, sweep
+from benchmark.store import MASK_ENDS, MASK_LEVELS, MASKS, Store
 from benchmark.training.checkpoint import Policy, drop
 from benchmark.training.hardware import Hardware
-from benchmark.training.run import lost
+from benchmark.training.run import Arrays, Outcome, lost
 
 #: Seconds that the loop waits for something to happen before it looks around.
 PULSE = 1.0
@@ -22,8 +24,6 @@ LOOK = 2.0
 
 #: How a run ended that would end so again: its checkpoints are of no more use.
 CONCLUSIVE = ("ok", "diverged")
-
-State = tuple[int, int, int] | None
 
 
 def run_all(
@@ -37,11 +37,14 @@ def run_all(
     retries: int = 0,
     data_hashes: Mapping[str, str] | None = None,
     checkpoints: Policy | None = None,
-) -> None:
+    unpictured: Collection[str] = (),
+    deadline: float | None = None,
+) -> int:
     """Do every run once, among all runners on the store's folder, and put its record there as it ends.
 
     Runs that other runners have claimed are waited for, and done here where their owner dies. When this function is
-    left by an exception, such as Ctrl-C, the workers are stopped; every record in the store is whole.
+    left by an exception, such as Ctrl-C, or at the deadline, the workers are stopped; every record in the store is
+    whole.
 
     Args:
         hardware: what records of runs say whose worker was lost.
@@ -49,6 +52,11 @@ def run_all(
         retries: how often a run is given out again when its worker is lost.
         data_hashes: by run id the content hash of the data that its record must come from.
         checkpoints: of the runs, which are dropped when there is a record.
+        unpictured: ids of runs whose pictures are not kept.
+        deadline: by the monotonic clock, when to stop; None for when all is done.
+
+    Returns:
+        How many runs are left, which is 0 without a deadline.
 
     Raises:
         UserError: the folder cannot be written.
@@ -57,10 +65,12 @@ def run_all(
         loop = _Loop(specs, store, executor, observer, held)
         loop.hardware, loop.retries = hardware, retries
         loop.data_hashes, loop.checkpoints = dict(data_hashes or {}), checkpoints
+        loop.unpictured = frozenset(unpictured)
         try:
-            loop.go()
+            loop.go(inf if deadline is None else deadline)
         finally:
             executor.close()
+        return loop.left
 
 
 class _Loop:
@@ -70,6 +80,7 @@ class _Loop:
     retries: int
     data_hashes: Mapping[str, str]
     checkpoints: Policy | None
+    unpictured: frozenset[str]
 
     def __init__(
         self, specs: Sequence[RunSpec], store: Store, executor: Executor, observer: Observer, claims: Claims
@@ -81,13 +92,18 @@ class _Loop:
         self.pending = deque(specs)
         self.here: dict[str, tuple[RunSpec, Claim | None]] = {}
         self.elsewhere: deque[RunSpec] = deque()
-        self.before = {spec.id: self._state(spec) for spec in specs}
+        self.before = {spec.id: store.stamp(spec) for spec in specs}
         self.losses: Counter[str] = Counter()
         self.next_look = 0.0
 
-    def go(self) -> None:
-        """Until every run has ended, here or elsewhere."""
-        while self.pending or self.here or self.elsewhere:
+    @property
+    def left(self) -> int:
+        """Runs that have not ended."""
+        return len(self.pending) + len(self.here) + len(self.elsewhere)
+
+    def go(self, deadline: float) -> None:
+        """Until every run has ended, here or elsewhere, or time is up."""
+        while self.left and monotonic() < deadline:
             self._look_elsewhere()
             while self.pending and self.executor.free() > 0:
                 self._give_out(self.pending.popleft())
@@ -96,14 +112,6 @@ class _Loop:
                     self._take(happening)
             elif self.elsewhere and not self.pending:
                 sleep(max(0.0, min(PULSE, self.next_look - monotonic())))
-
-    def _state(self, spec: RunSpec) -> State:
-        """What changes when the run's record does."""
-        try:
-            state = self.store.path(spec).stat()
-        except FileNotFoundError:
-            return None
-        return state.st_mtime_ns, state.st_size, state.st_ino
 
     def _look_elsewhere(self) -> None:
         """Try again to take what others have; one of them may have died."""
@@ -116,7 +124,7 @@ class _Loop:
 
     def _finished_elsewhere(self, spec: RunSpec) -> bool:
         """Whether another runner has left a record since this loop began."""
-        if self._state(spec) == self.before[spec.id] or (record := self.store.peek(spec)) is None:
+        if self.store.stamp(spec) == self.before[spec.id] or (record := self.store.peek(spec)) is None:
             return False
         self.observer.started(spec)
         self.observer.finished(spec, record)
@@ -200,11 +208,19 @@ class _Loop:
         if reason := self._strange_data(outcome.record):
             self.observer.refused(spec, reason)
         else:
-            self.store.put(outcome.record, outcome.predictions, outcome.truth)
+            self.store.put(outcome.record, self._kept(outcome), outcome.truth)
             if outcome.record.status in CONCLUSIVE and self.checkpoints and not self.checkpoints.keep:
                 drop(self.checkpoints.folder, spec.id)
             self.observer.finished(spec, outcome.record)
         self._release(spec)
+
+    def _kept(self, outcome: Outcome) -> Arrays | None:
+        """What of a run's arrays goes into the store: of pictures, those of other seeds may do."""
+        if outcome.predictions is None or outcome.record.id not in self.unpictured:
+            return outcome.predictions
+        tasks = {task.name for task in outcome.record.tasks}
+        masks = (MASKS, MASK_ENDS, MASK_LEVELS)
+        return {n: array for n, array in outcome.predictions.items() if n not in tasks and not n.startswith(masks)}
 
     def _read(self, spec: RunSpec) -> None:
         """The record that a worker has written."""

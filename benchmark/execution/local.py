@@ -13,8 +13,8 @@ from typing import Any
 from benchmark.arithmetic import Arithmetic, environment_for
 from benchmark.data.workers import cores, follow_parent
 from benchmark.execution.executor import Ended, EpochDone, Happening, Lost, Note, Refused, Setup, spilling, work
+from benchmark.files import sweep
 from benchmark.spec import RunSpec
-from benchmark.store import sweep
 from benchmark.training.checkpoint import Stopped
 from benchmark.training.hardware import Hardware
 from benchmark.training.provenance import git_state

@@ -10,9 +10,9 @@ from benchmark.data import Storage, build_dataset
 from benchmark.errors import UserError
 from benchmark.execution.background import Background
 from benchmark.execution.executor import GRACE, Began, Happening, Refused, Setup
+from benchmark.files import write_atomically
 from benchmark.registry import load_plugin_file
 from benchmark.spec import RunSpec
-from benchmark.store import write_atomically
 from benchmark.training.checkpoint import Policy
 from benchmark.training.hardware import Hardware
 from benchmark.training.provenance import code_hash

@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -52,6 +52,7 @@ class Element:
         root: the folder of records.
         progress: the file in which the driver reads how far the run is.
         data_hash: of the data that the record must come from.
+        pictures: whether its pictures are kept.
     """
 
     text: str
@@ -59,6 +60,7 @@ class Element:
     root: Path
     progress: Path
     data_hash: str | None
+    pictures: bool = True
     _run: Background | None = field(default=None, repr=False)
     _told: bool = field(default=False, repr=False)
 
@@ -76,7 +78,8 @@ class Element:
         try:
             setup = self.parcel.unpack()
             prepared(spec, setup)
-            self._run = Background(spec, setup, partial(_cell, root=self.root, data_hash=self.data_hash))
+            cell = partial(_cell, root=self.root, data_hash=self.data_hash, pictures=self.pictures)
+            self._run = Background(spec, setup, cell)
             if self._told:
                 self._run.end()
             for happening in self._run.happenings():
@@ -123,7 +126,9 @@ class Element:
             file.write(json.dumps(what) + "\n")
 
 
-def _cell(spec: RunSpec, setup: Setup, tell: Any, stop: Any, *, root: Path, data_hash: str | None) -> Stored | Refused:
+def _cell(
+    spec: RunSpec, setup: Setup, tell: Any, stop: Any, *, root: Path, data_hash: str | None, pictures: bool = True
+) -> Stored | Refused:
     """One run by the loop of a grid of its own, among all others on the folder."""
     store, observer = Store(root), _Teller(tell)
     known = store.peek(spec)
@@ -137,6 +142,7 @@ def _cell(spec: RunSpec, setup: Setup, tell: Any, stop: Any, *, root: Path, data
         hardware=setup.hardware,
         data_hashes={spec.id: data_hash} if data_hash else {},
         checkpoints=setup.checkpoints,
+        unpictured=() if pictures else (spec.id,),
     )
     return Refused(spec.id, observer.reason) if observer.reason else Stored(spec.id)
 
@@ -176,6 +182,7 @@ class SlurmExecutor:
         parcel: what every element needs.
         store: whose folder all nodes share; jobs, their logs and progress are in its private folder.
         data_hashes: by run id, of the data that the record must come from.
+        unpictured: ids of runs whose pictures are not kept.
         parameters: of submitit's ``AutoExecutor``, such as ``timeout_min`` or ``slurm_partition``.
         cluster: ``slurm``; ``local`` runs the elements as processes here.
 
@@ -192,6 +199,7 @@ class SlurmExecutor:
         store: Store,
         data_hashes: Mapping[str, str],
         parameters: Mapping[str, Any],
+        unpictured: Collection[str] = (),
         cluster: str = "slurm",
     ) -> None:
         try:
@@ -199,6 +207,7 @@ class SlurmExecutor:
         except ImportError as error:
             raise UserError("the executor 'slurm' needs submitit: pip install 'mtbench[slurm]'") from error
         self.parcel, self.store, self.data_hashes = parcel, store, data_hashes
+        self.unpictured = frozenset(unpictured)
         self.folder = store.private.resolve() / "slurm"
         try:
             (self.folder / "progress").mkdir(parents=True, exist_ok=True)
@@ -245,7 +254,8 @@ class SlurmExecutor:
         progress.unlink(missing_ok=True)
         self._read[spec.id] = 0
         root = self.store.root.resolve()
-        return Element(spec.model_dump_json(), self.parcel, root, progress, self.data_hashes.get(spec.id))
+        data_hash, pictures = self.data_hashes.get(spec.id), spec.id not in self.unpictured
+        return Element(spec.model_dump_json(), self.parcel, root, progress, data_hash, pictures)
 
     def _progress(self, run: str) -> Path:
         return self.folder / "progress" / f"{run}.jsonl"

@@ -3,8 +3,8 @@
 The records stay the truth. The index is an SQLite image that is read whole, checked against its own checksum, and
 replaced whole; nobody ever locks it, so that it is safe on a network file system and whoever dies while writing it
 harms nothing. A row counts only while its file has the size, inode and modification time (in nanoseconds) that it had
-when it was read; every other file is read again. An index that is missing, damaged, of another version or in a folder
-that cannot be written costs time and nothing else.
+when it was read, or, packed, the SHA-256; every other file is read again. An index that is missing, damaged, of another
+version or in a folder that cannot be written costs time and nothing else.
 """
 
 import json
@@ -20,10 +20,12 @@ import numpy as np
 import pandas as pd
 
 from benchmark.errors import UserError
-from benchmark.index.reading import Batch, parse_keys, read, write_keys
+from benchmark.files import write_atomically
+from benchmark.index.reading import Batch, read
+from benchmark.index.rows import parse_keys, write_keys
 from benchmark.index.table import Table
 from benchmark.record import RunRecord
-from benchmark.store import Problem, Store, is_record, write_atomically
+from benchmark.store import PACKED_INODE, Problem, Stamp, Store, is_record, packed_stamp
 
 ROWS = "index.sqlite"
 #: The numbers of all records, raw float64 in the order of their files; the name holds their CRC-32.
@@ -54,8 +56,6 @@ RUN_COLUMNS = (
 )  # fmt: skip
 CHOOSABLE = frozenset({"run", "dataset", "architecture", "weighting", "seed", "status", "data_hash"})
 
-#: A file's modification time in nanoseconds, size and inode.
-Stamp = tuple[int, int, int]
 Wanted = Sequence[str] | Sequence[int]
 
 
@@ -139,13 +139,16 @@ class Index:
 
     @property
     def problems(self) -> list[Problem]:
-        """The files that are no usable record, and why; ordered by path."""
+        """What is no usable record, and why, ordered by path; then segments that are damaged or contradict."""
         rows = self._base.execute("SELECT name, problem FROM files WHERE problem IS NOT NULL ORDER BY name")
-        return [Problem(self.store.root / name, problem) for name, problem in rows]
+        files = [Problem(self.store.root / name, problem) for name, problem in rows]
+        return [*files, *(Problem(*found) for found in self.store.shelf.problems()), *self.store.contradictions()]
 
     def _refresh(self) -> int:
         """Read what changed since the index was written, and write it again if that was anything."""
         found = _stamps(self.store.root)
+        packed = {name: several[0] for name, several in self.store.shelf.records().items() if name not in found}
+        found |= {name: packed_stamp(one) for name, one in packed.items()}
         rows = self._base.execute("SELECT name, mtime_ns, size, inode FROM files")
         known = {name: (mtime, size, inode) for name, mtime, size, inode in rows}
         if known == found:
@@ -155,7 +158,7 @@ class Index:
         old = self._all_numbers() if len(stale) < len(found) else np.array([])
         now = self._now()
         fresh: dict[str, np.ndarray] = {}
-        with self._base, closing(read(self.store, stale, self.workers)) as batches:
+        with self._base, closing(read(self.store, stale, packed, self.workers)) as batches:
             self._base.executemany("DELETE FROM files WHERE name = ?", gone)
             for batch in batches:
                 self._insert(batch, found, now, fresh)
@@ -173,8 +176,10 @@ class Index:
         rows, numbers = [], iter(batch.numbers)
         for name, row, place in zip(batch.names, batch.rows, batch.places, strict=True):
             mtime, size, inode = found[name]
-            # A time in the future is that of a clock that jumped: it says nothing about what settled.
-            stamp = (mtime if mtime < now - SETTLED_NS else -1, size, inode)
+            # A time in the future is that of a clock that jumped: it says nothing about what settled. What is packed
+            # never changes, but a damaged segment may be replaced by a whole one.
+            settled = place is not None if inode == PACKED_INODE else mtime < now - SETTLED_NS
+            stamp = (mtime if settled else -1, size, inode)
             if place is None:
                 rows.append((name, *stamp, *row, None, None))
             else:

@@ -1,30 +1,30 @@
 """Record files -> what the index keeps of them, in several processes where many are to be read."""
 
-import json
-from collections.abc import Generator, Sequence
+import gc
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
 from benchmark.data.workers import Pool
 from benchmark.errors import UserError
-from benchmark.record import RunRecord
-from benchmark.store import Store
+from benchmark.index.rows import COLUMNS, Keys, Row, numbers_of, row_of
+from benchmark.index.summary import Summary
+from benchmark.packs import Packed, Reader
+from benchmark.record import RunRecord, parse_record
+from benchmark.store import Store, place
 
-#: What the numbers of a record are: of each evaluated epoch, split and task the names of its metrics, in order.
-Keys = tuple[tuple[int, str, str, str | None, tuple[str, ...]], ...]
-#: What the index says of one file; see ``COLUMNS``.
-Row = tuple[object, ...]
+#: What is to be read: a file's name, and where it lies in a segment.
+Part = Sequence[tuple[str, Packed | None]]
+#: A record's row, what its numbers are, and these.
+Known = tuple[Row, Keys, np.ndarray]
 
-COLUMNS = (
-    "problem",
-    "run", "dataset", "architecture", "weighting", "seed", "reference", "status", "error", "spec", "epochs",
-    "data_hash", "started", "parameters", "seconds_per_step", "train_seconds", "wall_seconds", "peak_bytes",
-)  # fmt: skip
-
-#: Files of one job: enough that a few thousand files, which one process reads sooner than others start, stay with it.
+#: Files of one job: enough that a few thousand files, which one process reads sooner than others start, stay with it. A
+#: job of packed records is a segment.
 TOGETHER = 750
 #: One process takes in what about so many read.
 MOST_WORKERS = 8
@@ -49,14 +49,18 @@ class Batch:
     numbers: list[np.ndarray]
 
 
-def read(store: Store, names: Sequence[str], workers: int) -> Generator[Batch]:
-    """What the files hold, in their order, which is the same however many processes read.
+def read(store: Store, names: Sequence[str], packed: Mapping[str, Packed], workers: int) -> Generator[Batch]:
+    """What the files hold, in batches whose order is the same however many processes read.
 
     Args:
         names: of files below the store's folder.
+        packed: by name, those that lie in segments.
         workers: processes at most. Where none can be made, or one is killed, this one goes on alone.
     """
-    parts = [names[i : i + TOGETHER] for i in range(0, len(names), TOGETHER)]
+    files = [name for name in names if name not in packed]
+    parts: list[Part] = [[(name, None) for name in files[i : i + TOGETHER]] for i in range(0, len(files), TOGETHER)]
+    lying = sorted((packed[name].segment, name) for name in names if name in packed)
+    parts += [[(name, packed[name]) for _, name in part] for _, part in groupby(lying, lambda found: found[0])]
     work, done = partial(_read_part, store.root), 0
     try:
         with Pool(min(workers, MOST_WORKERS), len(parts)) as pool:
@@ -71,66 +75,67 @@ def read(store: Store, names: Sequence[str], workers: int) -> Generator[Batch]:
             yield work(part)
 
 
-def _read_part(root: Path, part: tuple[int, Sequence[str]]) -> Batch:
-    store, layouts = Store(root), dict[Keys, int]()
-    rows, places, numbers = list[Row](), list[int | None](), list[np.ndarray]()
-    for name in part[1]:
-        try:
-            record = store.read(name)
-            if max([record.spec.seed, *[epoch.epoch for epoch in record.curves]]) >= 2**63:
-                raise UserError(f"{name} holds a seed or an epoch beyond 64 bits")
-        except UserError as error:
-            rows.append((str(error).encode(errors="replace").decode(), *[None] * (len(COLUMNS) - 1)))
-            places.append(None)
-            continue
-        keys, values = _numbers(record)
-        rows.append(_row(record))
-        places.append(layouts.setdefault(keys, len(layouts)))
-        numbers.append(values)
-    return Batch(part[1], rows, places, list(layouts), numbers)
+def _read_part(root: Path, part: tuple[int, Part]) -> Batch:
+    store, reader, layouts = Store(root), Reader(), dict[Keys, int]()
+    batch = Batch([name for name, _ in part[1]], [], [], [], [])
+    with _without_collector():
+        summary = _summary(part[1][0][1])
+        for name, packed in part[1]:
+            try:
+                row, keys, values = _known(summary, packed, reader) or _read(store, reader, name, packed)
+            except UserError as error:
+                batch.rows.append((str(error).encode(errors="replace").decode(), *[None] * (len(COLUMNS) - 1)))
+                batch.places.append(None)
+                continue
+            batch.rows.append(row)
+            batch.places.append(layouts.setdefault(keys, len(layouts)))
+            batch.numbers.append(values)
+    batch.layouts.extend(layouts)
+    return batch
 
 
-def _row(record: RunRecord) -> Row:
-    spec, cost = record.spec, record.cost
-    return (
-        None,
-        record.id, spec.dataset.name, spec.architecture.name, spec.weighting_name, spec.seed,
-        record.reference, record.status, record.error, spec.model_dump_json(), len(record.curves),
-        record.provenance.data_hash, record.provenance.started,
-        _small(cost.parameters), cost.seconds_per_step, cost.train_seconds, cost.wall_seconds,
-        _small(cost.peak_bytes),
-    )  # fmt: skip
-
-
-def _small(number: int | None) -> float | int | None:
-    """What SQLite can hold: an integer of 64 bits, else the nearest float."""
-    if number is None or abs(number) < 2**63:
-        return number
+def _summary(packed: Packed | None) -> Summary | None:
+    """That of the segment in which all of a part lies."""
     try:
-        return float(number)
-    except OverflowError:
-        return None
+        return Summary(packed.segment) if packed else None
+    except UserError:
+        return None  # it went just now, or is damaged, as its records will say
 
 
-def _numbers(record: RunRecord) -> tuple[Keys, np.ndarray]:
-    """Every metric of the curves: what each number is, which runs of a kind share, and the (N,) numbers."""
-    kinds = {task.name: task.kind for task in record.tasks}
-    found = [
-        (epoch.epoch, split, task, values)
-        for epoch in record.curves
-        for split, tasks in epoch.metrics.items()
-        for task, values in tasks.items()
-    ]
-    keys = tuple([(epoch, split, task, kinds.get(task), tuple(values)) for epoch, split, task, values in found])
-    numbers = [number for *_, values in found for number in values.values()]
-    return keys, np.array(numbers, dtype=np.float64)  # None becomes NaN
+def _known(summary: Summary | None, packed: Packed | None, reader: Reader) -> Known | None:
+    """What the segment's summary says of a record; None where it must be read."""
+    try:
+        return summary.find(packed, reader) if summary and packed else None
+    except UserError:
+        return None  # it is damaged; it may lie in another segment, too
 
 
-def write_keys(keys: Keys) -> str:
-    """As the index keeps them."""
-    return json.dumps(keys)
+def _read(store: Store, reader: Reader, name: str, packed: Packed | None) -> Known:
+    record = _record(store, reader, name, packed)
+    if max([record.spec.seed, *[epoch.epoch for epoch in record.curves]]) >= 2**63:
+        raise UserError(f"{name} holds a seed or an epoch beyond 64 bits")
+    return row_of(record), *numbers_of(record)
 
 
-def parse_keys(text: str) -> Keys:
-    """What ``write_keys`` wrote."""
-    return tuple((epoch, split, task, kind, tuple(names)) for epoch, split, task, kind, names in json.loads(text))
+def _record(store: Store, reader: Reader, name: str, packed: Packed | None) -> RunRecord:
+    """A record by its file's name; without a look at all segments, where it is known in which it lies."""
+    if packed is not None:
+        try:
+            record = parse_record(reader.record(packed), str(store.root / name))
+        except UserError:
+            return store.read(name)  # it may lie in another one, too
+        if place(record.spec) == name:
+            return record
+    return store.read(name)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Records have no cycles: a collector that goes through them takes a fifth of the time, and frees nothing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.data.workers import cores
-from benchmark.index.reading import parse_keys
+from benchmark.index.rows import parse_keys
 from benchmark.tasks import KINDS, Metric
 
 #: Of a run: id, architecture, weighting, seed, reference, status, layout, and where its numbers begin.

@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 
 from benchmark.errors import UserError
+from benchmark.files import write_atomically
 from benchmark.record import Provenance, TaskInfo
 from benchmark.spec import Component, Frozen, read_file
-from benchmark.store import write_atomically
 
 SCHEMA_VERSION: Literal[1] = 1
 #: Of records in the folder of records, above the data sets' folders, so that no scan of runs meets them.

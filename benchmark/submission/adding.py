@@ -7,8 +7,9 @@ from pathlib import Path
 from benchmark.analysis import boards
 from benchmark.data import Storage
 from benchmark.errors import UserError
+from benchmark.files import write_atomically
 from benchmark.record import RunRecord, record_bytes
-from benchmark.store import Store, write_atomically
+from benchmark.store import Store
 from benchmark.submission.checking import Checked, CheckedRun, check
 from benchmark.submission.text import shown
 from benchmark.trust import Trust, keep_trust, standing, trust_bytes

@@ -7,9 +7,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from benchmark.errors import UserError
+from benchmark.files import write_atomically
 from benchmark.record import Provenance
 from benchmark.spec import Component, Frozen, read_file
-from benchmark.store import write_atomically
 
 SCHEMA_VERSION: Literal[1] = 1
 #: In the folder of records, above the data sets' folders, so that no scan of runs meets it.

@@ -22,7 +22,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from benchmark.store import write_atomically
+from benchmark.files import write_atomically
 from benchmark.training.engine import Pass, Trainer
 
 MAGIC = b"mtbench checkpoint 1\n"

@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 
 from benchmark.datacards import Histogram, KeptCard, MeasuredField, MeasuredSplit, Piece
+from benchmark.files import pack
 from benchmark.record import Cost, EpochRecord, GradientRecord, Provenance, RunRecord, TaskInfo
 from benchmark.spec import Component, Protocol, RunSpec
 from benchmark.speed import (
@@ -17,7 +18,7 @@ from benchmark.speed import (
     Spread,
     WeightingSpeed,
 )
-from benchmark.store import Store, pack
+from benchmark.store import Store
 from benchmark.toyproblem import MethodPaths, Path2D, Settings, ToyRecord
 
 CLASSES = (

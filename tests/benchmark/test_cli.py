@@ -12,7 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from benchmark.cli import main
+from benchmark.commands.execution import Duration
 from benchmark.execution.claims import Claims
+from benchmark.execution.inline import InlineExecutor
 from benchmark.store import Store
 
 GRID = """
@@ -387,3 +389,48 @@ def test_an_ended_grid_keeps_what_is_finished_and_goes_on(request, mtbench, endi
     rest = mtbench("run", "--seeds", "0-2", "--weighting", "equal")
     assert rest.exit_code == 0
     assert {path: text for path, text in mtbench.records.items() if path in kept} == kept
+
+
+def test_runs_that_are_packed_are_done(here, mtbench):
+    mtbench("run", "--weighting", "equal")
+    assert "2 records were packed" in mtbench("store", "pack").output
+    assert mtbench.records == {}
+    assert "2 done, 0 failed, 1 missing" in mtbench("status").output
+    assert "2 done already, 1 to do" in mtbench("run").output
+    assert len(mtbench.records) == 1
+    assert mtbench("report").exit_code == 0
+
+
+def test_a_budget_ends_the_command_and_the_same_command_goes_on(mtbench, monkeypatch):
+    with monkeypatch.context() as patch:  # the reference, in this process
+        patch.setattr("benchmark.commands.execution.LocalExecutor", InlineExecutor)
+        mtbench("run", "--architecture", "single-task")
+    asleep = mtbench.folder / "dawdling"
+    words = ("run", "--architecture", "dawdling", "--weighting", "equal", "--budget", "1h")
+    with monkeypatch.context() as patch:  # the hour is over when the run is in its first steps
+        clock = "benchmark.execution.grid.monotonic"
+        patch.setattr(clock, lambda: time.monotonic() + (7200 if asleep.exists() else 0))
+        stopped = mtbench(*words)
+    assert stopped.exit_code == 0, stopped.output
+    assert "0 of 1 runs went well" in stopped.output
+    command = "mtbench run --grid grid.toml --plugin"
+    assert f"Time is up: 1 runs are left. To go on: {command}" in stopped.output
+    assert "--budget 1h" in stopped.output
+    assert list(mtbench.folder.glob("results/.mtbench/checkpoints/*.ckpt"))
+    assert len(mtbench.records) == 1
+    again = mtbench(*words)
+    assert "1 of 1 runs went well" in again.output
+    assert "Time is up" not in again.output
+    assert len(mtbench.records) == 2
+
+
+@pytest.mark.parametrize("words", ["2", "h", "", "1m2h", "1.5h", "-1h"])
+def test_a_budget_that_is_no_time_is_one_line(mtbench, words):
+    result = mtbench("run", "--budget", words)
+    assert result.exit_code == 2
+    assert "expected a time such as 2h, 90m, 1h30m or 45s" in result.output + result.stderr
+
+
+@pytest.mark.parametrize(("words", "seconds"), [("45s", 45), ("90m", 5400), ("2h", 7200), ("1h30m", 5400), ("0s", 0)])
+def test_times_in_words(words, seconds):
+    assert Duration().convert(words, None, None) == seconds

@@ -19,9 +19,10 @@ from benchmark.data.measured import CARD_FILE, data_card
 from benchmark.data.samples import samples
 from benchmark.datacards import MOST_BYTES, Histogram, keep_card, read_card, read_samples
 from benchmark.errors import UserError
+from benchmark.files import pack
 from benchmark.index import Index
 from benchmark.registry import DATASETS
-from benchmark.store import Store, pack
+from benchmark.store import Store
 
 made = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "records.py")))
 HASH = "d" * 64

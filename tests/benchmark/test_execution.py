@@ -6,8 +6,10 @@ from collections import deque
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from benchmark import packing
 from benchmark.data import Storage
 from benchmark.errors import UserError
 from benchmark.execution.claims import Claims
@@ -243,3 +245,78 @@ def test_a_store_that_cannot_be_written_is_one_line(outcome, tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(UserError, match="cannot write"):
         go(seeds(1), Store(tmp_path), Scripted())
+
+
+def test_time_is_up(outcome, tmp_path, monkeypatch):
+    """Runs in progress are stopped, no other is given out, and the next command does what is left."""
+    clock = [0.0]
+    monkeypatch.setattr("benchmark.execution.grid.monotonic", lambda: clock[0])
+    runs = seeds(4)
+    ends, store = outcomes(outcome, runs), Store(tmp_path)
+
+    def late():
+        clock[0] = 60.0
+        return [Ended(runs[0].id, ends[runs[0].id])]
+
+    executor, observer = Scripted([Began(runs[0].id)], late, slots=2), harness.Silent()
+    given = {"store": store, "observer": observer, "hardware": harness.CPU}
+    assert run_all(runs, executor=executor, deadline=50.0, **given) == 3
+    assert executor.submitted == [run.id for run in runs[:2]]
+    assert executor.closed
+    assert [record.id for record in observer.done] == [runs[0].id]
+    assert list((tmp_path / ".mtbench" / "claims").iterdir()) == []
+    rest = Scripted(*([Ended(run.id, ends[run.id])] for run in runs[1:]))
+    assert run_all(runs[1:], executor=rest, deadline=1e9, **given) == 0
+    assert {record.id for record in store.scan()[0]} == {run.id for run in runs}
+
+
+def test_no_run_is_begun_when_time_is_up_before(outcome, tmp_path):
+    executor = Scripted()
+    observer = harness.Silent()
+    given = {"executor": executor, "observer": observer, "hardware": harness.CPU, "deadline": 0.0}
+    assert run_all(seeds(2), store=Store(tmp_path), **given) == 2
+    assert executor.submitted == []
+
+
+def test_pictures_are_kept_of_the_runs_that_are_pictured(outcome, tmp_path):
+    one, other = seeds(2)
+    masks = {"masks-depth": np.zeros((4, 1, 2, 2), np.uint8), "test-depth": np.ones(3), "challenge-depth": np.ones(2)}
+    ends = outcomes(outcome, [one, other])
+    store = Store(tmp_path)
+    for run, unpictured in ((one, {other.id}), (other, {other.id})):
+        kept = Outcome(ends[run.id].record, {**outcome.predictions, **masks}, outcome.truth)
+        go([run], store, Scripted([Ended(run.id, kept)]), unpictured=unpictured)
+    first, second = (store.get(run) for run in (one, other))
+    assert set(store.predictions(first)) == {"semantic", "depth", "normals", "masks-depth", "challenge-depth"}
+    assert set(store.predictions(second)) == {"challenge-depth"}
+    assert store.masks(second) == {}
+    assert store.whole_test(second) is not None  # these are no pictures
+    assert store.truth(second).keys() == store.truth(first).keys()
+
+
+def test_a_run_that_another_runner_has_finished_and_packed_meanwhile_is_not_done_again(outcome, tmp_path):
+    runs = seeds(2)
+    ends, store = outcomes(outcome, runs), Store(tmp_path)
+
+    def meanwhile():
+        store.put(ends[runs[1].id].record)
+        assert packing.pack(Store(tmp_path)).records == 1
+        return [Ended(runs[0].id, ends[runs[0].id])]
+
+    executor = Scripted(meanwhile)
+    observer = go(runs, store, executor)
+    assert executor.submitted == [runs[0].id]
+    assert len(observer.done) == 2
+
+
+def test_a_damaged_packed_record_is_done_again(outcome, tmp_path):
+    (run,) = seeds(1)
+    end, store = outcomes(outcome, [run])[run.id], Store(tmp_path)
+    store.put(end.record)
+    (segment,) = packing.pack(store).segments
+    content = bytearray(segment.read_bytes())
+    content[100] ^= 1
+    segment.write_bytes(content)
+    observer = go([run], Store(tmp_path), Scripted([Ended(run.id, end)]))
+    assert "has another checksum; kept as" in observer.notes[0]
+    assert Store(tmp_path).scan() == ([end.record], [])

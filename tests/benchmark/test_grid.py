@@ -3,7 +3,7 @@
 import pytest
 
 from benchmark.errors import UsageError
-from benchmark.grid import Filters, Grid, expand, grid_names, load_grid, simplex_points
+from benchmark.grid import Filters, Grid, expand, grid_names, load_grid, simplex_points, unpictured
 
 MINIMAL = """
 seeds = [3]
@@ -186,3 +186,44 @@ def test_all_means_everything_registered():
     weightings = {s.weighting_name for s in expand(everything)}
     assert {"equal", "gls"} <= weightings
     assert "constant" not in weightings  # it has an option without default
+
+
+def test_references_may_have_more_seeds_than_the_other_cells(tmp_path):
+    more = grid(tmp_path, MINIMAL.replace("seeds = [3]", "seeds = [1, 3]\nreference_seeds = 3"))
+    specs = expand(more)
+    seeds = {
+        name: [s.seed for s in specs if s.architecture.name == name and s.weighting_name in ("none", "equal")]
+        for name in ("single-task", "mtan", "stan")
+    }
+    # 0 to 2, and 3, which the other cells need for Δm.
+    assert seeds == {"single-task": [1, 3, 0, 2], "mtan": [1, 3], "stan": [1, 3]}
+    assert expand(more, Filters(seeds=[5])) == expand(grid(tmp_path), Filters(seeds=[5]))
+    assert {s.seed for s in expand(more, Filters(smoke=True))} == {1}
+
+
+def test_what_a_grid_says_of_seeds_and_pictures_changes_no_identity(tmp_path):
+    plain, said = (
+        grid(tmp_path, text) for text in (MINIMAL, f'reference_seeds = 4\npictures = "first-seed"\n{MINIMAL}')
+    )
+    ids = [spec.id for spec in expand(plain)]
+    assert [spec.id for spec in expand(said)][: len(ids)] == ids
+
+
+def test_pictures_of_the_first_seed_are_the_same_runs_whatever_part_of_the_grid_is_run(tmp_path):
+    text = MINIMAL.replace("seeds = [3]", 'seeds = [2, 1]\nreference_seeds = 2\npictures = "first-seed"')
+    first = grid(tmp_path, text)
+    specs = expand(first)
+    without = unpictured(first, specs)
+    shown = [(s.architecture.name, s.seed) for s in specs if s.id not in without]
+    assert {seed for name, seed in shown if name == "single-task"} == {0}
+    assert {seed for name, seed in shown if name != "single-task"} == {1}
+    assert len(shown) == 6
+    part = expand(first, Filters(seeds=[2]))
+    assert unpictured(first, part) == {spec.id for spec in part}
+    assert unpictured(grid(tmp_path), expand(grid(tmp_path))) == frozenset()
+
+
+@pytest.mark.parametrize("line", ["reference_seeds = 0", 'reference_seeds = "all"', 'pictures = "none"'])
+def test_wrong_words_for_seeds_and_pictures_are_one_line(tmp_path, line):
+    with pytest.raises(UsageError, match=line.split()[0]):
+        grid(tmp_path, f"{line}\n{MINIMAL}")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark import analysis
+from benchmark import analysis, packing
 from benchmark.data.workers import Pool
 from benchmark.errors import UserError
 from benchmark.index import Index
@@ -106,6 +106,7 @@ def same_index(found, expected):
 
 
 def test_several_processes_read_what_one_does(many):
+    packing.pack(many)  # a few stay files
     alone = Index(many)
     shutil.rmtree(many.private)
     several = Index(many, workers=2)
@@ -270,3 +271,62 @@ def test_a_store_without_records(tmp_path):
     assert index.runs().empty
     assert index.metrics().empty
     assert index.problems == []
+
+
+def unread(monkeypatch):
+    """Let no record's text be read."""
+
+    def refuse(*_):
+        raise AssertionError("a text was read")
+
+    monkeypatch.setattr("benchmark.index.reading.parse_record", refuse)
+
+
+def test_packed_records_are_indexed_from_their_segments_summary(store, monkeypatch):
+    before = Index(store)
+    shutil.rmtree(store.private)
+    store.path(made.record("dense", "dwa", seed=7).spec).unlink()  # the failure, which is not packed
+    packing.pack(store)
+    with monkeypatch.context() as patch:
+        unread(patch)
+        index = Index(store)
+    assert index.read == len(store.scan()[0]) > 30
+    pd.testing.assert_frame_equal(index.runs(), before.runs(status=["ok"]))
+    pd.testing.assert_frame_equal(index.metrics(), before.metrics(status=["ok"]))
+
+
+def stranger(store, patch):
+    """A segment whose writer's index had other columns."""
+    patch.setattr("benchmark.index.summary.COLUMNS", ("problem", "run"))
+
+
+def absent(store, patch):
+    patch.setattr("benchmark.packing.summarise", lambda _: None)
+
+
+@pytest.mark.parametrize("writer", [stranger, absent])
+def test_segments_without_a_summary_of_this_index_are_read(store, monkeypatch, writer):
+    before = Index(store)
+    with monkeypatch.context() as patch:
+        writer(store, patch)
+        packing.pack(store)
+    index = Index(store)
+    pd.testing.assert_frame_equal(index.runs(), before.runs())
+    pd.testing.assert_frame_equal(index.metrics(), before.metrics())
+
+
+def test_what_no_summary_can_say_is_read_from_the_text(tmp_path):
+    """A metric that is null, one that is written otherwise, and a decimal in the words of an error."""
+    store, runs = (
+        Store(tmp_path / "results"),
+        [made.record("mtan", w, epochs=2) for w in ("equal", "dwa", "rlw", "pcgrad")],
+    )
+    runs[0] = made.edited(runs[0], lambda *key: None if key[0] == 2 and key[3] == "miou" else key[-1])
+    runs[1] = made.edited(runs[1], lambda *key: 0.00001234567 if key[3] == "miou" else key[-1])
+    runs[2] = made.failed(runs[2], status="diverged", error="a loss, 1.25, was not finite", epochs=1)
+    for run in runs:
+        store.put(run)
+    packing.pack(store)
+    index = Index(store)
+    same(index.metrics(), store.scan()[0])
+    assert index.statuses()[runs[2].id] == ("diverged", "a loss, 1.25, was not finite")

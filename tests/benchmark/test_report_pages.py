@@ -638,3 +638,24 @@ def test_submitted_runs_say_who_vouches_for_them(tmp_path):
     assert "submitted by" not in (tmp_path / "out/runs" / f"{made.record('mtan', epochs=2).id}.html").read_text()
     for found in (tmp_path / "out").rglob("*.html"):
         html5lib.HTMLParser(strict=True).parse(found.read_text())
+
+
+def test_a_gallery_shows_the_seed_that_kept_pictures(tmp_path):
+    """Other seeds' pages have no masks, and no picture is missing from the report."""
+    records = [r for r in made.grid((0, 1), epochs=2) if r.spec.architecture.name in ("single-task", "mtan")]
+    store = made.fill(tmp_path / "results", [r for r in records if r.spec.seed == 1])
+    made.fill(tmp_path / "results", [r for r in records if r.spec.seed == 0], pictures=False)
+    report.build(store, tmp_path / "out")
+    found = page(tmp_path / "out", "scenes-*-pictures.html")
+    values = [value for key, value in found.attributes if key == "value"]
+    assert values == ["single-task|none", "mtan|equal", "mtan|dwa", "mtan|uncertainty"]
+    sources = {value for key, value in found.attributes if key == "src"}
+    assert sources
+    assert all((tmp_path / "out" / source).is_file() for source in sources)
+    masked = {
+        record.spec.seed
+        for record in records
+        if record.spec.architecture.name == "mtan"
+        and "encoder 1" in (tmp_path / "out" / "runs" / f"{record.id}.html").read_text()
+    }
+    assert masked == {1}

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from benchmark.errors import UserError
+from benchmark.files import pack, write_atomically
 from benchmark.record import Cost, EpochRecord, Provenance, RunRecord, TaskInfo
 from benchmark.spec import Component, Protocol, RunSpec
-from benchmark.store import Store, pack, write_atomically
+from benchmark.store import Store
 
 
 def record(seed=0, **changes):
@@ -83,7 +84,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
 def test_a_failed_write_leaves_the_old_file_and_no_scrap(tmp_path, monkeypatch):
     file = tmp_path / "a"
     write_atomically(file, b"old")
-    monkeypatch.setattr("benchmark.store.os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr("benchmark.files.os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         write_atomically(file, b"new")
     assert file.read_bytes() == b"old"

@@ -1,6 +1,6 @@
 """How long a store of many records takes to list, filter and frame: cold (no index) and warm. Not part of the tests.
 
-python tests/scale/store_at_scale.py --records 100000 --epochs 10
+python tests/scale/store_at_scale.py --records 100000 --epochs 10 --packed
 """
 
 import argparse
@@ -15,23 +15,35 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmark"))
 import records as synthetic
 
+from benchmark import packing
 from benchmark.data.workers import cores
 from benchmark.index import Index
 from benchmark.store import Store
 
 
-def fill(store: Store, count: int, epochs: int) -> None:
+def fill(store: Store, count: int, epochs: int, first: int = 0) -> None:
     """Write ``count`` synthetic records; without fsync, which is no part of what is measured."""
     made = synthetic.grid(seeds=(0,), epochs=epochs)
     texts = [(record, json.loads(record.model_dump_json())) for record in made]
-    for number in range(count):
+    for number in range(first, first + count):
         record, raw = texts[number % len(texts)]
         spec = record.spec.model_copy(update={"seed": number // len(texts)})
         spec = type(spec).model_validate(spec.model_dump())
         raw["spec"]["seed"], raw["id"] = spec.seed, spec.id
+        for epoch in raw["curves"]:
+            for tasks in epoch["metrics"].values():
+                for values in tasks.values():  # other digits in every record: equal ones would compress away
+                    values.update({name: value * (1 + (number + 1) * 2**-40) for name, value in values.items()})
         path = store.path(spec)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(raw, indent=1) + "\n")
+
+
+def fill_packed(store: Store, count: int, epochs: int) -> None:
+    """The same, packed a segment's worth at a time, so that the files need little room."""
+    for first in range(0, count, packing.MOST_RECORDS):
+        fill(store, min(packing.MOST_RECORDS, count - first), epochs, first)
+        packing.pack(store)
 
 
 def timed(what: str, work):
@@ -49,13 +61,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--packed", action="store_true", help="in segments")
     options = parser.parse_args()
     root = Path(tempfile.mkdtemp())
     try:
         store = Store(root)
-        timed(f"write {options.records} records", lambda: fill(store, options.records, options.epochs))
-        size = sum(path.stat().st_size for path in root.glob("*/*.json"))
-        print(f"{size / 1e9:.2f} GB of JSON")
+        written = fill_packed if options.packed else fill
+        timed(f"write {options.records} records", lambda: written(store, options.records, options.epochs))
+        size = sum(path.stat().st_size for path in root.rglob("*") if path.suffix in (".json", ".pack"))
+        print(f"{size / 1e9:.2f} GB, {size / options.records:.0f} bytes a record")
         index = timed("cold: read every record, write the index", lambda: Index(store, workers=cores()))
         print(f"{index.path.stat().st_size / 1e6:.0f} MB of index, {index.read} files read")
         time.sleep(2.1)

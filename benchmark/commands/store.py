@@ -1,0 +1,127 @@
+"""`mtbench store`: finished records move into segments that are never rewritten, and several folders into one."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from benchmark import packing
+from benchmark.commands.options import results_option
+from benchmark.errors import UserError
+from benchmark.execution.claims import Claims
+from benchmark.store import Problem, Store
+
+console = Console(highlight=False)
+
+#: The claim of whoever writes segments; no run's id looks like this.
+CLAIM = "segments"
+
+
+@click.group("store")
+def store_group() -> None:
+    """Pack finished records, merge folders of records, check checksums."""
+
+
+@store_group.command("pack")
+@results_option
+def pack_command(results: Path) -> None:
+    """Move records of runs that are finished, with their pictures, into one file per data set.
+
+    Every command reads them as before. Files are removed only when the segment that holds them is safe; a segment is
+    never written again. Runs that failed, whole predictions and networks stay files.
+
+    \b
+    Example:
+      mtbench store pack
+    """
+    with alone(Store(results)) as store:
+        moved = packing.pack(store)
+    size = sum(path.stat().st_size for path in moved.segments)
+    written = f" in {len(moved.segments)} new segments ({size / 1e6:.1f} MB)" if moved.segments else ""
+    console.print(f"{moved.records} records were packed{written}.", soft_wrap=True)
+
+
+@store_group.command("unpack")
+@results_option
+def unpack_command(results: Path) -> None:
+    """Make packed records files again, as they were before.
+
+    \b
+    Example:
+      mtbench store unpack
+    """
+    with alone(Store(results)) as store:
+        moved = packing.unpack(store)
+    console.print(f"{moved.records} records are files again, {len(moved.segments)} segments are gone.", soft_wrap=True)
+    complain(moved.problems)
+
+
+@store_group.command("merge")
+@click.option(
+    "--from",
+    "sources",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of records, packed or not. May be given again.",
+)
+@results_option
+def merge_command(sources: tuple[Path, ...], results: Path) -> None:
+    """Take over the records of other folders that this one lacks, or has as failures only.
+
+    Their finished records come packed. Nothing is removed from where it came from. A run that went well here and there
+    with other numbers stays as it is here, and the command ends with 1.
+
+    \b
+    Example:
+      mtbench store merge --from machine-a/results --from machine-b/results
+    """
+    with alone(Store(results)) as store:
+        moved = packing.merge(store, [Store(source) for source in sources])
+    console.print(f"{moved.records} records were taken into {escape(str(results))}.", soft_wrap=True)
+    complain(moved.problems)
+
+
+@store_group.command("check")
+@results_option
+def check_command(results: Path) -> None:
+    """Read every packed record and picture, and compare checksums.
+
+    \b
+    Example:
+      mtbench store check
+    """
+    store = Store(results)
+    complain([*packing.damage(store), *store.contradictions()])
+    records = store.shelf.records()
+    console.print(f"{len(records)} records in {len(store.shelf.segments())} segments are as they were written.")
+
+
+@contextmanager
+def alone(store: Store) -> Iterator[Store]:
+    """The store, while no other command writes segments into it.
+
+    Raises:
+        UserError: another one does, or the folder cannot be written.
+    """
+    store.check_writable()
+    with Claims(store.private / "claims") as claims:
+        if claims.take(CLAIM) is None:
+            raise UserError(f"another command packs or merges in {store.root}; try again when it has ended")
+        packing.tidy(store)
+        yield store
+
+
+def complain(problems: Sequence[Problem]) -> None:
+    """Print problems, a line each.
+
+    Raises:
+        UserError: there are any.
+    """
+    for problem in problems:
+        console.print(f"[red]✗[/] {escape(problem.reason)}", soft_wrap=True)
+    if problems:
+        raise UserError(f"{len(problems)} records or segments have a problem, listed above")

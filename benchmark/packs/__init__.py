@@ -1,0 +1,25 @@
+"""Finished records in segments, files that are written once: see ``packs.segment``."""
+
+from benchmark.packs.segment import (
+    Item,
+    Packed,
+    Reader,
+    read_index,
+    read_summary,
+    segment_bytes,
+    segment_name,
+)
+from benchmark.packs.shelf import FOLDER, SUFFIX, Shelf
+
+__all__ = [
+    "FOLDER",
+    "SUFFIX",
+    "Item",
+    "Packed",
+    "Reader",
+    "Shelf",
+    "read_index",
+    "read_summary",
+    "segment_bytes",
+    "segment_name",
+]
