@@ -31,6 +31,7 @@ from benchmark.commands.speed import speed
 from benchmark.commands.store import store_group
 from benchmark.commands.submit import submit
 from benchmark.commands.toy import toy
+from benchmark.commands.verify import verify
 from benchmark.data import Storage, build_dataset
 from benchmark.errors import UsageError, UserError
 from benchmark.execution.apart import call_in
@@ -393,3 +394,4 @@ def list_(kind: str | None, verbose: bool, plugins: tuple[Path, ...]) -> None:
 
 main.add_command(speed)
 main.add_command(toy)
+main.add_command(verify)

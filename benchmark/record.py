@@ -194,6 +194,12 @@ class Provenance(Kept):
     determinism: dict[str, bool | str] = Field(default_factory=dict)
     resumed: int = 0
 
+    @property
+    def kind(self) -> Literal["cpu", "cuda"]:
+        """The kind of device; records from before it was kept are of fp32 on processors or of bf16 on CUDA."""
+        known = self.device_type
+        return known or ("cpu" if self.precision == "fp32" and "NVIDIA" not in self.device else "cuda")
+
 
 class RunRecord(Kept):
     """A run and what came of it.
@@ -224,6 +230,17 @@ class RunRecord(Kept):
     kinds: dict[str, KindInfo] = Field(default_factory=dict)
     optimizer_groups: tuple[OptimizerGroup, ...] = ()
     trace: dict[int, str] = Field(default_factory=dict)
+
+
+#: Parts of the cost that a clock and the machine's memory decide.
+TIMES = ("seconds_per_step", "train_seconds", "wall_seconds", "peak_bytes", "evaluation_seconds")
+
+
+def without_times(record: RunRecord) -> RunRecord:
+    """All of a record that a run of the same code on the same machine gives again."""
+    cost = record.cost.model_copy(update=dict.fromkeys(TIMES))
+    origin = record.provenance.model_copy(update={"started": "", "resumed": 0})
+    return record.model_copy(update={"cost": cost, "provenance": origin})
 
 
 def read_record(path: Path) -> RunRecord:

@@ -17,6 +17,7 @@ from benchmark.data import Storage, build_dataset
 from benchmark.execution.executor import Setup
 from benchmark.execution.grid import run_all
 from benchmark.execution.inline import InlineExecutor
+from benchmark.record import without_times
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
 from benchmark.spec import Component, Protocol, RunSpec
 from benchmark.store import Store
@@ -151,7 +152,7 @@ class Ground:
         """None lost, none doubled, all as in a grid that nobody disturbed, and nothing left over."""
         records, problems = Store(self.root).scan()
         assert problems == []
-        assert {record.id: plain(record) for record in records} == undisturbed
+        assert {record.id: without_times(record) for record in records} == undisturbed
         assert len(records) == len(self.runs)
         puts = Counter((self.root / "log").read_text().split())
         assert max(puts.values()) == 1
@@ -162,14 +163,6 @@ class Ground:
         assert [path.name for path in self.root.glob("toy/.*") if not path.name.startswith(".truth-")] == []
         # A run that was killed after its record was written had no time to clear up, which harms nobody.
         assert all(Store(self.root).peek(spec) for spec in self.runs if any(spec.id in path.name for path in left))
-
-
-def plain(record):
-    """A record without times."""
-    times = ("seconds_per_step", "train_seconds", "wall_seconds", "peak_bytes", "evaluation_seconds")
-    cost = record.cost.model_copy(update=dict.fromkeys(times))
-    changed = record.provenance.model_copy(update={"started": "", "resumed": 0})
-    return record.model_copy(update={"cost": cost, "provenance": changed})
 
 
 def ended(child):

@@ -25,8 +25,10 @@ from benchmark.analysis.delta import delta_flat, delta_m, reference_noise
 from benchmark.analysis.frames import COSTS, costs, frame, weights
 from benchmark.analysis.fronts import Fronts, fronts
 from benchmark.analysis.intervals import METHODS, Estimate, estimate, estimates
+from benchmark.analysis.noise import judge, within_noise
 from benchmark.analysis.pareto import corners, hypervolume, non_dominated
 from benchmark.analysis.ranks import Ranking, critical_difference, mean_ranks
+from benchmark.analysis.repeats import Difference, Verdict, first_difference
 from benchmark.analysis.scores import SCORES, scores
 from benchmark.analysis.selection import RULES, references, select
 from benchmark.analysis.summary import Summary, summarise, tabulate
@@ -38,10 +40,12 @@ __all__ = [
     "RULES",
     "SCORES",
     "Board",
+    "Difference",
     "Estimate",
     "Fronts",
     "Ranking",
     "Summary",
+    "Verdict",
     "best_group",
     "boards",
     "compare",
@@ -54,10 +58,12 @@ __all__ = [
     "delta_m",
     "estimate",
     "estimates",
+    "first_difference",
     "frame",
     "fronts",
     "holm",
     "hypervolume",
+    "judge",
     "mean_ranks",
     "non_dominated",
     "of_definition",
@@ -68,4 +74,5 @@ __all__ = [
     "summarise",
     "tabulate",
     "weights",
+    "within_noise",
 ]

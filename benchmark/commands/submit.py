@@ -10,6 +10,7 @@ from benchmark.data import Storage
 from benchmark.errors import UserError
 from benchmark.store import Store
 from benchmark.submission import Checked, add, check, confirm, pack
+from benchmark.submission.text import SHOWN, shown
 
 console = Console(highlight=False)
 
@@ -126,22 +127,27 @@ def add_command(bundle: Path, results: Path) -> None:
     help="Folder of the same runs, made here after reading their plugins.",
 )
 def confirm_command(results: Path, reruns: Path) -> None:
-    """Compare submitted runs with the same runs made here; what comes back counts as run here.
+    """Compare submitted runs with the same runs made here; what holds counts as run here.
+
+    Of a run in portable arithmetic every bit must come back; a native one must lie within the noise of its row, by the
+    test that the README states. Exit code 1 if a run does not hold, or none could be compared.
 
     \b
     Example:
       mtbench run --grid quick --plugin theirs.py --architecture theirs --results reruns
       mtbench submit confirm --reruns reruns
     """
-    again = Store(reruns)
-    for record, same in confirm(Store(results), again):
-        verdict = "[green]came back[/]" if same else "[red]gave other numbers[/]"
-        theirs, own = record.provenance.precision, again.peek(record.spec)
-        if not same and own and own.provenance.precision != theirs:
-            verdict += escape(
-                f" in {own.provenance.precision}, but was made in {theirs}: run it again with --precision {theirs}"
-            )
-        console.print(f"{escape(record.spec.label)}: {verdict}", soft_wrap=True)
+    found = confirm(Store(results), Store(reruns))
+    for record, verdict in found:
+        colour = "yellow" if verdict is None else "green" if verdict.holds else "red"
+        words = f"has no rerun in {reruns}" if verdict is None else verdict.words
+        told = f"[{colour}]{escape(shown(words, 3 * SHOWN))}[/]"
+        console.print(f"{escape(shown(record.spec.label))}: {told}", soft_wrap=True)
+    compared = [verdict for _, verdict in found if verdict is not None]
+    if not compared:
+        raise UserError(f"none of the {len(found)} submitted runs in {results} has a rerun in {reruns}")
+    if fallen := sum(not verdict.holds for verdict in compared):
+        raise UserError(f"{fallen} of {len(compared)} compared runs are not confirmed: see above")
 
 
 def show(checked: Checked) -> None:

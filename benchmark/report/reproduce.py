@@ -33,16 +33,10 @@ def grid_file(spec: RunSpec) -> str:
 
 def command(origin: Provenance) -> str:
     """The words that run that grid file where ``origin`` says."""
-    words = ["mtbench", "run", "--grid", "run.toml", "--device", _device(origin)]
+    words = ["mtbench", "run", "--grid", "run.toml", "--device", origin.kind]
     if origin.threads != 1:
         words += ["--threads", str(origin.threads)]
     return shlex.join([*words, "--results", "again", *(w for file in origin.plugins for w in ("--plugin", file))])
-
-
-def _device(origin: Provenance) -> str:
-    """The kind of device; records from before it was kept are of fp32 on processors or of bf16 on CUDA."""
-    known = origin.device_type
-    return known or ("cpu" if origin.precision == "fp32" and "NVIDIA" not in origin.device else "cuda")
 
 
 def _choice(component: Component) -> str:

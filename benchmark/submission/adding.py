@@ -1,10 +1,13 @@
 """Checked bundles become part of a results folder."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmark.analysis import boards
+from benchmark.analysis.noise import judge
+from benchmark.analysis.repeats import Verdict, other_packages
 from benchmark.data import Storage
 from benchmark.errors import UserError
 from benchmark.files import write_atomically
@@ -12,7 +15,7 @@ from benchmark.record import RunRecord, record_bytes
 from benchmark.store import Store
 from benchmark.submission.checking import Checked, CheckedRun, check
 from benchmark.submission.text import shown
-from benchmark.trust import Trust, keep_trust, standing, trust_bytes
+from benchmark.trust import Standing, Trust, keep_trust, standing, trust_bytes
 
 #: Folder of a store with the sources of foreign plugins, as text.
 SOURCES = "submissions"
@@ -43,25 +46,43 @@ def add(path: Path, store: Store, storage: Storage) -> tuple[Checked, list[RunRe
     return checked, [run.record for run in new]
 
 
-def confirm(store: Store, reruns: Store) -> list[tuple[RunRecord, bool]]:
+def confirm(store: Store, reruns: Store) -> list[tuple[RunRecord, Verdict | None]]:
     """Compare submitted runs of ``store`` with runs of the same identity made here, in ``reruns``.
 
-    A submitted run whose validation and test metrics all come back, to the last digit, gets the level ``rerun``. (On
-    one kind of processor they do. What was run on another device is not confirmed by this.)
+    A submitted run gets the level ``rerun`` where its record holds (``analysis.noise.judge``): in portable arithmetic
+    every bit comes back; natively the rerun lies within the noise of the row, which is taken from what was run here,
+    in either folder, and never from what was submitted.
 
     Returns:
-        Each submitted record that has a rerun, and whether it came back.
+        Each submitted record that went well, and whether it holds; None where it has no rerun.
     """
-    found = []
-    for record in store.scan()[0]:
-        state, own = standing(store, record), reruns.peek(record.spec)
-        if record.status != "ok" or state.trust is None or own is None or standing(reruns, own).trust is not None:
+    own = {record.id: record for record in reruns.scan()[0] if _was_run_here(reruns, record)}
+    known = store.scan()[0]
+    made_here = list(({record.id: record for record in known if _was_run_here(store, record)} | own).values())
+    found: list[tuple[RunRecord, Verdict | None]] = []
+    for record in known:
+        trust = standing(store, record).trust
+        if record.status != "ok" or trust is None:
             continue
-        same = own.status == record.status and [e.metrics for e in own.curves] == [e.metrics for e in record.curves]
-        if same:
-            keep_trust(store, record, state.trust.model_copy(update={"level": "rerun"}))
-        found.append((record, same))
+        again = own.get(record.id)
+        verdict = _judged(record, again, made_here) if again else None
+        if verdict and verdict.holds:
+            keep_trust(store, record, trust.model_copy(update={"level": "rerun"}))
+        found.append((record, verdict))
     return found
+
+
+def _judged(record: RunRecord, again: RunRecord, made_here: Sequence[RunRecord]) -> Verdict:
+    verdict = judge(record, again, others=lambda: made_here)
+    others = other_packages(record.provenance.packages, again.provenance.packages)
+    if verdict.holds or not others:
+        return verdict
+    return replace(verdict, words=f"{verdict.words} (made with {'; '.join(others)})")
+
+
+def _was_run_here(store: Store, record: RunRecord) -> bool:
+    """Whether no submission brought a record."""
+    return standing(store, record) == Standing("rerun")
 
 
 def _trust(run: CheckedRun, checked: Checked) -> Trust:

@@ -14,11 +14,11 @@ MOST_DIGITS = 30
 SHOWN = 200
 
 
-def shown(text: object) -> str:
+def shown(text: object, longest: int = SHOWN) -> str:
     """Foreign text as one short line without control characters, so that no terminal obeys it."""
     line = " ".join(str(text).split())
     plain = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in line)
-    return plain if len(plain) <= SHOWN else plain[: SHOWN - 1] + "…"
+    return plain if len(plain) <= longest else plain[: longest - 1] + "…"
 
 
 def parse(content: bytes, name: str) -> Any:

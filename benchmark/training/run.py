@@ -2,8 +2,10 @@
 
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import count
 from time import perf_counter
 from typing import Any, cast
 
@@ -185,6 +187,26 @@ def execute(
     progress.learn(wall_seconds=progress.seconds())
     record = _record(spec, dataset, status, error, hardware=hardware, progress=progress, data_hash=data_hash)
     return Outcome(record, progress.predictions, progress.truth, progress.sound)
+
+
+def first_steps(spec: RunSpec, *, storage: Storage, hardware: Hardware, steps: int) -> dict[int, str]:
+    """The trace of a run's first steps, which are done as ``execute`` does them; no process is started for that.
+
+    A run that ends before, whatever the reason, gives the trace as far as it came.
+
+    Raises:
+        UserError: see ``execute``.
+        UsageError: likewise.
+    """
+    hardware.set_up()
+    hardware = hardware.computing(spec.protocol)
+    progress, asked = Progress(git=(None, None)), count(1)
+    watcher = Watcher(stop=lambda: next(asked) >= steps)
+    dataset = build_dataset(spec.dataset.name, **spec.dataset.options)
+    checkpoints = Checkpoints(None, spec.id, {}, stop=watcher.stop)
+    with suppress(Stopped):
+        _attempt(spec, dataset, storage, hardware=hardware, progress=progress, watcher=watcher, checkpoints=checkpoints)
+    return {step: found for step, found in progress.trace.items() if step <= steps}
 
 
 def _identity(hardware: Hardware, data_hash: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from benchmark.data import Storage, build_dataset
+from benchmark.record import without_times
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
 from benchmark.spec import Component, Protocol, RunSpec
 from benchmark.training import checkpoint
@@ -56,14 +57,6 @@ def small_spec(architecture, weighting, **protocol):
         "architecture": Component.of(ARCHITECTURES, architecture, SMALL),
     }
     return spec(weighting=weighting, batch_size=8, **protocol).model_copy(update=changes)
-
-
-def without_times(record):
-    times = ("seconds_per_step", "train_seconds", "wall_seconds", "peak_bytes", "evaluation_seconds")
-    cost = record.cost.model_copy(update=dict.fromkeys(times))
-    return record.model_copy(
-        update={"cost": cost, "provenance": record.provenance.model_copy(update={"started": "", "resumed": 0})}
-    )
 
 
 def same(one, other):

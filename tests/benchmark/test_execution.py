@@ -16,6 +16,7 @@ from benchmark.execution.claims import Claims
 from benchmark.execution.executor import Began, Ended, EpochDone, Lost, Note, Refused, Setup
 from benchmark.execution.grid import run_all
 from benchmark.execution.local import LocalExecutor
+from benchmark.record import without_times
 from benchmark.registry import ARCHITECTURES
 from benchmark.spec import Component
 from benchmark.store import Store
@@ -223,7 +224,7 @@ def test_a_worker_that_is_killed_is_replaced_and_the_run_goes_on_from_its_checkp
     assert Path("unlucky").exists()
     assert epochs == [1, 2]  # the first was not done twice
     assert (
-        harness.plain(store.get(run)).curves
+        without_times(store.get(run)).curves
         == execute(run, storage=Storage.default(), hardware=harness.CPU).record.curves
     )
     assert list((tmp_path / "checkpoints").iterdir()) == []

@@ -22,6 +22,7 @@ from benchmark.cli import main
 from benchmark.data import Storage, build_dataset
 from benchmark.errors import UserError
 from benchmark.execution.executor import Note
+from benchmark.record import without_times
 from benchmark.registry import ARCHITECTURES, WEIGHTINGS
 from benchmark.spec import Component, Protocol
 from benchmark.store import Store
@@ -44,7 +45,7 @@ def undisturbed(toy, tmp_path_factory):
     harness.prepared()
     ground = harness.Ground(tmp_path_factory.mktemp("undisturbed") / "results")
     operations, seconds = harness.count_operations(ground)
-    records = {record.id: harness.plain(record) for record in ground.store.scan()[0]}
+    records = {record.id: without_times(record) for record in ground.store.scan()[0]}
     assert len(records) == len(harness.CELLS)
     assert all(record.status == "ok" for record in records.values())
     return SimpleNamespace(records=records, operations=operations, seconds=seconds)
@@ -111,7 +112,7 @@ NOTE = "out of memory; tried once more with its activations off the device, whic
 
 def test_a_run_that_does_not_fit_goes_on_off_the_device_to_the_same_record(undisturbed, tmp_path):
     run = spec("swelling")  # three steps an epoch, of which the fifth is too large
-    whole = harness.plain(execute(run, storage=Storage.default(), hardware=harness.CPU).record)
+    whole = without_times(execute(run, storage=Storage.default(), hardware=harness.CPU).record)
     # From its start, or from its last checkpoint.
     for interval, told in ((3600, [1, NOTE, 1, 2]), (0, [1, NOTE, 2])):
         ground = harness.Ground(tmp_path / str(interval), [run], spill=True)
@@ -123,7 +124,7 @@ def test_a_run_that_does_not_fit_goes_on_off_the_device_to_the_same_record(undis
 
         assert harness.ended(ground.fork(limited)) is None
         assert json.loads((ground.root / "told").read_text()) == told
-        record = harness.plain(ground.store.get(run))
+        record = without_times(ground.store.get(run))
         assert (record.status, record.cost.spilled) == ("ok", True)
         assert record.model_copy(update={"cost": record.cost.model_copy(update={"spilled": False})}) == whole
 
@@ -209,7 +210,7 @@ def test_a_record_that_cannot_be_used_is_set_aside_named_and_done_again(undistur
     assert path.with_name(f"{path.name}.unreadable").exists()
     records, problems = Store(ground.root).scan()
     assert problems == []
-    assert {record.id: harness.plain(record) for record in records} == undisturbed.records
+    assert {record.id: without_times(record) for record in records} == undisturbed.records
 
 
 def test_damaged_data_is_no_record_and_named(undisturbed, tmp_path):
@@ -277,5 +278,5 @@ def test_preemption_leaves_a_checkpoint_and_the_same_command_goes_on(undisturbed
     assert not checkpoint.exists()
     whole = execute(run, storage=Storage.default(), hardware=harness.CPU).record
     found = store.get(run)
-    assert harness.plain(found).curves == whole.curves
+    assert without_times(found).curves == whole.curves
     assert torch.equal(*(torch.tensor(list(r.curves[-1].losses["test"].values())) for r in (found, whole)))

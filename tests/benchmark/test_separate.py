@@ -8,6 +8,7 @@ from benchmark import ARCHITECTURES, WEIGHTINGS, GramianWeighting, Task, build_m
 from benchmark.data import SeparateSplit, Split, Storage, build_dataset
 from benchmark.errors import UsageError
 from benchmark.grid import expand, load_grid, undefined
+from benchmark.record import without_times
 from benchmark.registry import DATASETS
 from benchmark.spec import Component, Protocol, RunSpec
 from benchmark.training.batches import training_batches
@@ -60,15 +61,6 @@ def network(name, colours=None):
 
 def pictures(seed, count=6):
     return torch.rand(count, 3, 16, 16, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def without_times(record):
-    cost = record.cost.model_copy(
-        update=dict.fromkeys(("seconds_per_step", "train_seconds", "wall_seconds", "peak_bytes", "evaluation_seconds"))
-    )
-    return record.model_copy(
-        update={"cost": cost, "provenance": record.provenance.model_copy(update={"started": "", "resumed": 0})}
-    )
 
 
 # Statistics.

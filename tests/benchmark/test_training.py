@@ -6,6 +6,7 @@ import torch
 
 import benchmark
 from benchmark.data import Split, Storage, build_dataset
+from benchmark.record import without_times
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
 from benchmark.spec import Component, Protocol, RunSpec
 from benchmark.training.attention import masks
@@ -34,15 +35,6 @@ def spec(architecture="tiny", weighting="equal", *, dataset="toy", seed=0, optio
         weighting=Component.of(WEIGHTINGS, weighting) if weighting else None,
         seed=seed,
         protocol=Protocol(**{"epochs": 3, "batch_size": 4, "learning_rate": 1e-2, **protocol}),
-    )
-
-
-def without_times(record):
-    """Everything but what a clock decides."""
-    times = ("seconds_per_step", "train_seconds", "wall_seconds", "peak_bytes", "evaluation_seconds")
-    cost = record.cost.model_copy(update=dict.fromkeys(times))
-    return record.model_copy(
-        update={"cost": cost, "provenance": record.provenance.model_copy(update={"started": "", "resumed": 0})}
     )
 
 

@@ -1,5 +1,8 @@
 """Honest bundles: what is recomputed, who vouches for it, and the commands."""
 
+import hashlib
+import json
+import math
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,13 +13,14 @@ from click.testing import CliRunner
 from benchmark.cli import main
 from benchmark.data import Storage, build_dataset
 from benchmark.errors import UsageError
+from benchmark.record import RunRecord, record_bytes
 from benchmark.registry import ARCHITECTURES
-from benchmark.spec import Component
+from benchmark.spec import Component, RunSpec
 from benchmark.store import Store
 from benchmark.submission import add, check, confirm, pack
 from benchmark.training.hardware import Hardware
 from benchmark.training.run import Watcher, execute
-from benchmark.trust import standing
+from benchmark.trust import Trust, standing, trust_bytes
 
 bundles = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "bundles.py")))
 
@@ -108,26 +112,72 @@ def test_reruns_confirm_what_comes_back(honest, source, tmp_path):
     reruns.put(first)
     changed = second.curves[0].model_copy(update={"metrics": {}})
     reruns.put(second.model_copy(update={"curves": (changed, second.curves[1])}))
-    assert {record.id: same for record, same in confirm(own, reruns)} == {first.id: True, second.id: False}
+    held = {record.id: verdict for record, verdict in confirm(own, reruns)}
+    assert held[first.id].holds
+    assert not held[second.id].holds  # natively others than these two seeds must say how large the noise is
+    assert "cannot be judged" in held[second.id].words
     assert standing(own, first).level == "rerun"
     assert standing(own, second).level == "recomputed"
 
 
-def test_a_rerun_in_another_precision_is_told_which_one(honest, tmp_path):
+def portable(record):
+    """The same numbers as a run of portable arithmetic, which nobody promises of them."""
+    protocol = record.spec.protocol.model_copy(update={"arithmetic": "portable"})
+    spec = RunSpec.model_validate(record.spec.model_copy(update={"protocol": protocol}).model_dump())
+    return record.model_copy(update={"spec": spec, "id": spec.id})
+
+
+def submitted(store, record):
+    """Put a record into a store as a submission's."""
+    digest = hashlib.sha256(record_bytes(record)).hexdigest()
+    store.put(record, note=trust_bytes(Trust(run=record.id, level="self-reported", record_sha256=digest)))
+
+
+def with_accuracy(record, change):
+    """The same record with another pixel accuracy of the last epoch on test."""
+    raw = json.loads(record.model_dump_json())
+    values = raw["curves"][-1]["metrics"]["test"]["semantic"]
+    values["pixel_accuracy"] = change(values["pixel_accuracy"])
+    return RunRecord.model_validate(raw)
+
+
+def test_a_portable_run_is_confirmed_by_its_bits_alone(source, tmp_path):
     own, reruns = Store(tmp_path / "own"), Store(tmp_path / "reruns")
-    first, _ = add(honest, own, Storage.default())[1]
-    other = "fp32" if first.provenance.precision == "bf16" else "bf16"
-    changed = first.curves[0].model_copy(update={"metrics": {}})
-    reruns.put(
-        first.model_copy(
-            update={
-                "curves": (changed, first.curves[1]),
-                "provenance": first.provenance.model_copy(update={"precision": other}),
-            }
-        )
-    )
-    result = CliRunner().invoke(main, ["submit", "confirm", "--results", str(own.root), "--reruns", str(reruns.root)])
-    assert f"run it again with --precision {first.provenance.precision}" in result.output
+    record = portable(source.scan()[0][0])
+    submitted(own, with_accuracy(record, lambda value: math.nextafter(value, 0)))
+    words = ["submit", "confirm", "--results", str(own.root), "--reruns", str(reruns.root)]
+    reruns.root.mkdir()
+    nothing = CliRunner().invoke(main, words)
+    assert nothing.exit_code == 1
+    assert "none of the 1 submitted runs" in nothing.stderr
+    packages = record.provenance.packages | {"torch": "1.0"}
+    reruns.put(record.model_copy(update={"provenance": record.provenance.model_copy(update={"packages": packages})}))
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 1
+    assert f"(made with torch {record.provenance.packages['torch']}, here 1.0)" in result.output
+    assert "differs first at epoch 2, metrics, test, semantic, pixel_accuracy: " in result.output
+    assert "1 of 1 compared runs are not confirmed" in result.stderr
+    assert standing(own, own.scan()[0][0]).level == "self-reported"
+    submitted(own, record)
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0
+    assert "came back bit for bit" in result.output
+    assert standing(own, record).level == "rerun"
+
+
+def test_submitted_seeds_say_nothing_of_the_noise(source, tmp_path):
+    """However far submitted seeds scatter: the spread is that of what was run here, and there is none."""
+    own, reruns = Store(tmp_path / "own"), Store(tmp_path / "reruns")
+    record = source.scan()[0][0]
+    for seed in range(6):
+        spec = record.spec.model_copy(update={"seed": seed})
+        spec = RunSpec.model_validate(spec.model_dump())
+        found = record.model_copy(update={"spec": spec, "id": spec.id})
+        submitted(own, with_accuracy(found, lambda _, seed=seed: 10.0 * seed))
+    reruns.put(with_accuracy(record, lambda _: 5.0))
+    held = [verdict for _, verdict in confirm(own, reruns) if verdict is not None]
+    assert [verdict.holds for verdict in held] == [False]
+    assert "cannot be judged" in held[0].words
 
 
 def test_without_predictions_or_data_a_run_is_self_reported(source, toy, honest, tmp_path):
