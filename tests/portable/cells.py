@@ -26,20 +26,12 @@ REQUIRED: Mapping[str, Mapping[str, Any]] = {"constant": {"weights": [0.5, 0.3, 
 DENSE = {"size": 36, "train": 3, "val": 3, "test": 2}
 WORDS = {"train": 6, "val": 3, "test": 3}
 WIDTH = 2
-ROOMS = {"height": 36, "width": 48, "train": 4, "val": 2, "test": 2}
-#: Of every kind of step one weighting, and the methods of the literature's tables: what the short proof looks at.
-SHORT_WEIGHTINGS = (
-    "equal",
-    "uncertainty",
-    "gradnorm",
-    "auto-lambda",
-    "mgda",
-    "nash-mtl",
-    "graddrop",
-    "modo",
-    "mgda-ub",
-)
-SHORT_ARCHITECTURES = ("split on segnet", "mtan on wrn", "single-task on wrn", "mtan on unet")
+ROOMS = {"height": 36, "width": 48, "train": 3, "val": 1, "test": 1}
+#: A protocol of many runs.
+CAMPAIGN = {"optimizer": "adamw", "weight_decay": 0.05, "schedule": "cosine", "warmup_steps": 1, "flip": True}
+#: What the short proof looks at: of every kind of step one weighting, of every backbone one network.
+SHORT_WEIGHTINGS = ("uncertainty", "gradnorm", "auto-lambda", "nash-mtl", "graddrop", "modo", "mgda-ub")
+SHORT_ARCHITECTURES = ("split on segnet", "split on unet", "mtan on wrn")
 
 
 @dataclass(frozen=True)
@@ -174,11 +166,13 @@ def _weightings(storage: Storage) -> Iterator[Cell]:
             options = {**REQUIRED.get(name, {}), **place}
 
             def steps(name: str = name, options: Mapping[str, Any] = options) -> dict[str, str]:
-                return _weighted(storage, "split", name, options)
+                entry = WEIGHTINGS[name]
+                apart = entry.factory.needs_representation({**entry.preset, **options})
+                return _weighted(storage, "split" if apart else "tiny", name, options)
 
             yield Cell(" ".join(["weighting", name, *place.values()]), steps, name in SHORT_WEIGHTINGS and not place)
-    # Where no single feature feeds all heads, lengths of gradients are found in another way.
-    yield Cell("weighting gradnorm on mtan", lambda: _weighted(storage, "mtan", "gradnorm", {}), short=False)
+    # Where a single feature feeds all heads, lengths of gradients are found in another way.
+    yield Cell("weighting gradnorm on split", lambda: _weighted(storage, "split", "gradnorm", {}), short=False)
 
 
 def _weighted(storage: Storage, architecture: str, weighting: str, options: Mapping[str, Any]) -> dict[str, str]:
@@ -192,15 +186,17 @@ def _weighted(storage: Storage, architecture: str, weighting: str, options: Mapp
 
 
 def _optimisers(storage: Storage) -> Iterator[Cell]:
-    """Steps of every optimiser, with weight decay and with what a weighting learns."""
+    """Steps of every optimiser, with decays, schedules and what a weighting learns."""
+    rates = {"schedule": "cosine", "warmup_steps": 2, "epochs": 4}
     known = get_args(Protocol.model_fields["optimizer"].annotation)
     for name, protocol in {
         **{f"{name} with decay": {"optimizer": name, "weight_decay": 1e-3} for name in known},
+        **{f"{name} with a cosine": {"optimizer": name, **rates} for name in known},
         "sgd without momentum": {"optimizer": "sgd", "momentum": 0.0},
     }.items():
 
         def steps(protocol: Mapping[str, Any] = protocol) -> dict[str, str]:
-            spec = spec_of(("toy", DENSE), "split", "uncertainty", options={"width": WIDTH}, **protocol)
+            spec = spec_of(("toy", DENSE), "tiny", "uncertainty", options={"width": 4 * WIDTH}, **protocol)
             return _steps(trainer_of(spec, storage), (False, False, False))
 
         yield Cell(f"optimiser {name}", steps)
@@ -211,7 +207,7 @@ def _augmentations(storage: Storage) -> Iterator[Cell]:
     for kind in ("literature", "consistent"):
 
         def batches(kind: str = kind) -> dict[str, str]:
-            spec = spec_of(("scenes", ROOMS), "split", "equal", options={"width": WIDTH}, flip=True, scale_crop=kind)
+            spec = spec_of(("scenes", ROOMS), "tiny", "equal", options={"width": WIDTH}, flip=True, scale_crop=kind)
             source = trainer_of(spec, storage).batches
             return {f"batch {number}": digest(source.next().tensors()) for number in (1, 2)}
 
@@ -240,7 +236,7 @@ def _records(storage: Storage) -> Iterator[Cell]:
         "split uncertainty on scenes": (("scenes", ROOMS), "split", "uncertainty", small, augmented),
         "mtan dwa on scenes": (("scenes", ROOMS), "mtan", "dwa", small, {"optimizer": "sgd"}),
         "single-task on scenes": (("scenes", ROOMS), "single-task", None, small, {"weight_decay": 1e-4}),
-        "split nash-mtl on toy": (("toy", DENSE), "split", "nash-mtl", small, {}),
+        "split nash-mtl on toy": (("toy", DENSE), "split", "nash-mtl", {**small, "backbone": "unet"}, CAMPAIGN),
         "mtan equal on toy-words": (("toy-words", WORDS), "mtan", "equal", words, {}),
         "split gradnorm on toy-pair": (("toy-pair", {}), "split", "gradnorm", words, {"steps_per_epoch": 2}),
     }
@@ -257,4 +253,4 @@ def _records(storage: Storage) -> Iterator[Cell]:
             spec = spec_of(data, architecture, weighting, options=options, epochs=2, **protocol)
             return {part: digest(value) for part, value in record(spec, storage).items()}
 
-        yield Cell(f"record {name}", whole, number == 0)
+        yield Cell(f"record {name}", whole, short=number == 0)

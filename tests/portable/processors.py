@@ -11,20 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmark.arithmetic import portable_environment
+
 ROOT = Path(__file__).parents[2]
 NATIVE = "native"
 #: QEMU's names: two generations of each maker.
 EMULATED = {"Haswell": "Intel", "Skylake-Client": "Intel", "EPYC-Rome": "AMD", "EPYC-Milan": "AMD"}
 SHORT = ("EPYC-Rome",)
 QEMU = "qemu-x86_64"
-#: Portable arithmetic; names of another version of NumPy would do nothing.
-VARIABLES = {
-    "ATEN_CPU_CAPABILITY": "avx2",
-    "MKL_CBWR": "COMPATIBLE",
-    "ONEDNN_MAX_CPU_ISA": "AVX2",
-    "OPENBLAS_CORETYPE": "Haswell",
-    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
-}
 
 
 class Unfinished(Exception):
@@ -53,7 +47,13 @@ def command(processor: str, arguments: Sequence[str]) -> list[str]:
 def environment() -> dict[str, str]:
     """This process's variables, those of portable arithmetic, and where packages are without an environment's link."""
     paths = os.pathsep.join([str(ROOT), sysconfig.get_path("purelib")])
-    return {**os.environ, **VARIABLES, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": paths}
+    return {
+        **os.environ,
+        **portable_environment(),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONPATH": paths,
+    }
 
 
 def computed(processor: str, *, short: bool, only: Sequence[str] = ()) -> dict[str, Any]:

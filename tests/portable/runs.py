@@ -6,20 +6,20 @@ from typing import Any
 import torch
 
 from benchmark.data import SPLITS, Storage, build_dataset
+from benchmark.record import TIMES
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
 from benchmark.spec import Component, Protocol, RunSpec, derive_seed
 from benchmark.training.augmentation import augment
 from benchmark.training.engine import Trainer
 from benchmark.training.hardware import Hardware
+from benchmark.training.layout import lay_out
+from benchmark.training.probe import probe
 from benchmark.training.run import Watcher, execute, network
 from benchmark.weighting import build_weighting
 
 CPU = Hardware("cpu", "fp32", 1)
 #: Of a record: what was asked for, where it was done, and what depends on the clock or the system.
-LEFT_OUT = {
-    **dict.fromkeys(("schema_version", "id", "spec", "provenance"), True),
-    "cost": {"seconds_per_step", "train_seconds", "wall_seconds", "evaluation_seconds", "peak_bytes"},
-}
+LEFT_OUT = {**dict.fromkeys(("schema_version", "id", "spec", "provenance"), True), "cost": set(TIMES)}
 
 
 def spec_of(
@@ -44,7 +44,9 @@ def spec_of(
         architecture=Component.of(ARCHITECTURES, architecture, options),
         weighting=Component.of(WEIGHTINGS, weighting, weighted) if weighting else None,
         seed=0,
-        protocol=Protocol(**{"epochs": 1, "batch_size": 3, "learning_rate": 5e-3, **protocol}),
+        protocol=Protocol(
+            **{"epochs": 1, "batch_size": 3, "learning_rate": 5e-3, "arithmetic": "portable", **protocol}
+        ),
     )
 
 
@@ -54,7 +56,8 @@ def trainer_of(spec: RunSpec, storage: Storage) -> Trainer:
     dataset.prepare(storage)
     splits = {split: dataset.load(split, storage) for split in SPLITS}
     torch.manual_seed(derive_seed("proof", spec.seed))
-    model = network(spec, dataset).to(memory_format=torch.channels_last)
+    model = network(spec, dataset)
+    lay_out(model, CPU, spec.protocol.arithmetic)
     chosen = spec.weighting
     weighting = build_weighting(chosen.name, dataset.tasks, **chosen.options) if chosen else None
     return Trainer(
@@ -82,5 +85,6 @@ def record(spec: RunSpec, storage: Storage) -> dict[str, Any]:
         **{f"epoch {epoch['epoch']}": epoch for epoch in curves},
         "rest": whole,
         "data": outcome.record.provenance.data_hash,
+        "probe": probe(),
         "pictures": [outcome.predictions, outcome.truth],
     }
