@@ -43,7 +43,7 @@ def main() -> int:
     """See above."""
     asked = words()
     if asked.write_golden:
-        golden.write(computed(NATIVE, short=False))
+        golden.commit(computed(NATIVE, short=False))
         return 0
     emulated = asked.processors if asked.processors is not None else SHORT if asked.short else list(EMULATED)
     found = {}

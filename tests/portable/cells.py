@@ -49,21 +49,18 @@ class Cell:
     short: bool = True
 
 
-def compute(short: bool, only: Sequence[str], storage: Storage, told: Callable[[str], None]) -> dict[str, str]:
-    """Digests, in order.
+def compute(short: bool, only: Sequence[str], storage: Storage) -> Iterator[tuple[str, dict[str, str]]]:
+    """Every cell's name and digests, in order.
 
     Args:
         short: whether only the short proof is wanted.
         only: how the names of the cells begin, one of these; empty for all.
         storage: an empty folder for data.
-        told: is told of each cell before it begins.
     """
-    found = {}
     for cell in cells(storage):
         if (cell.short or not short) and cell.name.startswith(tuple(only) or ""):
-            told(cell.name)
-            found |= {f"{cell.name}: {part}" if part else cell.name: value for part, value in cell.work().items()}
-    return found
+            found = cell.work()
+            yield cell.name, {f"{cell.name}: {part}" if part else cell.name: value for part, value in found.items()}
 
 
 def cells(storage: Storage) -> Iterator[Cell]:
@@ -192,7 +189,6 @@ def _optimisers(storage: Storage) -> Iterator[Cell]:
     for name, protocol in {
         **{f"{name} with decay": {"optimizer": name, "weight_decay": 1e-3} for name in known},
         **{f"{name} with a cosine": {"optimizer": name, **rates} for name in known},
-        "sgd without momentum": {"optimizer": "sgd", "momentum": 0.0},
     }.items():
 
         def steps(protocol: Mapping[str, Any] = protocol) -> dict[str, str]:

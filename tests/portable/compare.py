@@ -70,5 +70,5 @@ def _word(names: Sequence[str], first: Mapping[str, str], other: Mapping[str, st
     if all(first[name] == other.get(name) for name in names):
         return "equal"
     if not is_apart(names[0]):
-        return "DIFFERENT"
+        return "DIFFERENT" if any(name in other for name in names) else "MISSING"
     return "apart, as known" if names[0] in other else "–"

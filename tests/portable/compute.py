@@ -4,7 +4,6 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
@@ -26,31 +25,30 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in PACKAGES}
 
 
-def result(short: bool, only: Sequence[str]) -> dict[str, Any]:
-    """What this process computes, with what it computes with."""
-    torch.set_num_threads(1)
-    load_plugin_file(Path(__file__).parents[1] / "toy.py")
-    started = monotonic()
-
-    def told(name: str) -> None:
-        sys.stderr.write(f"{monotonic() - started:7.1f} s  {name}\n")
-
-    with tempfile.TemporaryDirectory() as folder:
-        digests = compute(short, only, Storage(Path(folder)), told)
-    return {"versions": versions(), "kernels": torch.backends.cpu.get_cpu_capability(), "digests": digests}
-
-
 def main() -> None:
-    """See above."""
+    """See above. After each cell the file holds what is known so far: a process that breaks leaves all that it did."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--only", nargs="*", default=(), metavar="BEGINNING")
     words = parser.parse_args()
-    found = result(words.short, words.only)
-    scratch = words.out.with_suffix(".part")
-    scratch.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    scratch.replace(words.out)
+    torch.set_num_threads(1)
+    load_plugin_file(Path(__file__).parents[1] / "toy.py")
+    started = monotonic()
+    digests: dict[str, str] = {}
+    found = {"versions": versions(), "kernels": torch.backends.cpu.get_cpu_capability(), "digests": digests}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, parts in compute(words.short, words.only, Storage(Path(folder))):
+            digests |= parts
+            write(found, words.out)
+            sys.stderr.write(f"{monotonic() - started:7.1f} s  {name}\n")
+
+
+def write(found: dict[str, Any], path: Path) -> None:
+    """Put JSON under its name, whole or not at all."""
+    scratch = path.with_suffix(".part")
+    scratch.write_text(json.dumps(found, indent=0, ensure_ascii=False) + "\n")
+    scratch.replace(path)
 
 
 if __name__ == "__main__":

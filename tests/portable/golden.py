@@ -6,19 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from tests.portable.compare import is_apart
+from tests.portable.compute import write
 
 GOLDEN = Path(__file__).with_name("golden.json")
 COMMAND = "python -m tests.portable --write-golden"
 
 
-def write(found: Mapping[str, Any]) -> None:
+def commit(found: Mapping[str, Any]) -> None:
     """Commit to what a process computed, but for functions that are known to differ."""
     digests = {name: value for name, value in found["digests"].items() if not is_apart(name)}
-    GOLDEN.write_text(json.dumps({**found, "digests": digests}, indent=0, ensure_ascii=False) + "\n")
+    write({**found, "digests": digests}, GOLDEN)
 
 
 def read() -> dict[str, Any]:
-    """What ``write`` wrote."""
+    """What ``commit`` wrote."""
     found: dict[str, Any] = json.loads(GOLDEN.read_text())
     return found
 

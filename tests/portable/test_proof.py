@@ -1,8 +1,10 @@
 """The proof notices what differs and says what differs first; this machine computes what is committed."""
 
+import sys
+
 import pytest
 
-from tests.portable import golden
+from tests.portable import golden, processors
 from tests.portable.compare import differing, table, verdict
 from tests.portable.processors import NATIVE, Unfinished, Unsuited, command, computed
 
@@ -64,6 +66,23 @@ def test_a_processor_that_is_no_emulator_s_is_refused(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(Unfinished, match="apt-get install qemu-user"):
         command("Haswell", [])
+
+
+BREAKS = """
+import pathlib, sys
+pathlib.Path(sys.argv[1]).write_text('{"kernels": "AVX2", "digests": {"data scenes": "0a"}}')
+sys.exit(3)
+"""
+
+
+def test_a_process_that_breaks_is_no_proof(monkeypatch):
+    monkeypatch.setattr(processors, "command", lambda _, arguments: [sys.executable, "-c", BREAKS, *arguments])
+    with pytest.raises(Unfinished, match="on native broke with code 3"):
+        computed(NATIVE, short=True)
+    sides = {"native": {"data scenes": "0a", "weighting equal: state 1": "0b"}}
+    sides["Haswell"] = computed("Haswell", short=True)["digests"]
+    assert differing(sides) == ["weighting equal: state 1"]
+    assert "| weighting equal | 1 | MISSING |" in table(sides)
 
 
 def test_this_machine_computes_what_is_committed():
