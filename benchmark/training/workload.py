@@ -49,7 +49,14 @@ class Workload:
     def of(cls, spec: RunSpec, hardware: Hardware, batch: int | None = None) -> "Workload":
         """That of a run, or of as many pictures per step as ``batch`` says."""
         data = build_dataset(spec.dataset.name, **spec.dataset.options)
-        return cls(tuple(data.tasks), data.image_shape, batch or spec.protocol.batch_size, hardware, joint=data.joint)
+        return cls(
+            tuple(data.tasks),
+            data.image_shape,
+            batch or spec.protocol.batch_size,
+            hardware,
+            joint=data.joint,
+            arithmetic=spec.protocol.arithmetic,
+        )
 
     def split(self) -> AnySplit:
         """One batch of random pictures, with random targets as each kind of task stores them, all of them valid."""
