@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.arithmetic import Arithmetic
 from benchmark.data import SPLITS, AnySplit, SeparateSplit, Split, build_dataset
 from benchmark.model import build_model
 from benchmark.spec import Component, Protocol, RunSpec, derive_seed
@@ -43,7 +43,7 @@ class Workload:
     batch: int
     hardware: Hardware
     joint: bool = True
-    arithmetic: Literal["native", "portable"] = "native"
+    arithmetic: Arithmetic = "native"
 
     @classmethod
     def of(cls, spec: RunSpec, hardware: Hardware, batch: int | None = None) -> "Workload":
