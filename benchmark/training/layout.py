@@ -27,9 +27,7 @@ def lay_out(model: MultiTaskModel, hardware: Hardware, arithmetic: Arithmetic = 
     model.to(memory_format=model.memory_format)  # type: ignore[call-overload]
 
 
-def memory_format(
-    model: MultiTaskModel, hardware: Hardware, arithmetic: Arithmetic = "native"
-) -> torch.memory_format:
+def memory_format(model: MultiTaskModel, hardware: Hardware, arithmetic: Arithmetic = "native") -> torch.memory_format:
     """The layout of a network's parameters, pictures and features.
 
     Args:
