@@ -87,7 +87,7 @@ def _set(values: Mapping[str, str | None]) -> None:
 
 
 @dataclass(frozen=True)
-class Numerics:
+class ComputeOptions:
     """What the command line and the device say of how runs compute, where a grid leaves it open.
 
     Attributes:
@@ -133,7 +133,7 @@ class Numerics:
 
 
 #: In fp32 natively, as runs were before they could be portable.
-NATIVE = Numerics()
+NATIVE = ComputeOptions()
 
 
 def _chosen(what: str, first: str, second: str, known: tuple[str, ...]) -> str:

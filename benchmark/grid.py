@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, JsonValue, ValidationError
 
-from benchmark.arithmetic import NATIVE, Numerics
+from benchmark.arithmetic import NATIVE, ComputeOptions
 from benchmark.errors import UsageError, unknown
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS, Registry
 from benchmark.spec import Component, Frozen, Protocol, RunSpec, first_error
@@ -107,7 +107,7 @@ class Filters:
     Attributes:
         datasets, architectures, weightings: names.
         seeds: instead of the grid's, and of its further seeds of references.
-        numerics: how runs compute where the grid leaves it open.
+        compute: how runs compute where the grid leaves it open.
         smoke: whether all cells shrink to minutes on a CPU, to see that everything runs: see ``shrunk``.
     """
 
@@ -116,7 +116,7 @@ class Filters:
     weightings: Sequence[str] | None = None
     seeds: Sequence[int] | None = None
     smoke: bool = False
-    numerics: Numerics = NATIVE
+    compute: ComputeOptions = NATIVE
 
 
 NO_FILTERS = Filters()
@@ -320,7 +320,7 @@ def _small_protocol(protocol: Options) -> Options:
 
 def _cells(grid: Grid, filters: Filters, dataset: str, choice: DataSetChoice, seed: int) -> Iterator[RunSpec]:
     options = {**grid.protocol, **choice.protocol}
-    protocol = _protocol(_small_protocol(options) if filters.smoke else options, filters.numerics, dataset)
+    protocol = _protocol(_small_protocol(options) if filters.smoke else options, filters.compute, dataset)
     data = Component.of(DATASETS, dataset, choice.options)
     weightings = _weightings(grid, filters, data)
     for architecture in _architectures(grid, filters, {**grid.architecture, **choice.architecture}):
@@ -331,10 +331,10 @@ def _cells(grid: Grid, filters: Filters, dataset: str, choice: DataSetChoice, se
             yield RunSpec(dataset=data, architecture=architecture, weighting=weighting, seed=seed, protocol=protocol)
 
 
-def _protocol(options: Options, numerics: Numerics, dataset: str) -> Protocol:
+def _protocol(options: Options, compute: ComputeOptions, dataset: str) -> Protocol:
     """A data set's protocol, with what the grid leaves open of arithmetic and precision."""
     said = {name: str(options.get(name, "auto")) for name in ("arithmetic", "precision")}
-    arithmetic, precision = numerics.settle(**said)
+    arithmetic, precision = compute.settle(**said)
     try:
         return Protocol.model_validate({**options, "arithmetic": arithmetic, "precision": precision})
     except ValidationError as error:

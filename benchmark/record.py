@@ -1,7 +1,6 @@
 """Records of runs: what a run was, what came of it, and how that is written as JSON."""
 
 import json
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -243,24 +242,11 @@ def without_times(record: RunRecord) -> RunRecord:
     return record.model_copy(update={"cost": cost, "provenance": origin})
 
 
-def read_record(path: Path) -> RunRecord:
-    """Read and validate one record.
-
-    Raises:
-        UserError: the file is unreadable, truncated, of another schema, or its identity does not fit its spec.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error})") from error
-    return parse_record(content, str(path))
-
-
 def parse_record(content: str | bytes, name: str) -> RunRecord:
     """The record in ``content``, which came from ``name``.
 
     Raises:
-        UserError: see ``read_record``.
+        UserError: it is truncated, of another schema, or its identity does not fit its spec.
     """
     try:
         record = RunRecord.model_validate_json(content)

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
-from benchmark.arithmetic import Numerics, Precision
+from benchmark.arithmetic import ComputeOptions, Precision
 from benchmark.commands.options import (
     DEFAULT_RESULTS,
     arithmetic_option,
@@ -89,16 +89,16 @@ class Selection:
         return shlex.join([*words, "--seeds", ",".join(str(spec.seed) for spec in specs)])
 
 
-def numerics(device: str, arithmetic: str, precision: str) -> Numerics:
+def compute_options(device: str, arithmetic: str, precision: str) -> ComputeOptions:
     """What the command line says of how runs compute, and what the device suggests.
 
     Raises:
         UsageError: there is no such device.
     """
     if device.startswith("cuda") and not torch.cuda.is_available():
-        return Numerics(arithmetic, precision, "cuda", "bf16")  # of a cluster's: all since Ampere compute in it
+        return ComputeOptions(arithmetic, precision, "cuda", "bf16")  # of a cluster's: all since Ampere compute in it
     hardware = Hardware.choose(device)
-    return Numerics(arithmetic, precision, hardware.kind, cast(Precision, hardware.precision))
+    return ComputeOptions(arithmetic, precision, hardware.kind, cast(Precision, hardware.precision))
 
 
 def _device(device: str, others: Mapping[str, Any]) -> str:
@@ -132,7 +132,7 @@ def grid_options(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         for plugin in plugins:
             load_plugin_file(plugin)
-        how = numerics(_device(device, others), arithmetic, precision)
+        how = compute_options(_device(device, others), arithmetic, precision)
         filters = Filters(datasets or None, architectures or None, weightings or None, seeds, smoke, how)
         loaded = load_grid(grid)
         specs = expand(loaded, filters)

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from benchmark.arithmetic import command_for, started_for
 from benchmark.commands.options import WORDS, arithmetic_option, device_option, graphs_option, precision_option
-from benchmark.commands.selection import numerics
+from benchmark.commands.selection import compute_options
 from benchmark.data.workers import cores
 from benchmark.errors import UsageError, UserError
 from benchmark.record import TaskInfo
@@ -36,7 +36,7 @@ from benchmark.speed import (
 )
 from benchmark.tasks import Task
 from benchmark.training.hardware import Hardware
-from benchmark.training.provenance import git_state, provenance
+from benchmark.training.provenance import git_state, numerics, provenance
 from benchmark.training.workload import Workload
 
 console = Console(highlight=False)
@@ -129,24 +129,23 @@ def speed(
       mtbench speed --weightings --architecture split --architecture mtan
       mtbench speed --growth --json results/speed-growth.json
     """
-    settled = numerics(device, arithmetic, precision).settle()
-    if not started_for(settled[0]):
-        words, variables = command_for(settled[0], click.get_current_context().meta[WORDS])
+    kind, precision = compute_options(device, arithmetic, precision).settle()
+    if not started_for(kind):
+        words, variables = command_for(kind, click.get_current_context().meta[WORDS])
         raise SystemExit(subprocess.run(words, env=variables, check=False).returncode)
     for plugin in plugins:
         load_plugin_file(plugin)
     mode = _mode(compare_weightings or bool(names), growth)
     networks = [_network(name, width, mode) for name in architectures or NETWORKS.get(mode) or tuple(ARCHITECTURES)]
     chosen = [Component.of(WEIGHTINGS, name) for name in names or [n for n in WEIGHTINGS if not WEIGHTINGS[n].required]]
-    threads = threads or (1 if mode == "weightings" or settled[0] == "portable" else cores())
-    hardware = Hardware.choose(device, settled[1], threads, graphs=cuda_graphs)
-    hardware.check(Protocol(epochs=1, batch_size=batch, arithmetic=settled[0]))
-    load = Workload(TASKS, (3, *size), batch, hardware)
+    threads = threads or (1 if mode == "weightings" or kind == "portable" else cores())
+    hardware = Hardware.choose(device, precision, threads, graphs=cuda_graphs)
+    hardware.check(Protocol(epochs=1, batch_size=batch, arithmetic=kind))
+    load = Workload(TASKS, (3, *size), batch, hardware, arithmetic=kind)
     steps = steps or STEPS[mode]
     started, git = datetime.now(UTC), git_state()
-    record = SpeedRecord(
-        conditions=conditions(load, steps), provenance=provenance(hardware, None, started, git, arithmetic=settled[0])
-    )
+    origin = provenance(hardware, None, started, git, numerics=numerics(hardware, kind))
+    record = SpeedRecord(conditions=conditions(load, steps), provenance=origin)
     with Alone(plugins) as alone:
         match mode:
             case "weightings":

@@ -20,6 +20,7 @@ from benchmark.submission.recomputing import Recomputed, compared
 from benchmark.submission.text import shown
 from benchmark.training.evaluation import evaluate
 from benchmark.training.hardware import Hardware
+from benchmark.training.layout import lay_out
 from benchmark.training.run import forward_flops, network, some
 
 #: A foreign option beyond this would build a network of any depth.
@@ -125,7 +126,9 @@ def judged(
         with bundle.open(name) as stream:
             read_header(stream, bundle.members[name].file_size, name)
             model.load_state_dict(dict(read_tensors(stream, header, name)), strict=True)
-        found = evaluate(model, split, Hardware("cpu", "fp32", torch.get_num_threads()))
+        hardware = Hardware("cpu", "fp32", torch.get_num_threads())
+        lay_out(model, hardware, record.spec.protocol.arithmetic)
+        found = evaluate(model, split, hardware)
     except UserError:
         raise
     except Exception as error:  # numbers from elsewhere in a network: whatever it raises is their fault

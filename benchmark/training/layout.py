@@ -7,11 +7,10 @@ directions of one network, conversions cost more than they gain. So a whole netw
 layers.
 """
 
-from typing import Literal
-
 import torch
 from torch import nn
 
+from benchmark.arithmetic import Arithmetic
 from benchmark.model import MultiTaskModel
 from benchmark.training.hardware import Hardware
 
@@ -19,7 +18,7 @@ from benchmark.training.hardware import Hardware
 WIDE = 128
 
 
-def lay_out(model: MultiTaskModel, hardware: Hardware, arithmetic: Literal["native", "portable"] = "native") -> None:
+def lay_out(model: MultiTaskModel, hardware: Hardware, arithmetic: Arithmetic = "native") -> None:
     """Give a network, in place, the memory layout of its runs; pictures follow ``model.memory_format``.
 
     To be called before an optimiser or a buffer of gradients copies the layout of the parameters.
@@ -28,9 +27,7 @@ def lay_out(model: MultiTaskModel, hardware: Hardware, arithmetic: Literal["nati
     model.to(memory_format=model.memory_format)  # type: ignore[call-overload]
 
 
-def memory_format(
-    model: MultiTaskModel, hardware: Hardware, arithmetic: Literal["native", "portable"] = "native"
-) -> torch.memory_format:
+def memory_format(model: MultiTaskModel, hardware: Hardware, arithmetic: Arithmetic = "native") -> torch.memory_format:
     """The layout of a network's parameters, pictures and features.
 
     Args:

@@ -29,7 +29,7 @@ def provenance(
     started: datetime,
     git: tuple[str | None, bool | None],
     *,
-    arithmetic: Arithmetic = "native",
+    numerics: Numerics | None = None,
     resumed: int = 0,
 ) -> Provenance:
     """The provenance of a run that began at ``started`` on ``hardware``, when ``git_state`` was ``git``."""
@@ -50,7 +50,7 @@ def provenance(
         started=started.isoformat(timespec="seconds"),
         device_type=hardware.kind,
         cuda_graphs=hardware.graphs if hardware.kind == "cuda" else None,
-        numerics=numerics(hardware, arithmetic),
+        numerics=numerics,
         determinism=determinism(),
         resumed=resumed,
     )

@@ -17,7 +17,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmark.data import SPLITS, AnySplit, DataSet, SeparateDataSet, SeparateSplit, Storage, build_dataset
 from benchmark.errors import UserError
 from benchmark.model import MultiTaskModel, build_model
-from benchmark.record import Cost, EpochRecord, KindInfo, MetricInfo, OptimizerGroup, RunRecord, Status, TaskInfo
+from benchmark.record import (
+    Cost,
+    EpochRecord,
+    KindInfo,
+    MetricInfo,
+    Numerics,
+    OptimizerGroup,
+    RunRecord,
+    Status,
+    TaskInfo,
+)
 from benchmark.registry import ARCHITECTURES, PLUGIN_FILES
 from benchmark.spec import RunSpec, derive_seed
 from benchmark.store import WHOLE_TEST
@@ -71,6 +81,8 @@ class Progress:
     predictions: Arrays | None = None
     truth: Arrays | None = None
     sound: bool = True
+    #: Of the process that did the run; None where that is gone.
+    numerics: Numerics | None = None
     #: Times that the run went on from a checkpoint.
     resumed: int = 0
     optimizer_groups: tuple[OptimizerGroup, ...] = ()
@@ -167,8 +179,8 @@ def execute(
         UsageError: the spec's arithmetic cannot be had in this process, see ``Hardware.computing``.
         Stopped: the watcher wanted it; a checkpoint is written where the policy has a folder.
     """
-    hardware.set_up()
     hardware = hardware.computing(spec.protocol)
+    hardware.set_up()
     watcher = watcher or Watcher(on_epoch)
     progress = Progress(cost=Cost(spilled=hardware.spills))
     if spec.protocol.arithmetic == "portable" and expected() not in (None, probe()):
@@ -185,6 +197,7 @@ def execute(
         spec, dataset, storage, hardware=hardware, progress=progress, watcher=watcher, checkpoints=checkpoints
     )
     progress.learn(wall_seconds=progress.seconds())
+    progress.numerics = source.numerics(hardware, spec.protocol.arithmetic)
     record = _record(spec, dataset, status, error, hardware=hardware, progress=progress, data_hash=data_hash)
     return Outcome(record, progress.predictions, progress.truth, progress.sound)
 
@@ -198,8 +211,8 @@ def first_steps(spec: RunSpec, *, storage: Storage, hardware: Hardware, steps: i
         UserError: see ``execute``.
         UsageError: likewise.
     """
-    hardware.set_up()
     hardware = hardware.computing(spec.protocol)
+    hardware.set_up()
     progress, asked = Progress(git=(None, None)), count(1)
     watcher = Watcher(stop=lambda: next(asked) >= steps)
     dataset = build_dataset(spec.dataset.name, **spec.dataset.options)
@@ -262,7 +275,7 @@ def _record(
             data_hash,
             progress.started,
             progress.git,
-            arithmetic=spec.protocol.arithmetic,
+            numerics=progress.numerics,
             resumed=progress.resumed,
         ),
         truth=f"truth-{data_hash[:16]}.npz" if data_hash and progress.truth is not None else None,

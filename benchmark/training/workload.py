@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.arithmetic import Arithmetic
 from benchmark.data import SPLITS, AnySplit, SeparateSplit, Split, build_dataset
 from benchmark.model import build_model
 from benchmark.spec import Component, Protocol, RunSpec, derive_seed
@@ -43,13 +43,20 @@ class Workload:
     batch: int
     hardware: Hardware
     joint: bool = True
-    arithmetic: Literal["native", "portable"] = "native"
+    arithmetic: Arithmetic = "native"
 
     @classmethod
     def of(cls, spec: RunSpec, hardware: Hardware, batch: int | None = None) -> "Workload":
         """That of a run, or of as many pictures per step as ``batch`` says."""
         data = build_dataset(spec.dataset.name, **spec.dataset.options)
-        return cls(tuple(data.tasks), data.image_shape, batch or spec.protocol.batch_size, hardware, joint=data.joint)
+        return cls(
+            tuple(data.tasks),
+            data.image_shape,
+            batch or spec.protocol.batch_size,
+            hardware,
+            joint=data.joint,
+            arithmetic=spec.protocol.arithmetic,
+        )
 
     def split(self) -> AnySplit:
         """One batch of random pictures, with random targets as each kind of task stores them, all of them valid."""

@@ -9,7 +9,7 @@ import pytest
 from benchmark.arithmetic import (
     NUMPY_VARIABLE,
     PORTABLE_ENVIRONMENT,
-    Numerics,
+    ComputeOptions,
     environment_for,
     portable_environment,
     started_for,
@@ -41,20 +41,20 @@ CPU = Hardware("cpu", "fp32", 1)
     ],
 )
 def test_what_the_command_the_grid_and_the_device_say_is_settled(device, suits, said, grid, expected):
-    assert Numerics(*said, device, suits).settle(*grid) == expected
+    assert ComputeOptions(*said, device, suits).settle(*grid) == expected
 
 
 @pytest.mark.parametrize(
-    ("numerics", "grid", "message"),
+    ("compute", "grid", "message"),
     [
-        (Numerics("auto", "auto", "cuda", "bf16"), ("portable", "auto"), "found --device cuda: leave that out"),
-        (Numerics("portable", "bf16"), ("auto", "auto"), "found precision bf16: leave that out"),
-        (Numerics("auto", "auto"), ("portabel", "auto"), "unknown arithmetic 'portabel'"),
+        (ComputeOptions("auto", "auto", "cuda", "bf16"), ("portable", "auto"), "found --device cuda: leave that out"),
+        (ComputeOptions("portable", "bf16"), ("auto", "auto"), "found precision bf16: leave that out"),
+        (ComputeOptions("auto", "auto"), ("portabel", "auto"), "unknown arithmetic 'portabel'"),
     ],
 )
-def test_portable_arithmetic_where_it_cannot_be_is_refused(numerics, grid, message):
+def test_portable_arithmetic_where_it_cannot_be_is_refused(compute, grid, message):
     with pytest.raises(UsageError, match=message):
-        numerics.settle(*grid)
+        compute.settle(*grid)
 
 
 def test_numpy_s_features_are_those_of_the_installed_version():

@@ -96,7 +96,7 @@ def spoil_truncated(text):
 
 
 def spoil_schema(text):
-    return text.replace('"schema_version": 1', '"schema_version": 7')
+    return text.replace('"schema_version": 2', '"schema_version": 7')
 
 
 def spoil_key(text):

@@ -95,7 +95,7 @@ def set_at(raw, path, value):
         (("truth",), "../../x.npz", "pictures cannot be called '../../x.npz'"),
         (("tasks", 0, "kind"), "telepathy", "'telepathy' is not known here"),
         (("tasks", 1, "name"), "semantic", "two of the same name"),
-        (("schema_version",), 2, "record schema 2"),
+        (("schema_version",), 3, "record schema 3"),
         (("status",), "excellent", "status"),
         (("cost", "parameters"), "many", "cost.parameters"),
     ],
