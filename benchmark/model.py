@@ -88,20 +88,16 @@ class MultiTaskModel(nn.Module, ABC):
         """The one feature through which all shared parameters reach the losses. (B, 3, H, W) -> (B, …)."""
         raise TypeError(f"{type(self).__name__} has no single feature that feeds all heads")
 
-    def predict(
-        self, representation: Tensor, tasks: Iterable[str] | None = None, size: torch.Size | None = None
-    ) -> dict[str, Tensor]:
-        """What ``forward`` makes of the feature.
-
-        ``forward(images, tasks)`` is ``predict(representation(images), tasks, images.shape[-2:])``.
-
-        Args:
-            representation: what ``representation`` gave.
-            tasks: names of the tasks to predict; all when None.
-            size: height and width of the pictures, for networks whose feature is smaller and does not tell; None stands
-                for the largest of which the feature can be.
-        """
+    def predict(self, representation: Tensor, tasks: Iterable[str] | None = None) -> dict[str, Tensor]:
+        """What ``forward`` makes of the feature: ``forward(images)`` is ``predict(representation(images))``."""
         raise TypeError(f"{type(self).__name__} has no single feature that feeds all heads")
+
+    def predict_at(self, representation: Tensor, size: torch.Size) -> dict[str, Tensor]:
+        """All tasks' predictions at the height and width of the pictures.
+
+        To be overridden where the feature is smaller than the pictures and does not tell their size.
+        """
+        return self.predict(representation)
 
     def attention_masks(self, images: Tensor, tasks: Iterable[str] | None = None) -> dict[str, dict[str, Tensor]]:
         """What an architecture whose tasks attend to parts of shared features lets through; empty for all others.

@@ -83,6 +83,10 @@ class Store:
         """
         return self.root / place(spec)
 
+    def _name(self, spec: RunSpec) -> str:
+        """The record's file below the folder, under which it is packed, too."""
+        return self.path(spec).relative_to(self.root).as_posix()
+
     def card_path(self, dataset: str, data_hash: str) -> Path:
         """The file that says what the data of this content hash are.
 
@@ -138,7 +142,7 @@ class Store:
             UserError: the folder cannot be written.
         """
         path = self.path(spec)
-        if not path.exists() and (packed := self._packed(place(spec))):
+        if not path.exists() and (packed := self._packed(self._name(spec))):
             return packed.segment
         names = (path.with_suffix(f".json.unreadable{number}") for number in ("", *range(2, 1_000_000)))
         target = next(name for name in names if not name.exists())
@@ -284,7 +288,7 @@ class Store:
         try:
             state = self.path(spec).stat()
         except (FileNotFoundError, NotADirectoryError):
-            packed = self._packed(place(spec))
+            packed = self._packed(self._name(spec))
             return packed_stamp(packed) if packed else None
         return state.st_mtime_ns, state.st_size, state.st_ino
 
@@ -325,7 +329,7 @@ class Store:
         """What lies beside a record or is packed with it; None where there is nothing, or it is damaged."""
         path, packed = self.path(record.spec), None
         if not path.exists():
-            packed = self._packed(place(record.spec))
+            packed = self._packed(self._name(record.spec))
         try:
             if packed and ending in packed.files:
                 return self._reader.companion(packed, ending)
@@ -341,7 +345,7 @@ class Store:
     def has_predictions(self, record: RunRecord) -> bool:
         """Whether pictures of the run were kept."""
         path = self.path(record.spec)
-        packed = None if path.exists() else self._packed(place(record.spec))
+        packed = None if path.exists() else self._packed(self._name(record.spec))
         return (packed is not None and ".npz" in packed.files) or path.with_suffix(".npz").is_file()
 
     def masks(self, record: RunRecord) -> dict[str, np.ndarray]:

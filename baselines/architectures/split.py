@@ -56,9 +56,13 @@ class Split(SharingPattern):
     def predict(
         self, representation: Tensor, tasks: Iterable[str] | None = None, size: torch.Size | None = None
     ) -> dict[str, Tensor]:
-        """See ``MultiTaskModel.predict``."""
+        """See ``MultiTaskModel.predict``; ``size`` as in ``predict_at``, by default the largest that fits."""
         chosen = self.positions(tasks)
         return self.decide([representation] * len(chosen), chosen, size)
+
+    def predict_at(self, representation: Tensor, size: torch.Size) -> dict[str, Tensor]:
+        """See ``MultiTaskModel.predict_at``."""
+        return self.predict(representation, size=size)
 
     def features(self, images: Tensor, chosen: Sequence[int]) -> list[Tensor]:
         """The representation, for every task."""

@@ -1,17 +1,16 @@
-"""Lengths of the tasks' gradients at one layer, and every parameter's gradient, in hardly more than one pass."""
+"""Squared lengths of the tasks' gradients at one layer, and every parameter's gradient, in little over one pass."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from benchmark.exact import sqrt
 from benchmark.model import MultiTaskModel
 from benchmark.training.gradients import descend, laid_out, task_pass
 
 
 class LayerGradients:
-    """The gradient of Σ s_k L_k at every parameter, and the length of each ∇L_k at the model's last shared layer.
+    """The gradient of Σ s_k L_k at every parameter, and the squared length of each ∇L_k at the last shared layer.
 
     The layer's own gradient is the sum of the tasks', so that the one pass of the sum leaves it out. Where one feature
     feeds all heads, no head is passed twice either: K passes through the heads give the tasks' gradients at the
@@ -36,7 +35,7 @@ class LayerGradients:
             slopes: (K,) the s_k.
 
         Returns:
-            (K,) lengths in float64.
+            (K,) squares of the lengths in float64.
         """
         found = [self._at_layer(loss) for loss in losses]
         descend(losses, slopes, self.others)
@@ -73,7 +72,7 @@ class LayerGradients:
         return torch.autograd.grad(value, self.layer, gradient, retain_graph=True, allow_unused=True)
 
     def _settle(self, found: Sequence[Sequence[Tensor | None]], slopes: Tensor) -> Tensor:
-        """Set the layer's gradients to the tasks' sum; the lengths (K,)."""
+        """Set the layer's gradients to the tasks' sum; the squares of their lengths (K,)."""
         squares = slopes.new_zeros(len(found), dtype=torch.float64)
         for place, parameter in enumerate(self.layer):
             for k, gradients in enumerate(found):
@@ -82,4 +81,4 @@ class LayerGradients:
                     squares[k] += gradient.double().square().sum()
                     part = laid_out(slopes[k] * gradient, parameter)
                     parameter.grad = part if parameter.grad is None else parameter.grad.add_(part)
-        return sqrt(squares)
+        return squares

@@ -145,7 +145,7 @@ class Step(ABC, Generic[W]):
                 images = scaled(cast(Tensor, batch.images), self.model.memory_format)
                 feature = self.model.representation(images)
                 leaf = by_sample(feature.detach()).requires_grad_()
-                predictions = self.model.predict(leaf, size=images.shape[-2:])
+                predictions = self.model.predict_at(leaf, images.shape[-2:])
             return feature, leaf, self.judge(predictions, batch)
 
     def judge(self, predictions: Mapping[str, Tensor], batch: Batch) -> list[Tensor]:
@@ -233,7 +233,7 @@ class NormStep(LossStep[NormWeighting]):
             gramian = self.gramian(separate) if diagnose else None
             collect = partial(self.gradients.collect, separate)
         weights, slopes = self.weighed(known)
-        norms = self.around.on_device("backward", collect, slopes)
+        norms = sqrt(self.around.on_device("backward", collect, slopes))
         self.weighting.observe(norms.to(known), known.clone())
         return Result(known, weights, gramian)
 

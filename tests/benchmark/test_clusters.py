@@ -40,7 +40,7 @@ def run_of(architecture, **protocol):
 def parcel(toy, tmp_path):
     """What workers need; the plugin travels by content."""
     harness.prepared()
-    return Parcel("cpu", "fp32", 1, plugins=packed_plugins([toy]), checkpoints=Policy(tmp_path / "checkpoints", 0.0))
+    return Parcel("cpu", 1, plugins=packed_plugins([toy]), checkpoints=Policy(tmp_path / "checkpoints", 0.0))
 
 
 @pytest.fixture

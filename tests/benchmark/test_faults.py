@@ -250,7 +250,12 @@ learning_rate = 1e-2
 def test_preemption_leaves_a_checkpoint_and_the_same_command_goes_on(undisturbed, here, toy, tmp_path, monkeypatch):
     (tmp_path / "grid.toml").write_text(GRID)
     words = ["run", "--grid", "grid.toml", "--plugin", str(toy), "--weighting", "dice", "--workers", "2"]
-    words += ["--precision", "fp32"]  # in which a resumed run is promised to be the same, bit for bit
+    words += [
+        "--arithmetic",
+        "native",
+        "--precision",
+        "fp32",
+    ]  # in which a resumed run is promised to be the same, bit for bit
     command = [sys.executable, "-c", "from benchmark.cli import main; main()", *words]
     process = subprocess.Popen(
         command,

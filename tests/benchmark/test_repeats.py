@@ -33,7 +33,7 @@ def accurate(run, left, right):
 
 
 def portable(run):
-    protocol = run.spec.protocol.model_copy(update={"arithmetic": "portable"})
+    protocol = run.spec.protocol.model_copy(update={"arithmetic": "portable", "precision": "fp32"})
     spec = RunSpec.model_validate(run.spec.model_copy(update={"protocol": protocol}).model_dump())
     return run.model_copy(update={"spec": spec, "id": spec.id})
 

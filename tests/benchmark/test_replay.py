@@ -115,7 +115,7 @@ class Small(MultiTaskModel):
         self.calls += 1
         return self.change(self.trunk(images), self.calls)
 
-    def predict(self, representation, tasks=None, size=None):
+    def predict(self, representation, tasks=None):
         return {task.name: task.finish(self.heads[task.name](representation)) for task in self.tasks}
 
     def forward(self, images, tasks=None):

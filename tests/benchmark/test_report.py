@@ -222,7 +222,7 @@ def hostile():
     )
     changes = {
         "dataset": NASTY, "tasks": tasks, "epochs": 2, "data_options": {NASTY: NASTY}, "truth": NASTY,
-        "place": {"device": NASTY, "precision": NASTY},
+        "place": {"device": NASTY},
     }  # fmt: skip
     records = [
         made.record("single-task", None, **changes),

@@ -35,7 +35,7 @@ class Small(MultiTaskModel):
             self.seen.retain_grad()
         return self.seen
 
-    def predict(self, representation, tasks=None, size=None):
+    def predict(self, representation, tasks=None):
         return {task.name: task.finish(self.heads[task.name](representation)) for task in self.tasks}
 
     def forward(self, images, tasks=None):
@@ -346,7 +346,7 @@ def test_the_sampled_gramian_is_that_of_the_losses_themselves(name, options):
 
 def test_one_task_that_is_no_number_leaves_the_others_their_lengths():
     class Broken(Small):
-        def predict(self, representation, tasks=None, size=None):
+        def predict(self, representation, tasks=None):
             found = super().predict(representation)
             return {**found, "depth": found["depth"] * torch.nan}
 

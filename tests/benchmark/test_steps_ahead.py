@@ -41,8 +41,11 @@ class InDouble(MultiTaskModel):
     def representation(self, images):
         return self.inner.representation(images.double())
 
-    def predict(self, representation, tasks=None, size=None):
-        return self.inner.predict(representation, tasks, size)
+    def predict(self, representation, tasks=None):
+        return self.inner.predict(representation, tasks)
+
+    def predict_at(self, representation, size):
+        return self.inner.predict_at(representation, size)
 
     def task_parameters(self, task):
         return self.inner.task_parameters(task)

@@ -101,7 +101,7 @@ def main() -> None:
         from benchmark.execution.cluster import RayExecutor
         from benchmark.execution.remote import Parcel, packed_plugins
 
-        parcel = Parcel("cpu", "fp32", 1, plugins=packed_plugins([TESTS / "toy.py"]))
+        parcel = Parcel("cpu", 1, plugins=packed_plugins([TESTS / "toy.py"]))
         drive(count, RayExecutor(parcel, workers=2), "ray ")
 
 

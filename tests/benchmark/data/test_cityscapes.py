@@ -185,7 +185,7 @@ def test_an_empty_folder_and_a_missing_split_are_named(copy, tmp_path):
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-@pytest.mark.parametrize("options", [{"classes": 20}, {"height": 512}, {"height": True}, {"limit": 1.0}])
+@pytest.mark.parametrize("options", [{"classes": 20}, {"height": 512}, {"height": True}, {"limit": 1.5}])
 def test_other_options_are_wrong_usage(options):
     with pytest.raises(UsageError, match=f"cityscapes: {next(iter(options))} must be"):
         build_dataset("cityscapes", **options)

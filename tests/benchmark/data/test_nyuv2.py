@@ -388,7 +388,7 @@ def test_without_limit_all_frames_are_needed(source, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"classes": 14}, {"classes": 13.0}, {"depth": "both"}, {"height": 300}, {"limit": -1}, {"limit": True}]
+    "options", [{"classes": 14}, {"classes": 13.5}, {"depth": "both"}, {"height": 300}, {"limit": -1}, {"limit": True}]
 )
 def test_other_options_are_wrong_usage(options):
     with pytest.raises(UsageError, match=f"nyuv2: {next(iter(options))} must be"):
