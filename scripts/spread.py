@@ -28,6 +28,7 @@ import torch
 from torch import nn
 
 import baselines  # noqa: F401 - registers the methods
+from benchmark.arithmetic import NATIVE, ComputeOptions, portable_environment, started_for
 from benchmark.data import SPLITS, AnySplit, Storage, build_dataset
 from benchmark.errors import UsageError
 from benchmark.grid import Filters, expand, load_grid
@@ -41,9 +42,6 @@ from benchmark.training.evaluation import EVALUATION_BATCH
 from benchmark.training.hardware import Hardware
 from benchmark.training.predictions import whole_split
 from benchmark.training.run import new_trainer
-
-#: What makes a processor compute as any other does; read when torch is loaded.
-PORTABLE = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "COMPATIBLE"}
 
 
 @dataclass(frozen=True)
@@ -68,13 +66,21 @@ class Job:
 
 
 def jobs(
-    grid: str, rows: Sequence[str], *, dataset: str | None, seeds: Sequence[int], roundings: int, pictures: int
+    grid: str,
+    rows: Sequence[str],
+    *,
+    dataset: str | None,
+    seeds: Sequence[int],
+    roundings: int,
+    pictures: int,
+    compute: ComputeOptions = NATIVE,
 ) -> list[Job]:
     """All trainings, those of the first seed first.
 
     Args:
         grid: a grid's name, or a TOML file.
         rows: ``architecture`` or ``architecture:weighting``, whether the grid holds them or not.
+        compute: how, where the grid leaves it open.
 
     Raises:
         UsageError: a row is not exactly one cell of the grid's protocol.
@@ -85,6 +91,7 @@ def jobs(
         architectures=sorted({architecture for architecture, _, _ in methods}),
         weightings=sorted({weighting for _, _, weighting in methods if weighting}),
         seeds=seeds,
+        compute=compute,
     )
     specs = expand(load_grid(grid), filters)
     found = []
@@ -203,8 +210,8 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Train what is missing, or write the tables of what there is."""
     options = arguments()
-    if not options.native and any(os.environ.get(name) != value for name, value in PORTABLE.items()):
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **PORTABLE})
+    if not options.native and not started_for("portable"):
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **portable_environment()})
     wanted = jobs(
         options.grid,
         options.rows,
@@ -212,6 +219,7 @@ def main() -> None:
         seeds=range(options.seeds),
         roundings=options.roundings,
         pictures=options.pictures,
+        compute=NATIVE if options.native else ComputeOptions("portable"),
     )
     if options.out:
         from spread_tables import numbers_of_jobs, numbers_of_records, write_tables  # beside this file

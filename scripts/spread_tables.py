@@ -93,16 +93,20 @@ def numbers_of_records(store: Store, like: RunSpec) -> pd.DataFrame:
 
 
 def numbers_of(runs: Sequence[dict[str, Any]], spec: RunSpec) -> pd.DataFrame:
-    """``NUMBERS`` and ``higher_is_better``. Of the roundings, sample 0 is the run as it is."""
+    """``NUMBERS`` and ``higher_is_better``. Of the roundings, sample 0 is the run as it is.
+
+    A changed bit that changed no metric, such as one of a weight behind a dead unit, is no sample of rounding.
+    """
     tasks = build_dataset(spec.dataset.name, **spec.dataset.options).tasks
     counted = {(t.name, m.name): m.higher_is_better for t in tasks for m in t.metrics if not m.legacy}
     first = min(run["seed"] for run in runs)
+    plain = {run["row"]: run["metrics"] for run in runs if (run["seed"], run["rounding"]) == (first, 0)}
     lines: list[tuple[Any, ...]] = []
     for run in runs:
         row, seed, rounding = run["row"], run["seed"], run["rounding"]
         for (task, metric), higher in counted.items():
             value = run["metrics"]["test"][task][metric]
-            if seed == first:
+            if seed == first and (rounding == 0 or run["metrics"] != plain.get(row)):
                 lines.append((row, "roundings", seed, rounding, task, metric, value, higher))
             if rounding == 0:
                 lines.append((row, "seeds", seed, seed, task, metric, value, higher))
@@ -177,13 +181,17 @@ def in_common(numbers: pd.DataFrame) -> pd.DataFrame:
     """
     lines = []
     for (task, metric), own in numbers.groupby(["task", "metric"], sort=False):
-        seeds = own[own["source"] == "seeds"].pivot(index="sample", columns="row", values="value")
+        seeds = own[own["source"] == "seeds"].pivot(index="sample", columns="row", values="value").dropna(axis=1)
+        if len(seeds) < 2:
+            continue
         pictures = own[own["source"] == "pictures"].pivot(index=["seed", "sample"], columns="row", values="value")
-        for one, other in combinations(own["row"].unique(), 2):
-            both = seeds[[one, other]].dropna()
-            if len(both) < 2 or (both.std() == 0).any():  # a reference against itself
-                continue
-            again = [part[one].corr(part[other]) for _, part in pictures.groupby("seed")]
+        again = [part.corr().to_numpy() for _, part in pictures.groupby("seed")]
+        together = pd.DataFrame(np.mean(again, 0), pictures.columns, pictures.columns) if again else pd.DataFrame()
+        together = together.reindex(index=seeds.columns, columns=seeds.columns)
+        common, variances = np.cov(seeds.to_numpy(), rowvar=False), seeds.var().to_numpy()
+        for a, b in combinations(np.flatnonzero(variances > 0).tolist(), 2):  # a reference against itself has none
+            one, other = str(seeds.columns[a]), str(seeds.columns[b])
+            apart = variances[a] + variances[b]
             lines.append(
                 {
                     "row": one,
@@ -191,11 +199,11 @@ def in_common(numbers: pd.DataFrame) -> pd.DataFrame:
                     "one_architecture": one.partition(":")[0] == other.partition(":")[0],
                     "task": task,
                     "metric": metric,
-                    "seeds": len(both),
-                    "correlation": both[one].corr(both[other]),
-                    "sd_difference": (both[one] - both[other]).std(),
-                    "sd_apart": float(np.sqrt(both.var().sum())),
-                    "correlation_pictures": float(np.mean(again)) if again else np.nan,
+                    "seeds": len(seeds),
+                    "correlation": common[a, b] / np.sqrt(variances[a] * variances[b]),
+                    "sd_difference": np.sqrt(max(apart - 2 * common[a, b], 0.0)),
+                    "sd_apart": np.sqrt(apart),
+                    "correlation_pictures": together.iat[a, b],
                 }
             )
     return pd.DataFrame(lines)
@@ -203,16 +211,18 @@ def in_common(numbers: pd.DataFrame) -> pd.DataFrame:
 
 def by_cause(rows: pd.DataFrame) -> str:
     """A table in Markdown: root mean squares over the rows, in per cent of each row's mean; of Δm in points."""
-    seeds, roundings, pictures = (int(rows[cause].max()) for cause in ("seeds", "roundings", "pictures"))
-    lines = [
-        f"| metric | SD over {seeds} seeds | over {roundings} roundings | over {pictures} draws of test pictures |"
-    ]
-    lines.append("|---|---|---|---|")
+    titles = {
+        "seeds": "SD over {} seeds",
+        "roundings": "over {} roundings",
+        "pictures": "over {} draws of test pictures",
+    }
+    causes = [cause for cause in titles if rows[f"sd_{cause}"].notna().any()]
+    heads = [titles[cause].format(int(rows[cause].max())) for cause in causes]
+    lines = [f"| metric | {' | '.join(heads)} |", "|---" * (1 + len(causes)) + "|"]
     for (task, metric), own in rows.groupby(["task", "metric"], sort=False):
         unit, scale = (" %", 100 / own["mean"].abs()) if task else (" points", 1.0)
-        cells = [np.sqrt(((own[f"sd_{cause}"] * scale) ** 2).mean()) for cause in ("seeds", "roundings", "pictures")]
-        texts = [_number(cell, unit) for cell in cells]
-        lines.append(f"| {_title(task, metric)} | {' | '.join(texts)} |")
+        cells = [np.sqrt(((own[f"sd_{cause}"] * scale) ** 2).mean()) for cause in causes]
+        lines.append(f"| {_title(task, metric)} | {' | '.join(_number(cell, unit) for cell in cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -222,6 +232,8 @@ def by_pair(pairs: pd.DataFrame) -> str:
     It is 1 − Σ ``sd_difference``² / Σ ``sd_apart``² over the pairs, which tends to the correlation where rows spread
     alike, and is steadier than the mean of correlations of few seeds.
     """
+    if pairs.empty:
+        return ""
     lines = [
         "| metric | a common seed saves, of rows on one architecture | on two | correlation over test pictures |",
         "|---|---|---|---|",
@@ -244,4 +256,4 @@ def _title(task: object, metric: object) -> str:
 
 def _number(value: float, unit: str = "") -> str:
     """Two digits; nothing where there is no number."""
-    return "" if np.isnan(value) else f"{value:.2f}{unit}"
+    return "" if np.isnan(value) else f"{round(value, 2) + 0.0:.2f}{unit}"

@@ -108,6 +108,23 @@ def test_every_run_is_judged_on_the_same_pictures(scripts, toy):
     assert found == scripts[0].resampled(dataset.tasks, decided, test, 400)
 
 
+def test_a_bit_that_changes_nothing_is_no_sample(scripts, jobs):
+    """Of one row, with numbers that no training gave."""
+    (job, *_) = jobs("tiny:equal")
+    known = {task.name: [m.name for m in task.metrics] for task in build_dataset("toy").tasks}
+
+    def run(rounding, value):
+        metrics = {task: dict.fromkeys(names, value) for task, names in known.items()}
+        again = {task: {name: [1.0, 2.0] for name in names} for task, names in known.items()}
+        return {"row": "tiny:equal", "seed": 0, "rounding": rounding, "metrics": {"test": metrics}, "resampled": again}
+
+    found = scripts[1].numbers_of([run(0, 1.0), run(1, 1.0), run(2, 3.0)], job.spec)
+    one = found[found["metric"] == "miou"]
+    assert one[one["source"] == "roundings"]["sample"].tolist() == [0, 2]
+    assert one[one["source"] == "seeds"]["value"].tolist() == [1.0]
+    assert one[one["source"] == "pictures"]["value"].tolist() == [1.0, 2.0]
+
+
 def numbers(scripts, values):
     """Of one metric of one task, lower is better; by row and source."""
     lines = [
