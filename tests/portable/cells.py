@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, get_args
 
 import torch
@@ -27,6 +28,9 @@ DENSE = {"size": 36, "train": 3, "val": 3, "test": 2}
 WORDS = {"train": 6, "val": 3, "test": 3}
 WIDTH = 2
 ROOMS = {"height": 36, "width": 48, "train": 3, "val": 1, "test": 1}
+#: A network of two levels with one feature that feeds all heads, and one of a single layer.
+SPLIT = ("split", {"backbone": "unet-1-2"})
+TINY: tuple[str, Mapping[str, Any]] = ("tiny", {})
 #: A protocol of many runs.
 CAMPAIGN = {"optimizer": "adamw", "weight_decay": 0.05, "schedule": "cosine", "warmup_steps": 1, "flip": True}
 #: What the short proof looks at: of every kind of step one weighting; segnet in a whole run.
@@ -65,9 +69,10 @@ def compute(short: bool, only: Sequence[str], storage: Storage) -> Iterator[tupl
 
 def cells(storage: Storage) -> Iterator[Cell]:
     """All of them, functions first: where one of these differs, most of what follows does."""
-    for name, work in functions.table().items():
-        group = APART if name in functions.APART else "function"
-        yield Cell(f"{group} {name}", lambda work=work: {"": functions.digest(work())})
+    table = functions.table()
+    for name in [*(n for n in table if n not in functions.APART), *(n for n in table if n in functions.APART)]:
+        known = name in functions.APART
+        yield Cell(f"{APART if known else 'function'} {name}", partial(_function, table[name]), short=not known)
     yield from _data(storage)
     yield from _architectures(storage)
     yield from _weightings(storage)
@@ -75,6 +80,10 @@ def cells(storage: Storage) -> Iterator[Cell]:
     yield from _augmentations(storage)
     yield Cell("evaluation of every kind of task", lambda: _evaluation(storage))
     yield from _records(storage)
+
+
+def _function(work: functions.Function) -> dict[str, str]:
+    return {"": functions.digest(work())}
 
 
 def of_the_suite(registry: Registry[Any]) -> list[str]:
@@ -165,15 +174,18 @@ def _weightings(storage: Storage) -> Iterator[Cell]:
             def steps(name: str = name, options: Mapping[str, Any] = options) -> dict[str, str]:
                 entry = WEIGHTINGS[name]
                 apart = entry.factory.needs_representation({**entry.preset, **options})
-                return _weighted(storage, "split" if apart else "tiny", name, options)
+                return _weighted(storage, SPLIT if apart else TINY, name, options)
 
             yield Cell(" ".join(["weighting", name, *place.values()]), steps, name in SHORT_WEIGHTINGS and not place)
     # Where a single feature feeds all heads, lengths of gradients are found in another way.
-    yield Cell("weighting gradnorm on split", lambda: _weighted(storage, "split", "gradnorm", {}), short=False)
+    yield Cell("weighting gradnorm on split", lambda: _weighted(storage, SPLIT, "gradnorm", {}), short=False)
 
 
-def _weighted(storage: Storage, architecture: str, weighting: str, options: Mapping[str, Any]) -> dict[str, str]:
-    spec = spec_of(("toy", DENSE), architecture, weighting, options={"width": WIDTH}, weighted=options)
+def _weighted(
+    storage: Storage, network: tuple[str, Mapping[str, Any]], weighting: str, options: Mapping[str, Any]
+) -> dict[str, str]:
+    name, shape = network
+    spec = spec_of(("toy", DENSE), name, weighting, options={"width": WIDTH, **shape}, weighted=options)
     trainer = trainer_of(spec, storage)
     first = _steps(trainer, (True, False, False), every=False)
     assert trainer.weighting is not None
