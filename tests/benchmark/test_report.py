@@ -34,7 +34,7 @@ class Held(Store):
         return self.records, self.problems
 
     def path(self, spec):
-        return self.root / f"{spec.id}.json"
+        return self.root / "held" / f"{spec.id}.json"
 
 
 class Page(HTMLParser):
@@ -230,8 +230,9 @@ def hostile():
         made.record(NASTY, NASTY, **changes, options={"width": 16, "backbone": "segnet", NASTY: 2}),
         made.failed(made.record(f"f{NASTY}", NASTY, **changes), error=NASTY),
     ]
-    provenance = records[0].provenance.model_copy(update={"suite_version": NASTY, "data_hash": NASTY})
-    return [records[0].model_copy(update={"provenance": provenance}), *records[1:]]
+    places = [run.provenance.model_copy(update={"data_hash": NASTY}) for run in records]
+    places[0] = places[0].model_copy(update={"suite_version": NASTY})
+    return [run.model_copy(update={"provenance": where}) for run, where in zip(records, places, strict=True)]
 
 
 class HostilePictures(Held):
