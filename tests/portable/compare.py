@@ -29,7 +29,7 @@ def is_apart(name: str) -> bool:
 
 def verdict(columns: Columns) -> str:
     """In words what differs first."""
-    count = len(next(iter(columns.values())))
+    count = sum(not is_apart(name) for name in next(iter(columns.values())))
     if not (names := differing(columns)):
         return f"{count} digests are the same on {', '.join(columns)}."
     values = ", ".join(f"{processor} {digests.get(names[0], 'missing')}" for processor, digests in columns.items())
