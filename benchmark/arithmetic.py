@@ -24,12 +24,15 @@ Precision = Literal["fp32", "bf16"]
 ARITHMETICS = ("auto", "portable", "native")
 PRECISIONS = ("auto", "fp32", "bf16")
 
-#: Capped instruction sets, and MKL's kernels that give the same bits on processors of every maker.
+#: Capped instruction sets, MKL's kernels that give the same bits on processors of every maker, and one thread from the
+#: start: NumPy's products are summed in another order by more.
 PORTABLE_ENVIRONMENT = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "MKL_CBWR": "COMPATIBLE",
+    "OMP_NUM_THREADS": "1",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "OPENBLAS_CORETYPE": "Haswell",
+    "OPENBLAS_NUM_THREADS": "1",
 }
 #: NumPy's own variable, and by its first version the names of what goes beyond AVX2. A processor that lacks that is
 #: content; names of another version would do nothing.
