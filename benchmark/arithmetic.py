@@ -51,7 +51,7 @@ def portable_environment() -> dict[str, str]:
 
 def started_for(arithmetic: Arithmetic) -> bool:
     """Whether this process was started with the variables of an arithmetic; native asks for nothing."""
-    return arithmetic == "native" or PORTABLE_ENVIRONMENT.items() <= variables().items()
+    return arithmetic == "native" or portable_environment().items() <= variables().items()
 
 
 def variables() -> dict[str, str]:

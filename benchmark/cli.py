@@ -164,7 +164,7 @@ def run(
         Storage.default(parse_sources(sources, list(dict.fromkeys(spec.dataset.name for spec in selection.specs)))),
         Hardware.choose(selection.device, threads=threads, graphs=cuda_graphs)
         if execution.here
-        else Hardware.choose(threads=threads),
+        else Hardware.choose("cpu" if is_portable(selection.specs) else "auto", threads=threads),
         selection.plugins,
         execution.policy(selection.store),
         execution.grace,

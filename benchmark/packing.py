@@ -14,9 +14,9 @@ from pathlib import Path
 from benchmark.errors import UserError
 from benchmark.files import write_atomically
 from benchmark.index.summary import summarise
-from benchmark.packs import FOLDER, SUFFIX, Item, Reader, read_index, segment_bytes, segment_name
+from benchmark.packs import FOLDER, SUFFIX, TRUST_SUFFIX, Item, Reader, read_index, segment_bytes, segment_name
 from benchmark.record import RunRecord, parse_record
-from benchmark.store import CARDS, PACKABLE, TRUST_SUFFIX, Problem, Store
+from benchmark.store import CARDS, PACKABLE, Problem, Store
 
 #: How a run ended whose record is packed. What failed otherwise is tried again, and stays a file.
 FINISHED = ("ok", "diverged")
@@ -62,7 +62,9 @@ def pack(store: Store) -> Moved:
 
 
 def unpack(store: Store) -> Moved:
-    """Make every packed record a file again. A segment with a damaged record stays, and is a problem.
+    """Make every packed record a file again, unless there is a file of the run that counts as much.
+
+    A segment with a damaged record stays, and is a problem; a file that cannot be read is set aside under another name.
 
     Raises:
         UserError: the folder cannot be written.
@@ -77,9 +79,9 @@ def unpack(store: Store) -> Moved:
             continue
         for packed in records:
             name = f"{dataset}/{packed.name}"
-            if (store.root / name).exists():
-                continue
             try:
+                if _counts(store, name, packed.status):
+                    continue
                 _write_loose(store, dataset, store.item(name, packed.status))
                 moved.records += 1
             except UserError as error:
@@ -89,6 +91,17 @@ def unpack(store: Store) -> Moved:
             segment.unlink(missing_ok=True)
             moved.segments.append(segment)
     return moved
+
+
+def _counts(store: Store, name: str, status: str) -> bool:
+    """Whether there is a file of the run that counts as much as a packed record; an unusable one is set aside."""
+    if not (store.root / name).exists():
+        return False
+    try:
+        return status != "ok" or store.read(name).status == "ok"
+    except UserError:
+        store.set_file_aside(store.root / name)
+        return False
 
 
 def merge(store: Store, sources: Sequence[Store]) -> Moved:
@@ -258,7 +271,11 @@ def _wanted(store: Store, source: Store, names: Sequence[str], moved: Moved) -> 
             moved.problems.append(Problem(source.root / name, str(error)))
             continue
         mine = store.peek(theirs.spec)
-        if mine is None or (mine.status != "ok" and theirs.status == "ok"):
+        if (
+            mine is None
+            or (mine.status != "ok" and theirs.status == "ok")
+            or (mine.status not in FINISHED and theirs.status in FINISHED)
+        ):
             yield name, theirs
         elif mine.status == theirs.status == "ok" and mine.curves != theirs.curves:
             reason = f"{source.root / name} has other numbers than {store.root / name}, which stays"

@@ -98,7 +98,11 @@ class Entry(Generic[T]):
 
 
 def _is_later(parameter: inspect.Parameter) -> bool:
-    return LATER in getattr(parameter.annotation, "__metadata__", ())
+    """Whether an option is marked; where annotations could not be evaluated, by the mark's name in their text."""
+    annotation = parameter.annotation
+    if isinstance(annotation, str):
+        return re.search(r"\bAnnotated\[.*\bLATER\b", annotation) is not None
+    return LATER in getattr(annotation, "__metadata__", ())
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ import safetensors.numpy
 
 from benchmark.errors import UserError
 from benchmark.files import pack, unpack, unpacked, write_atomically
-from benchmark.packs import FOLDER, Item, Packed, Reader, Shelf
+from benchmark.packs import FOLDER, TRUST_SUFFIX, Item, Packed, Reader, Shelf
 from benchmark.record import RunRecord, parse_record, record_bytes
 from benchmark.spec import RunSpec
 
@@ -27,8 +27,6 @@ MODEL = "model-"
 #: Arrays of an architecture's attention to the pictured samples, by task: uint8 masks (P, L, h, w), averaged over
 #: channels; the values (L, 2) of each level's 0 and 255; the levels' names (L,). No task's name can make two alike.
 MASKS, MASK_ENDS, MASK_LEVELS = "masks-", "maskends-", "masklevels-"
-#: What follows a record's name in the file that says who vouches for it (``benchmark.trust``).
-TRUST_SUFFIX = ".trust.json"
 #: Folder of a data set's cards, below the data set's own.
 CARDS = "cards"
 #: What lies beside a record and is packed with it. Whole predictions and networks are large, and stay files.
@@ -144,6 +142,14 @@ class Store:
         path = self.path(spec)
         if not path.exists() and (packed := self._packed(self._name(spec))):
             return packed.segment
+        return self.set_file_aside(path)
+
+    def set_file_aside(self, path: Path) -> Path:
+        """The same of a file.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
         names = (path.with_suffix(f".json.unreadable{number}") for number in ("", *range(2, 1_000_000)))
         target = next(name for name in names if not name.exists())
         try:

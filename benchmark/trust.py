@@ -8,9 +8,10 @@ from pydantic import Field, ValidationError
 
 from benchmark.errors import UserError
 from benchmark.files import write_atomically
+from benchmark.packs import TRUST_SUFFIX
 from benchmark.record import RunRecord
 from benchmark.spec import Frozen
-from benchmark.store import TRUST_SUFFIX, Store, place
+from benchmark.store import Store, place
 
 Level = Literal["self-reported", "recomputed", "rerun"]
 

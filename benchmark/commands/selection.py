@@ -103,7 +103,8 @@ def compute_options(device: str, arithmetic: str, precision: str) -> ComputeOpti
 
 def _device(device: str, others: Mapping[str, Any]) -> str:
     """Where runs are to be computed; the GPUs that are asked for on a cluster are a word, too."""
-    elsewhere = others.get("gpus") or any("gpu" in word for word in others.get("slurm") or ())
+    words = [word.partition("=") for word in others.get("slurm") or ()]
+    elsewhere = others.get("gpus") or any("gpu" in key and value not in ("", "0") for key, _, value in words)
     return "cuda" if device == "auto" and elsewhere else device
 
 
@@ -144,7 +145,7 @@ def grid_options(command: Callable[..., None]) -> Callable[..., None]:
             grid,
             undefined(loaded, filters),
             smoke=smoke,
-            words=_said(device=device, arithmetic=arithmetic, precision=precision),
+            words=_said(device=_device(device, others), arithmetic=arithmetic, precision=precision),
             unpictured=unpictured(loaded, specs),
         )
         command(selection, **others)

@@ -149,7 +149,8 @@ class Verifier:
 
     def _compared(self, record: RunRecord, outcome: Outcome) -> Verdict:
         kept = self.index.store.predictions(record) if self.index.store.has_predictions(record) else None
-        pictures = None if kept is None else (kept, outcome.predictions or {})
+        again = outcome.predictions or {}
+        pictures = None if kept is None else (kept, {name: array for name, array in again.items() if name in kept})
         others = partial(self._made_here, record.spec.dataset.name)
         return judge(record, outcome.record, others=others, pictures=pictures)
 

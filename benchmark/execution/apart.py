@@ -36,6 +36,8 @@ def work_where_it_can(
         executor.submit(spec)
         while not stop():
             for happening in executor.happenings(PULSE):
+                if isinstance(happening, Lost) and stop():
+                    raise Stopped  # whoever asked this process to end may have asked the other one, too
                 if isinstance(happening, (Ended, Refused, Lost)):
                     return happening
                 tell(happening)

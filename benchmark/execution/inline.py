@@ -4,8 +4,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from benchmark.execution.apart import work_where_it_can
-from benchmark.execution.executor import Happening, Setup
+from benchmark.execution.executor import Happening, Lost, Setup
 from benchmark.spec import RunSpec
+
+
+class WorkerLost(Exception):
+    """The process that did the run is gone: whoever gave the run out may give it out again."""
 
 
 class InlineExecutor:
@@ -39,8 +43,17 @@ class InlineExecutor:
         self._waiting.append(spec)
 
     def happenings(self, timeout: float) -> Sequence[Happening]:
-        """See ``Executor``."""
-        return [work_where_it_can(self._waiting.popleft(), self.setup, self.tell, self.stop)] if self._waiting else []
+        """See ``Executor``.
+
+        Raises:
+            WorkerLost: the run was done in a process of its own, which is gone.
+        """
+        if not self._waiting:
+            return []
+        happening = work_where_it_can(self._waiting.popleft(), self.setup, self.tell, self.stop)
+        if isinstance(happening, Lost):
+            raise WorkerLost(happening.reason)
+        return [happening]
 
     def cancel(self, run: str) -> None:
         """See ``Executor``: a run that goes on here cannot be told."""

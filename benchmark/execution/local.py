@@ -54,7 +54,7 @@ class LocalExecutor:
         idle = [worker for worker in self.pool if worker.run is None]
         fit = next((worker for worker in idle if worker.arithmetic == arithmetic), None)
         if fit is None:
-            for other in idle[: len(self.pool) + 1 - self.setup.hardware.workers]:
+            for other in idle[: max(0, len(self.pool) + 1 - self.setup.hardware.workers)]:
                 self._end(other)
             fit = _Worker(self.setup, arithmetic)
             self.pool.append(fit)
@@ -186,6 +186,10 @@ class _Ending:
 def _serve(connection: "Connection[Any, Any]", setup: Setup) -> None:
     """A worker's life: runs come in, happenings go out, until the other side closes."""
     follow_parent()
+    for preemption in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(
+            preemption, signal.SIG_IGN
+        )  # a cluster's to the whole step: the parent hears it, and ends this one
     ending = _Ending()
     git_state()  # remembered from here on: this is the code that the process has just loaded
     setup.load_plugins()

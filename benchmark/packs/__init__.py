@@ -1,6 +1,7 @@
 """Finished records in segments, files that are written once: see ``packs.segment``."""
 
 from benchmark.packs.segment import (
+    TRUST_SUFFIX,
     Item,
     Packed,
     Reader,
@@ -14,6 +15,7 @@ from benchmark.packs.shelf import FOLDER, SUFFIX, Shelf
 __all__ = [
     "FOLDER",
     "SUFFIX",
+    "TRUST_SUFFIX",
     "Item",
     "Packed",
     "Reader",

@@ -28,6 +28,9 @@ import numpy as np
 from benchmark.errors import UserError
 from benchmark.packs.text import from_planes, join, split, to_planes
 
+#: What follows a record's name in the file that says who vouches for it (``benchmark.trust``).
+TRUST_SUFFIX = ".trust.json"
+
 VERSION = 1
 #: Records that are compressed as one: more make a segment no smaller, and one record dearer to read.
 TOGETHER = 64

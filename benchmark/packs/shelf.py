@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.errors import UserError
-from benchmark.packs.segment import Packed, read_index
+from benchmark.packs.segment import TRUST_SUFFIX, Packed, read_index
 
 #: Folder of a data set's segments, below the data set's own, and how their names end.
 FOLDER = "packs"
@@ -82,6 +82,7 @@ class Shelf:
         return self._opened[stamp]
 
 
-def _rank(packed: Packed) -> tuple[bool, int, str, Path]:
-    """A run that went well counts before others, one with pictures before one without; else whatever is fixed."""
-    return packed.status != "ok", -len(packed.files), packed.sha256, packed.segment
+def _rank(packed: Packed) -> tuple[bool, bool, bool, str, Path]:
+    """A run that went well counts first, then one made here, then one with pictures; else whatever is fixed."""
+    foreign, bare = TRUST_SUFFIX in packed.files, ".npz" not in packed.files
+    return packed.status != "ok", foreign, bare, packed.sha256, packed.segment

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmark.arithmetic import variables
 from benchmark.data import SPLITS, AnySplit, DataSet, SeparateDataSet, SeparateSplit, Storage, build_dataset
 from benchmark.errors import UserError
 from benchmark.model import MultiTaskModel, build_model
@@ -182,7 +183,9 @@ def execute(
     hardware = hardware.computing(spec.protocol)
     hardware.set_up()
     watcher = watcher or Watcher(on_epoch)
-    progress = Progress(cost=Cost(spilled=hardware.spills))
+    # Before the method is: it may leave the process in another state.
+    numerics = source.numerics(hardware, spec.protocol.arithmetic)
+    progress = Progress(cost=Cost(spilled=hardware.spills), numerics=numerics)
     if spec.protocol.arithmetic == "portable" and expected() not in (None, probe()):
         watcher.note(
             f"portable arithmetic gives other bits on this processor ({probe()}) than where it was tried "
@@ -197,7 +200,6 @@ def execute(
         spec, dataset, storage, hardware=hardware, progress=progress, watcher=watcher, checkpoints=checkpoints
     )
     progress.learn(wall_seconds=progress.seconds())
-    progress.numerics = source.numerics(hardware, spec.protocol.arithmetic)
     record = _record(spec, dataset, status, error, hardware=hardware, progress=progress, data_hash=data_hash)
     return Outcome(record, progress.predictions, progress.truth, progress.sound)
 
@@ -232,6 +234,7 @@ def _identity(hardware: Hardware, data_hash: str) -> dict[str, Any]:
         "device": hardware.name,
         "precision": hardware.precision,
         "number of threads": hardware.threads,
+        "variables": variables(),
     }
 
 

@@ -1,6 +1,7 @@
 """How a run computes: what is settled, in which process it runs, and what its record says of it."""
 
 import ast
+import dataclasses
 import os
 import subprocess
 import sys
@@ -18,10 +19,12 @@ from benchmark.arithmetic import (
 from benchmark.data import Storage, build_dataset
 from benchmark.errors import UsageError
 from benchmark.execution.apart import call_in, work_where_it_can
-from benchmark.execution.executor import Ended, EpochDone, Setup
+from benchmark.execution.executor import Ended, EpochDone, Lost, Setup
+from benchmark.execution.inline import InlineExecutor, WorkerLost
 from benchmark.execution.local import LocalExecutor
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
 from benchmark.spec import Component, Protocol, RunSpec
+from benchmark.training.checkpoint import Stopped
 from benchmark.training.hardware import Hardware
 from benchmark.training.run import execute
 
@@ -147,3 +150,70 @@ def test_portable_arithmetic_is_one_thread_of_a_cpu(hardware):
 def test_a_function_is_called_where_it_computes_so(toy):
     found = call_in("portable", (toy,), started_for, "portable")
     assert found is True
+
+
+class Scripted:
+    """An executor whose one run gives what it is told to."""
+
+    def __init__(self, happening, before=lambda: None):
+        self.happening, self.before, self.closed = happening, before, False
+
+    def __call__(self, setup):
+        assert setup.hardware.workers == 1
+        return self
+
+    def submit(self, run):
+        pass
+
+    def happenings(self, timeout):
+        self.before()
+        return [self.happening]
+
+    def close(self):
+        self.closed = True
+
+
+def test_a_process_that_was_told_to_end_leaves_a_run_that_is_stopped_not_lost(setup, monkeypatch):
+    """Whoever tells this process may tell its own process, too, which then goes without a word."""
+    told = []
+    executor = Scripted(Lost("x", "ended by itself with exit code 0"), lambda: told.append(True))
+    monkeypatch.setattr("benchmark.execution.apart.LocalExecutor", executor)
+    with pytest.raises(Stopped):
+        work_where_it_can(spec("portable"), setup, told.append, lambda: bool(told))
+    assert executor.closed
+
+
+def test_a_run_whose_process_is_gone_is_no_result_of_this_one(setup, monkeypatch):
+    monkeypatch.setattr("benchmark.execution.apart.LocalExecutor", Scripted(Lost("x", "killed")))
+    executor = InlineExecutor(setup)
+    executor.submit(spec("portable"))
+    with pytest.raises(WorkerLost, match="killed"):
+        executor.happenings(0)
+
+
+def test_workers_of_another_arithmetic_end_only_where_there_is_no_room(setup, monkeypatch):
+    monkeypatch.setattr("benchmark.execution.local._Worker", lambda setup, arithmetic: Idle(arithmetic))
+    executor = LocalExecutor(dataclasses.replace(setup, hardware=dataclasses.replace(CPU, workers=4)))
+    natives = [Idle("native") for _ in range(2)]
+    executor.pool = list(natives)
+    for epochs, expected in ((1, [2, 1]), (2, [2, 2]), (3, [1, 3])):
+        executor.submit(spec("portable", epochs=epochs))
+        found = [worker.arithmetic for worker in executor.pool]
+        assert [found.count("native"), found.count("portable")] == expected
+    assert sorted(worker.ended for worker in natives) == [False, True]
+
+
+class Idle:
+    """A worker that does nothing."""
+
+    def __init__(self, arithmetic):
+        self.arithmetic, self.run, self.ended, self.process = arithmetic, None, False, self
+
+    def assign(self, run, spills):
+        self.run = run.id
+
+    def terminate(self):
+        self.ended = True
+
+    def stop(self, grace):
+        pass

@@ -22,6 +22,7 @@ from benchmark.execution.claims import Claims
 from benchmark.execution.states import states
 from benchmark.files import write_atomically
 from benchmark.index import Index
+from benchmark.record import record_bytes
 from benchmark.store import Store
 from benchmark.trust import Trust, keep_trust, standing, trust_bytes
 from tests.benchmark import records as made
@@ -370,3 +371,23 @@ def test_the_commands(store):
         assert result.exit_code == 1
         assert "another command packs or merges" in result.stderr
     assert "7 records are files again, 2 segments are gone" in mtbench("unpack").output
+
+
+def test_a_file_that_cannot_be_read_costs_no_packed_record(store):
+    """Nor the pictures that are packed with it: the file is set aside, and the record becomes a file again."""
+    record = made.record("mtan", "dwa", **SHORT)
+    path, said = store.path(record.spec), recorded(store)
+    packing.pack(store)
+    path.write_text('{"schema_version": 2, "id')
+    assert packing.unpack(store).problems == []
+    assert recorded(Store(store.root)) == said
+    assert path.with_suffix(".json.unreadable").exists()
+
+
+def test_a_failure_beside_its_packed_success_stays_none(store):
+    record = made.record("mtan", "dwa", **SHORT)
+    said = recorded(store)
+    packing.pack(store)
+    store.path(record.spec).write_bytes(record_bytes(made.failed(record)))
+    packing.unpack(store)
+    assert recorded(Store(store.root)) == said

@@ -246,3 +246,16 @@ def test_an_option_that_was_added_later_is_nowhere_while_it_has_its_default(kind
     }
     assert len(ids) == 3
     assert RunSpec(**parts, seed=0, protocol=Protocol(epochs=1, batch_size=1)).id not in ids
+
+
+def test_the_mark_counts_where_annotations_cannot_be_evaluated():
+    """As with names that only a type checker imports."""
+    registry = Registry("thing")
+
+    @registry.register("it")
+    class It:
+        def __init__(self, model: "OnlyForCheckers", *, a: "int" = 1, b: "Annotated[int, LATER]" = 2):  # noqa: F821
+            pass
+
+    assert Component.of(registry, "it").options == {"a": 1}
+    assert Component.of(registry, "it", {"b": 3}).options == {"a": 1, "b": 3}
