@@ -94,14 +94,21 @@ def unpack(store: Store) -> Moved:
 
 
 def _counts(store: Store, name: str, status: str) -> bool:
-    """Whether there is a file of the run that counts as much as a packed record; an unusable one is set aside."""
-    if not (store.root / name).exists():
+    """Whether there is a file of the run that counts as much as a packed record.
+
+    One that cannot be read is set aside, and one of a failure gives way to a run that went well.
+    """
+    path = store.root / name
+    if not path.exists():
         return False
     try:
-        return status != "ok" or store.read(name).status == "ok"
+        if status != "ok" or store.read(name).status == "ok":
+            return True
     except UserError:
-        store.set_file_aside(store.root / name)
+        store.set_file_aside(path)
         return False
+    path.unlink()
+    return False
 
 
 def merge(store: Store, sources: Sequence[Store]) -> Moved:
