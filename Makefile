@@ -14,9 +14,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-# The demo has a store of its own, so that its board shows runs of this machine beside nobody else's.
+# The demo has a store of its own, so that its board shows runs of this machine beside nobody else's, and computes as this
+# processor is fastest: it shows the path, and nobody compares its numbers.
 demo: setup
-	$(BIN)/mtbench run --grid quick --results $(DEMO)/results
+	$(BIN)/mtbench run --grid quick --arithmetic native --results $(DEMO)/results
 	$(BIN)/mtbench report --results $(DEMO)/results --out $(DEMO)/reports
 
 # Two processes, each of which takes whole files: what the tests of a file share is made once. Tests use one thread each.
