@@ -119,24 +119,34 @@ class ComputeOptions:
         if arithmetic == "auto":
             arithmetic = "portable" if self.device == "cpu" and precision != "bf16" else "native"
         if arithmetic == "portable":
-            self._check_portable(precision)
+            check_portable(
+                {
+                    f"--device {self.device}": self.device != "cpu",
+                    f"precision {precision}": precision == "bf16",
+                }
+            )
             return "portable", "fp32"
         return "native", self.suits if precision == "auto" else cast(Precision, precision)
-
-    def _check_portable(self, precision: str) -> None:
-        wrong = {
-            f"--device {self.device}": self.device != "cpu",
-            f"precision {precision}": precision == "bf16",
-        }
-        if found := [words for words, is_wrong in wrong.items() if is_wrong]:
-            raise UsageError(
-                "portable arithmetic, whose numbers come back on any processor, is fp32 on the CPU in one thread, "
-                f"found {' and '.join(found)}: leave that out, or take --arithmetic native"
-            )
 
 
 #: In fp32 natively, as runs were before they could be portable.
 NATIVE = ComputeOptions()
+
+
+def check_portable(wrong: Mapping[str, bool]) -> None:
+    """Make sure that nothing stands against portable arithmetic.
+
+    Args:
+        wrong: by words for what was found, whether it cannot be portable.
+
+    Raises:
+        UsageError: something does.
+    """
+    if found := [words for words, is_wrong in wrong.items() if is_wrong]:
+        raise UsageError(
+            "portable arithmetic, whose numbers come back on any processor, is fp32 on the CPU in one thread, "
+            f"found {' and '.join(found)}: leave that out, or take --arithmetic native"
+        )
 
 
 def _chosen(what: str, first: str, second: str, known: tuple[str, ...]) -> str:

@@ -133,19 +133,20 @@ def grid_options(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         for plugin in plugins:
             load_plugin_file(plugin)
-        how = compute_options(_device(device, others), arithmetic, precision)
+        device = _device(device, others)
+        how = compute_options(device, arithmetic, precision)
         filters = Filters(datasets or None, architectures or None, weightings or None, seeds, smoke, how)
         loaded = load_grid(grid)
         specs = expand(loaded, filters)
         selection = Selection(
             specs,
-            _device(device, others),
+            device,
             Store(results),
             plugins,
             grid,
             undefined(loaded, filters),
             smoke=smoke,
-            words=_said(device=_device(device, others), arithmetic=arithmetic, precision=precision),
+            words=_said(device=device, arithmetic=arithmetic, precision=precision),
             unpictured=unpictured(loaded, specs),
         )
         command(selection, **others)

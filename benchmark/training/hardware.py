@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 
-from benchmark.arithmetic import PRECISIONS, started_for
+from benchmark.arithmetic import PRECISIONS, check_portable, started_for
 from benchmark.errors import UsageError
 from benchmark.spec import Protocol
 from benchmark.training.heap import keep_freed_memory, return_freed_memory
@@ -97,12 +97,12 @@ class Hardware:
         Raises:
             UsageError: it cannot.
         """
-        wrong = {f"the device {self.device}": self.kind != "cpu", f"{self.threads} threads": self.threads != 1}
-        found = [words for words, is_wrong in wrong.items() if is_wrong]
-        if protocol.arithmetic == "portable" and found:
-            raise UsageError(
-                "portable arithmetic, whose numbers come back on any processor, is fp32 on the CPU in one thread, "
-                f"found {' and '.join(found)}: leave that out, or take --arithmetic native"
+        if protocol.arithmetic == "portable":
+            check_portable(
+                {
+                    f"the device {self.device}": self.kind != "cpu",
+                    f"{self.threads} threads": self.threads != 1,
+                }
             )
 
     def spilling(self) -> "Hardware":
