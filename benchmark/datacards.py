@@ -28,6 +28,9 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 Limit = Annotated[float, Field(ge=-1e9, le=1e9)]
 
 
+NO_FLOOR: dict[str, dict[str, dict[str, float | None]]] = {}
+
+
 class Histogram(Frozen):
     """Numbers of values in equal bins from ``low`` to ``high``; what lies beyond is in the outer ones."""
 
@@ -67,12 +70,15 @@ class Piece(Frozen):
 
     Attributes:
         units: by task, of its values, where the manifest says.
+        floor: by split, task and metric what a prediction reaches that never looks at the picture, see
+            ``benchmark.data.floor``; empty in cards from before it was measured.
     """
 
     tasks: tuple[TaskInfo, ...]
     image_shape: tuple[Count, ...]
     units: dict[str, str]
     splits: dict[str, MeasuredSplit] = Field(min_length=1)
+    floor: dict[str, dict[str, dict[str, float | None]]] = NO_FLOOR
 
 
 class KeptCard(Frozen):
@@ -190,6 +196,7 @@ def _piece(card: Mapping[str, Any]) -> Piece:
         image_shape=tuple(card["image_shape"]),
         units={task["name"]: (fields.get(task["name"]) or {}).get("unit") or "" for task in card["tasks"]},
         splits={name: _split(split) for name, split in card["splits"].items()},
+        floor=card["floor"],
     )
 
 

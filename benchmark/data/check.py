@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from benchmark.data.dataset import ID, DataSet, Storage
-from benchmark.data.measured import known_mask, parts
-from benchmark.data.prepared import describe, describe_ids, load_array
+from benchmark.data.measured import known_mask
+from benchmark.data.prepared import describe, describe_ids, load_array, parts
 from benchmark.data.sources import changed_sources, listed, source_root
 from benchmark.errors import UserError
 from benchmark.tasks import Stored

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -11,16 +11,15 @@ from typing import Any, cast
 import numpy as np
 
 from benchmark.data.dataset import ID, SPLITS, DataSet, Storage
-from benchmark.data.prepared import load_unchecked, writing
+from benchmark.data.floor import floor
+from benchmark.data.prepared import opened, parts, writing
 from benchmark.errors import UserError
 from benchmark.tasks import Stored, Task
 
 CARD_FILE = "card.json"
-CARD_SCHEMA = 1
+CARD_SCHEMA = 2
 #: Bins of a histogram, and samples of a split that are named to be shown.
 BINS, PICTURED = 50, 4
-#: Samples looked at together.
-SOME = 32
 
 
 def data_card(dataset: DataSet, storage: Storage) -> dict[str, Any]:
@@ -31,7 +30,7 @@ def data_card(dataset: DataSet, storage: Storage) -> dict[str, Any]:
     Returns:
         ``schema``, ``dataset``, ``version``, ``options``, ``content_hash``; ``stated``: the ``DataCard``, or None;
         ``tasks``; ``image_shape``; ``fields`` as in the manifest; ``splits``: by split ``samples``, ``pictured`` (ids
-        spread evenly) and ``fields``, see ``measure``.
+        spread evenly) and ``fields``, see ``measure``; ``floor``: see ``data.floor``.
 
     Raises:
         UserError: the set is not prepared, or is damaged.
@@ -52,6 +51,7 @@ def data_card(dataset: DataSet, storage: Storage) -> dict[str, Any]:
         "image_shape": list(dataset.image_shape),
         "fields": manifest.get("fields"),
         "splits": measure(dataset, storage),
+        "floor": floor(dataset, storage),
     }
     text = json.dumps(card, indent=1) + "\n"
     with suppress(UserError):  # a cache that others may only read: it is measured each time
@@ -79,14 +79,12 @@ def measure(dataset: DataSet, storage: Storage) -> dict[str, Any]:
     highest = {task.name: _highest(folder, dataset.fields[task.name], task) for task in dataset.tasks}
     splits = {}
     for split in SPLITS:
-        ids = _opened(folder, split, ID)
+        ids = opened(folder, split, ID)
         splits[split] = {
             "samples": len(ids),
             "pictured": [ids[i].item() for i in pictured(len(ids))],
             "fields": {
-                task.name: _field(
-                    _opened(folder, split, task.name), dataset.fields[task.name], task, highest[task.name]
-                )
+                task.name: _field(opened(folder, split, task.name), dataset.fields[task.name], task, highest[task.name])
                 for task in dataset.tasks
             },
         }
@@ -96,19 +94,6 @@ def measure(dataset: DataSet, storage: Storage) -> dict[str, Any]:
 def pictured(count: int) -> list[int]:
     """The places of the samples of a split that are shown, spread evenly."""
     return [int(i) for i in np.linspace(0, count - 1, min(PICTURED, count)).round()]
-
-
-def _opened(folder: Path, split: str, field: str) -> np.ndarray:
-    try:
-        return load_unchecked(folder / f"{split}-{field}.npy")
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder} is damaged ({error}); delete it and run again") from error
-
-
-def parts(array: np.ndarray) -> Iterator[np.ndarray]:
-    """A few samples after the others, in memory."""
-    for start in range(0, len(array), SOME):
-        yield np.array(array[start : start + SOME])
 
 
 def known_mask(values: np.ndarray, stored: Stored | None) -> np.ndarray:
@@ -124,7 +109,7 @@ def _highest(folder: Path, stored: Stored | None, task: Task) -> float:
     """The upper end of a field's histograms: what the field says, or the largest value of the set."""
     if stored and np.isfinite(stored.high):
         return stored.high
-    arrays = [_opened(folder, split, task.name) for split in SPLITS]
+    arrays = [opened(folder, split, task.name) for split in SPLITS]
     return max((float(part.max()) for array in arrays for part in parts(array) if part.size), default=1.0)
 
 

@@ -36,6 +36,8 @@ READABLE_SCHEMAS = (1, 2)
 MAPPED_FROM = 1 << 26
 #: Bytes hashed at a time.
 BLOCK = 1 << 24
+#: Samples looked at together.
+SOME = 32
 #: Ids of splits up to this length stand in the manifest itself.
 LISTED_IDS = 1000
 #: Share of the disk space that is asked for beyond the arrays' own bytes: headers, manifest, the file system's.
@@ -128,6 +130,24 @@ def load_array(file: Path, expected: str) -> np.ndarray:
 def load_unchecked(file: Path) -> np.ndarray:
     """Map an array that this process, or one of its own, has just written."""
     return np.lib.format.open_memmap(file, mode="r")
+
+
+def opened(folder: Path, split: str, field: str) -> np.ndarray:
+    """One field of one split of a prepared set, mapped.
+
+    Raises:
+        UserError: there is no such file, or it is damaged.
+    """
+    try:
+        return load_unchecked(folder / f"{split}-{field}.npy")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder} is damaged ({error}); delete it and run again") from error
+
+
+def parts(array: np.ndarray) -> Iterator[np.ndarray]:
+    """A few samples after the others, in memory."""
+    for start in range(0, len(array), SOME):
+        yield np.array(array[start : start + SOME])
 
 
 def create_array(file: Path, dtype: str, shape: tuple[int, ...]) -> None:

@@ -127,6 +127,18 @@ class TaskKind(ABC):
         """
         return decided.float()
 
+    def blind(self, truths: Tensor, channels: int) -> Tensor | None:
+        """The prediction of whoever knows the training split and does not look at the picture: a set's floor.
+
+        Args:
+            truths: all stored targets of the training split, (N, …); of dense kinds perhaps of some rows alone.
+            channels: of the task.
+
+        Returns:
+            (1, channels, …), in the form of a prediction; None where the kind knows none.
+        """
+        return None
+
     @abstractmethod
     def draw(self, values: np.ndarray) -> np.ndarray | None:
         """One picture's stored target or decision as RGB (H, W, 3) uint8; None where there is nothing to draw."""

@@ -62,5 +62,9 @@ class Classification(TaskKind):
         """Class ids -> one channel per class."""
         return one_hot(decided, channels)
 
+    def blind(self, truths: Tensor, channels: int) -> Tensor:
+        """How often each class is met."""
+        return torch.bincount(truths[truths != UNKNOWN].long(), minlength=channels).float().unsqueeze(0)
+
     def draw(self, values: np.ndarray) -> None:
         """A class is shown in words."""

@@ -94,6 +94,12 @@ class Depth(TaskKind):
         """(B, 1, H, W) -> the same in half precision."""
         return prediction.half()
 
+    def blind(self, truths: Tensor, channels: int) -> Tensor:
+        """Each pixel's median; where a pixel is never known, that of all."""
+        known = torch.where(truths > 0, truths.float(), torch.nan)
+        medians = known.nanmedian(0, keepdim=True).values
+        return torch.where(medians.isnan(), known.nanmedian(), medians).nan_to_num(0)
+
     def draw(self, values: np.ndarray) -> np.ndarray:
         """(1, H, W) metres -> a perceptually uniform colour map; unknown is black."""
         depth = values[0].astype(np.float32)

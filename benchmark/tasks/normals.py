@@ -139,6 +139,11 @@ class Normals(TaskKind):
         """(B, 3, H, W) -> the same in half precision."""
         return prediction.half()
 
+    def blind(self, truths: Tensor, channels: int) -> Tensor:
+        """Each pixel's mean direction; where a pixel is never known, that of all."""
+        sums = truths.sum(0, keepdim=True, dtype=torch.float64)
+        return self.finish(torch.where((sums != 0).any(1, keepdim=True), sums, sums.sum((2, 3), keepdim=True)))
+
     def draw(self, values: np.ndarray) -> np.ndarray:
         """(3, H, W) unit vectors -> the usual RGB code; unknown is black."""
         colour = np.rint((values.astype(np.float32) + 1) * 127.5).clip(0, 255)

@@ -100,6 +100,13 @@ class Segmentation(TaskKind):
         """Class ids -> one channel per class."""
         return one_hot(decided, channels)
 
+    def blind(self, truths: Tensor, channels: int) -> Tensor:
+        """Each pixel's most frequent class, of equal ones the first; where a pixel is never known, that of all."""
+        counts = torch.stack([(truths == k).sum(0) for k in range(channels)])
+        everywhere = counts.flatten(1).sum(1)
+        never = counts.sum(0) == 0
+        return one_hot(torch.where(never, everywhere[:, None, None], counts).argmax(0, keepdim=True), channels)
+
     def draw(self, values: np.ndarray) -> np.ndarray:
         """(H, W) class ids -> colours; unknown is black."""
         colours = np.concatenate([PALETTE, np.zeros((1, 3), np.uint8)])

@@ -68,6 +68,7 @@ def test_a_card_comes_back_as_it_was_measured(dataset, storage, tmp_path):
         for task, values in found.fields.items():
             said = measured[split]["fields"][task]
             assert (values.known, values.unknown, values.mean) == (said["known"], said["unknown"], said.get("mean"))
+    assert piece.floor == data_card(dataset, storage)["floor"]
     assert piece.units == {"semantic": "class", "depth": "m", "normals": ""}
     [arrays] = read_samples(store, card)
     truth = dataset.load("train", storage)

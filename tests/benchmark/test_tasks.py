@@ -518,3 +518,29 @@ def test_one_file_makes_a_new_kind(tmp_path):
         assert torch.equal(task.finish(torch.ones(3, 1)), torch.ones(3, 1))
     finally:
         KINDS.pop("counting", None)
+
+
+def test_a_blind_prediction_by_hand():
+    """Three training truths of a picture of 1×2 pixels; the right pixel is never known."""
+    classes = torch.tensor([[[2, -1]], [[0, -1]], [[2, -1]]])
+    seen = KINDS["segmentation"].blind(classes, 4)
+    assert seen.argmax(1).tolist() == [[[2, 2]]]
+    depth = torch.tensor([3.0, 1.0, 7.0]).view(3, 1, 1, 1)
+    depth = torch.cat([depth, torch.zeros(3, 1, 1, 1)], -1).half()
+    assert KINDS["depth"].blind(depth, 1).tolist() == [[[[3.0, 3.0]]]]
+    north, east = [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]
+    normals = torch.tensor([north, north, east])[:, :, None, None]
+    normals = torch.cat([normals, torch.zeros(3, 3, 1, 1)], -1).half()
+    mean = torch.tensor([1.0, 2.0, 0.0]) / 5**0.5
+    torch.testing.assert_close(KINDS["normals"].blind(normals, 3)[0], mean[:, None, None].expand(3, 1, 2))
+    assert KINDS["classification"].blind(torch.tensor([1, 3, 1, -1], dtype=torch.int16), 4).tolist() == [[0, 2, 0, 1]]
+
+
+def test_nobody_knows_anything_where_nothing_is_known():
+    for kind, target, channels in (
+        ("segmentation", torch.full((2, 1, 2), -1), 3),
+        ("depth", torch.zeros(2, 1, 1, 2), 1),
+        ("normals", torch.zeros(2, 3, 1, 2), 3),
+        ("classification", torch.full((2,), -1), 3),
+    ):
+        assert KINDS[kind].blind(target, channels).isfinite().all()

@@ -131,6 +131,37 @@ def test_a_card_counts_what_is_there(copy):
         ] * 3
 
 
+def test_a_cards_floor_is_what_pooling_by_hand_gives(copy):
+    dataset, storage = copy
+    floor = data_card(dataset, storage)["floor"]
+    train, test = (dataset.load(split, storage) for split in ("train", "test"))
+    guess = np.array([np.bincount(p[p >= 0], minlength=3).argmax() for p in _pixels(train.targets["semantic"])])
+    truth = _pixels(test.targets["semantic"])
+    known = truth >= 0
+    assert floor["test"]["semantic"]["pixel_accuracy"] == pytest.approx(
+        100 * (np.broadcast_to(guess[:, None], truth.shape)[known] == truth[known]).mean()
+    )
+    pixels = _pixels(train.targets["depth"]).astype(float)
+    guess = np.array([_median(p if (p > 0).any() else pixels) for p in pixels])
+    truth = _pixels(test.targets["depth"]).astype(float)
+    error = np.abs(guess[:, None] - truth)[truth > 0]
+    assert floor["test"]["depth"]["abs_error"] == pytest.approx(error.mean())
+    assert floor["test"]["depth"]["rel_error"] == pytest.approx((error / truth[truth > 0]).mean())
+    assert floor["test"]["normals"]["mean_angle"] > 0
+    assert floor.keys() == {"val", "test"}
+
+
+def _median(values):
+    """The lower one of all known values."""
+    known = np.sort(values[values > 0])
+    return known[(len(known) - 1) // 2]
+
+
+def _pixels(targets):
+    """(N, …, H, W) -> (pixels, N)."""
+    return targets.numpy().reshape(len(targets), -1).T
+
+
 def test_a_card_is_kept_until_the_content_changes(copy):
     dataset, storage = copy
     card = data_card(dataset, storage)
