@@ -1,9 +1,14 @@
 """Grid files and what they expand to."""
 
+import hashlib
+
 import pytest
 
 from benchmark.errors import UsageError
 from benchmark.grid import Filters, Grid, expand, grid_names, load_grid, simplex_points, unpictured
+
+#: By study a hash over the identities of seeds 0 and 5, taken when its first run began.
+STUDIES = {"study-architectures": "f8c4eea33cd5ede9", "study-weightings": "eb218888761532cc"}
 
 MINIMAL = """
 seeds = [3]
@@ -106,6 +111,36 @@ def test_the_suites_grids_hold_what_they_promise():
     full = expand(load_grid("full"), Filters(datasets=["scenes", "multi-fashion"]))
     assert {s.architecture.name for s in full} >= {*patterns, "split"}
     assert {s.seed for s in full} == {0, 1, 2}
+
+
+def study(name, seed):
+    specs = expand(load_grid(name), Filters(seeds=[seed]))
+    return {(s.dataset.name, s.architecture.name, s.weighting_words): s.id for s in specs}
+
+
+def test_the_studies_are_frozen():
+    """Their runs are made over months on many machines: an identity that changes loses all of them."""
+    found = {name: [study(name, seed) for seed in (0, 5)] for name in STUDIES}
+    for first, last in found.values():
+        assert first.keys() == last.keys()
+        assert not set(first.values()) & set(last.values())
+    digest = {
+        name: hashlib.sha256("".join(sorted(i for cells in seeds for i in cells.values())).encode()).hexdigest()[:16]
+        for name, seeds in found.items()
+    }
+    assert digest == STUDIES
+    assert [len(seeds[0]) for seeds in found.values()] == [2 * (2 + 6 * 3), 2 * (1 + 31) + 9 + 4]
+
+
+def test_both_studies_stand_on_one_board():
+    a, w = (study(name, 0) for name in ("study-architectures", "study-weightings"))
+    common = {
+        (dataset, *cell)
+        for dataset in ("scenes", "multi-fashion")
+        for cell in [("single-task", "none"), *(("split", name) for name in ("equal", "uncertainty", "dwa"))]
+    }
+    assert a.keys() & w.keys() == common
+    assert all(a[cell] == w[cell] for cell in common)
 
 
 def test_points_of_the_simplex_by_hand():
