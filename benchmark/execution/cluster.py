@@ -104,16 +104,18 @@ class RayExecutor:
             with suppress(self.ray.exceptions.RayError):
                 self.ray.cancel(stream, force=True)
 
-    def close(self) -> None:
+    def close(self) -> Sequence[Happening]:
         """See ``Executor``."""
+        last: list[Happening] = []
         for stream in self._running:
             with suppress(self.ray.exceptions.RayError):
                 self.ray.cancel(stream)
         deadline = monotonic() + self.grace
         while self._running and monotonic() < deadline:
-            self.happenings(max(0.0, deadline - monotonic()))
+            last += [h for h in self.happenings(max(0.0, deadline - monotonic())) if isinstance(h, Ended)]
         self._running.clear()
         self.ray.shutdown()
+        return last
 
 
 def _task(text: str, parcel: Parcel) -> Any:

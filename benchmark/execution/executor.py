@@ -133,8 +133,8 @@ class Executor(Protocol):
     def cancel(self, run: str) -> None:
         """Stop a run that was submitted; nothing more is heard of it."""
 
-    def close(self) -> None:
-        """Stop everything; workers get the time to write a checkpoint."""
+    def close(self) -> Sequence[Happening]:
+        """Stop everything; workers get the time to write a checkpoint. The runs that ended meanwhile."""
 
 
 def work(spec: RunSpec, setup: Setup, tell: Callable[[Happening], None], stop: Callable[[], bool]) -> Ended | Refused:

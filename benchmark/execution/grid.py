@@ -69,7 +69,8 @@ def run_all(
         try:
             loop.go(inf if deadline is None else deadline)
         finally:
-            executor.close()
+            for happening in executor.close():
+                loop.take(happening)
         return loop.left
 
 
@@ -109,7 +110,7 @@ class _Loop:
                 self._give_out(self.pending.popleft())
             if self.here:
                 for happening in self.executor.happenings(PULSE):
-                    self._take(happening)
+                    self.take(happening)
             elif self.elsewhere and not self.pending:
                 sleep(max(0.0, min(PULSE, self.next_look - monotonic())))
 
@@ -168,7 +169,8 @@ class _Loop:
         if self.checkpoints:
             sweep(self.checkpoints.folder / f"{spec.id}.ckpt")
 
-    def _take(self, happening: Happening) -> None:
+    def take(self, happening: Happening) -> None:
+        """Act on what an executor tells of a run."""
         if happening.run not in self.here:
             return
         spec, claim = self.here[happening.run]

@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -89,14 +89,17 @@ class LocalExecutor:
             worker.run = None
         self._replace_unsound()
 
-    def close(self) -> None:
-        """Stop all at once, and wait for their checkpoints."""
+    def close(self) -> Sequence[Happening]:
+        """Stop all at once, and wait for their checkpoints, or for the records of those that were about to end."""
         deadline = monotonic() + self.setup.grace
         for worker in self.pool:
             worker.process.terminate()
+        last: list[Happening] = []
         for worker in self.pool:
+            last += worker.endings(deadline)
             worker.stop(max(0.0, deadline - monotonic()))
         self.pool.clear()
+        return last
 
     def _replace_unsound(self) -> None:
         for worker in [worker for worker in self.pool if not worker.sound and worker.run is None]:
@@ -146,6 +149,12 @@ class _Worker:
                 isinstance(happening, Refused) or (isinstance(happening, Ended) and _went_well(happening.outcome))
             )
         return happening
+
+    def endings(self, deadline: float) -> Iterator[Ended]:
+        """The end of the run, where there is one, of a process that has been told to end."""
+        while self.run is not None and self.connection.poll(max(0.0, deadline - monotonic())):
+            if isinstance(happening := self.receive(), Ended):
+                yield happening
 
     def stop(self, grace: float) -> None:
         """End the process, which has been told to end, whatever it is doing."""

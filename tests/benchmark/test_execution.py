@@ -52,8 +52,8 @@ class Scripted:
 
     stores = False
 
-    def __init__(self, *script, slots=1):
-        self.script = deque(script)
+    def __init__(self, *script, slots=1, last=()):
+        self.script, self.last = deque(script), list(last)
         self.slots = slots
         self.busy, self.submitted, self.cancelled, self.most, self.closed = set(), [], [], 0, False
 
@@ -78,6 +78,7 @@ class Scripted:
 
     def close(self):
         self.closed = True
+        return self.last
 
 
 def go(runs, store, executor, **options):
@@ -269,6 +270,18 @@ def test_time_is_up(outcome, tmp_path, monkeypatch):
     rest = Scripted(*([Ended(run.id, ends[run.id])] for run in runs[1:]))
     assert run_all(runs[1:], executor=rest, deadline=1e9, **given) == 0
     assert {record.id for record in store.scan()[0]} == {run.id for run in runs}
+
+
+def test_a_run_that_ends_while_all_is_stopped_has_its_record(outcome, tmp_path, monkeypatch):
+    clock = iter([0.0, 60.0])
+    monkeypatch.setattr("benchmark.execution.grid.monotonic", lambda: next(clock))
+    runs = seeds(3)
+    ends, store, observer = outcomes(outcome, runs), Store(tmp_path), harness.Silent()
+    executor = Scripted([Began(runs[0].id)], slots=2, last=[Ended(runs[1].id, ends[runs[1].id])])
+    left = run_all(runs, store=store, executor=executor, observer=observer, hardware=harness.CPU, deadline=50.0)
+    assert left == 2
+    assert [record.id for record in store.scan()[0]] == [record.id for record in observer.done] == [runs[1].id]
+    assert list((tmp_path / ".mtbench" / "claims").iterdir()) == []
 
 
 def test_no_run_is_begun_when_time_is_up_before(outcome, tmp_path):

@@ -115,7 +115,7 @@ def wait(ready: Callable[[], bool], what: str, seconds: float = 300) -> None:
 
 def driver(results: str, *options: str) -> subprocess.Popen:
     """``mtbench run`` on Slurm."""
-    chosen = ["--grid", "grid.toml", "--plugin", str(TOY), "--device", "cpu", "--precision", "fp32"]
+    chosen = ["--grid", "grid.toml", "--plugin", str(TOY), "--device", "cpu", "--arithmetic", "portable"]
     command = [sys.executable, "-c", "from benchmark.cli import main; main()", "run", *chosen, "--results", results]
     return subprocess.Popen([*command, *options], stdout=Path(f"{results}.log").open("a"), stderr=subprocess.STDOUT)
 
@@ -138,8 +138,8 @@ def plain(results: str) -> dict[str, dict]:
     raw = {record.id: json.loads(record.model_dump_json()) for record in records}
     for record in raw.values():
         del record["cost"]
-        for name in ("started", "workers", "device", "plugins", "git_commit", "git_dirty"):
-            del record["provenance"][name]
+        for name in ("started", "workers", "device", "plugins", "git_commit", "git_dirty", "resumed"):
+            record["provenance"].pop(name, None)
     return raw if not problems else {}
 
 
