@@ -175,6 +175,7 @@ def run(
     for ending in (signal.SIGTERM, signal.SIGHUP):
         if current_thread() is main_thread() and signal.getsignal(ending) is signal.SIG_DFL:
             signal.signal(ending, interrupt)  # a scheduler's, or a closed terminal's; under nohup it stays ignored
+            click.get_current_context().call_on_close(partial(signal.signal, ending, signal.SIG_DFL))
     specs, store = selection.specs, selection.store
     for protocol in {spec.protocol for spec in specs}:
         setup.hardware.check(protocol)

@@ -150,12 +150,17 @@ def _number_types_of(default: Any) -> dict[str, type]:
     return {}
 
 
+#: What plugins write into: as it was before, again, after one that could not be imported.
+TABLES: list[dict[str, Any]] = []
+
+
 class Registry(Generic[T]):
     """Names of one kind of thing: ``register`` decorates a class, an unknown name is an error."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._entries: dict[str, Entry[T]] = {}
+        TABLES.append(self._entries)
 
     def register(self, name: str, *, version: int = 1, **preset: Any) -> Callable[[C], C]:
         """Register the decorated class (or factory) under ``name``.
@@ -206,7 +211,7 @@ ARCHITECTURES: Registry[Any] = Registry("architecture")
 WEIGHTINGS: Registry[Any] = Registry("weighting")
 DATASETS: Registry[Any] = Registry("data set")
 
-#: SHA-256 of the plugin files loaded so far, by file name.
+#: SHA-256 of the plugin files loaded so far, by file name; of two files of one name the second's has its folder's, too.
 PLUGIN_FILES: dict[str, str] = {}
 
 
@@ -242,9 +247,16 @@ def load_plugin_file(file: Path) -> None:
         raise UserError(f"the plugin {file} is not a readable Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    before = [dict(table) for table in TABLES]
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # a script that ends itself is no plugin either
         del sys.modules[name]
+        for table, entries in zip(TABLES, before, strict=True):
+            table.clear()
+            table.update(entries)
         raise UserError(f"the plugin {file} cannot be imported: {error!r}") from error
-    PLUGIN_FILES[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    content = hashlib.sha256(file.read_bytes()).hexdigest()
+    # The file's name, with as many of its folders as tell it from other files that were loaded.
+    names = ("/".join(file.parts[-count:]) for count in range(1, len(file.parts) + 1))
+    PLUGIN_FILES[next(name for name in names if PLUGIN_FILES.get(name, content) == content)] = content

@@ -25,7 +25,9 @@ from benchmark.data.prepared import (
     load_unchecked,
     read_manifest,
     require_space,
+    scratch_prefix,
     stored_bytes,
+    sweep_scratch,
     write_manifest,
     write_sources,
     writing,
@@ -199,7 +201,8 @@ class DataSet(ABC):
         known = [stored for stored in self.fields.values() if stored is not None]
         require_space(storage.cache, stored_bytes(known, sum(self.samples.values())))
         with writing(storage.cache):
-            scratch = Path(tempfile.mkdtemp(prefix=f".{self.name}-", dir=storage.cache))
+            sweep_scratch(storage.cache)
+            scratch = Path(tempfile.mkdtemp(prefix=scratch_prefix(self.name), dir=storage.cache))
         try:
             # A folder inside: the outer one is closed to other users of a shared cache.
             self._write(scratch / folder.name, storage, progress)

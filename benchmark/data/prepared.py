@@ -11,6 +11,7 @@ Its layout:
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from typing import Any, cast
 import numpy as np
 
 from benchmark.errors import UserError
+from benchmark.processes import birth, room
 from benchmark.tasks import Stored
 
 MANIFEST = "manifest.json"
@@ -80,6 +82,23 @@ def writing(cache: Path) -> Iterator[None]:
         raise UserError(
             f"cannot write the data cache {cache} ({error.strerror}); make room, or set MTBENCH_CACHE to another folder"
         ) from error
+
+
+def scratch_prefix(name: str) -> str:
+    """How the temporary folder of a preparation by this process is called: it says whose it is."""
+    return f".{name}-{_room()}-{os.getpid()}-{birth(os.getpid())}-"
+
+
+def sweep_scratch(cache: Path) -> None:
+    """Remove the temporary folders of preparations whose process could be seen from here, and was killed."""
+    form = re.compile(rf"\..+-{_room()}-(\d+)-(\d+)-[^-]+")
+    for path in cache.iterdir():
+        if (found := form.fullmatch(path.name)) and birth(int(found[1])) != found[2]:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _room() -> str:
+    return hashlib.sha256(str(room()).encode()).hexdigest()[:8]
 
 
 def require_space(cache: Path, needed: int) -> None:

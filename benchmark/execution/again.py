@@ -47,7 +47,7 @@ def obstacle(record: RunRecord) -> str | None:
 def other_versions(record: RunRecord) -> list[str]:
     """Packages whose versions, and plugin files whose contents, are others here than those of a record, in words."""
     files = record.provenance.plugins
-    changed = [f"another {name}" for name in files if files[name] != PLUGIN_FILES.get(name)]
+    changed = [f"another {name}" for name, content in files.items() if content not in PLUGIN_FILES.values()]
     return other_packages(record.provenance.packages, packages()) + changed
 
 

@@ -24,6 +24,7 @@ from threading import Event, Lock, Thread
 from time import monotonic
 
 from benchmark.errors import UserError
+from benchmark.processes import birth, room
 
 #: Seconds between two signs of life of an owner, and of silence until others take it for dead. NFS clients may show a
 #: file's old attributes for up to a minute (nfs(5), acregmax).
@@ -226,30 +227,12 @@ def _parse(content: bytes) -> dict[str, object]:
 
 def _self() -> dict[str, object]:
     """What identifies this process among all of all machines, and what tells people where it runs."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "birth": _birth(os.getpid()), "room": _room()}
-
-
-def _room() -> str | None:
-    """The boot and the PID namespace in which this process's number means something; None where there is no /proc."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return None
-
-
-def _birth(process: int) -> str | None:
-    """When a process of this namespace started, in ticks since boot; None for one that is gone or a zombie."""
-    try:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    except (OSError, ValueError):
-        return None
-    return None if fields[0] in "ZX" else fields[19]
+    return {"host": socket.gethostname(), "pid": os.getpid(), "birth": birth(os.getpid()), "room": room()}
 
 
 def _is_gone(owner: dict[str, object]) -> bool:
     """Whether the owner was a process that could be seen from here, and is not there any more."""
-    room, process = _room(), owner.get("pid")
-    if room is None or owner.get("room") != room or not isinstance(process, int) or owner.get("birth") is None:
+    here, process = room(), owner.get("pid")
+    if here is None or owner.get("room") != here or not isinstance(process, int) or owner.get("birth") is None:
         return False
-    return _birth(process) != owner["birth"]
+    return birth(process) != owner["birth"]

@@ -1,6 +1,5 @@
 """Every page of a report, as bytes by path."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -9,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
+from packaging.version import InvalidVersion, Version
 
 from benchmark import analysis, speed, toyproblem
 from benchmark.analysis import METHODS, Board
@@ -82,8 +82,16 @@ class Site:
     @property
     def suite(self) -> str:
         """The newest suite version of the records."""
-        versions = Counter(r.provenance.suite_version for page in self.boards for r in page.board.records)
-        return max(versions, default="unknown")
+        versions = {r.provenance.suite_version for page in self.boards for r in page.board.records}
+        return max(versions, key=release, default="unknown")
+
+
+def release(version: str) -> Version:
+    """A version for comparison; what is none counts as the oldest."""
+    try:
+        return Version(version)
+    except InvalidVersion:
+        return Version("0.dev0")
 
 
 def variants(rule: str) -> list[Variant]:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.errors import unknown
+from benchmark.registry import TABLES
 from benchmark.tasks.geometry import Zoom
 
 #: Batch size over which the papers' scripts average depth and normal metrics.
@@ -145,6 +146,7 @@ class TaskKind(ABC):
 
 
 KINDS: dict[str, TaskKind] = {}
+TABLES.append(KINDS)
 
 
 def register_kind(kind: type[TaskKind]) -> type[TaskKind]:

@@ -323,6 +323,18 @@ def marked(mark):
     return found
 
 
+def test_a_command_gives_signals_back(mtbench):
+    """The program that calls it may have other plans with them than the command had."""
+    endings = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(ending, signal.SIG_DFL) for ending in endings]
+    try:
+        assert mtbench("run", "--dry-run").exit_code == 0
+        assert [signal.getsignal(ending) for ending in endings] == [signal.SIG_DFL] * 2
+    finally:
+        for ending, handler in zip(endings, before, strict=True):
+            signal.signal(ending, handler)
+
+
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to find processes")
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_no_worker_outlives_the_command(mtbench, ending, tmp_path):

@@ -1,12 +1,22 @@
 """Names and options: what is registered, what is wrong, and plugins."""
 
+import hashlib
 import subprocess
 import sys
 
 import pytest
 
 from benchmark.errors import UsageError, UserError
-from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS, Registry, load_plugin_file
+from benchmark.registry import (
+    ARCHITECTURES,
+    DATASETS,
+    PLUGIN_FILES,
+    TABLES,
+    WEIGHTINGS,
+    Registry,
+    load_plugin_file,
+)
+from benchmark.tasks import KINDS
 
 
 @pytest.fixture
@@ -114,18 +124,22 @@ def test_everything_registered_says_in_a_line_what_it_is(registry):
 
 
 @pytest.fixture
-def plugin(tmp_path, monkeypatch):
+def plugin(tmp_path):
     """Writes a plugin file; what it registers is forgotten after the test."""
-    for registry in (ARCHITECTURES, WEIGHTINGS, DATASETS):
-        assert len(registry)  # installed plugins first: they must stay
-        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    assert len(WEIGHTINGS)  # installed plugins first: they must stay
+    tables = [*TABLES, PLUGIN_FILES]
+    before = [dict(table) for table in tables]
 
-    def write(text):
-        file = tmp_path / "mine.py"
+    def write(text, name="mine.py"):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
         file.write_text(text)
         return file
 
-    return write
+    yield write
+    for table, entries in zip(tables, before, strict=True):
+        table.clear()
+        table.update(entries)
 
 
 ONE = """
@@ -179,6 +193,34 @@ def test_a_mended_plugin_file_can_be_loaded(plugin):
         load_plugin_file(plugin("1 / 0"))
     load_plugin_file(plugin(ONE.replace("one-hundred", "mended")))
     assert "mended" in WEIGHTINGS
+
+
+def test_a_plugin_file_that_failed_half_way_leaves_nothing_behind(plugin):
+    kind = """
+from benchmark.tasks import KINDS
+from benchmark.tasks.depth import Depth
+from benchmark.tasks import register_kind
+
+@register_kind
+class Height(Depth):
+    name = "height"
+"""
+    before = [dict(table) for table in TABLES]
+    with pytest.raises(UserError, match="ZeroDivisionError"):
+        load_plugin_file(plugin(ONE + kind + "1 / 0"))
+    assert [dict(table) for table in TABLES] == before
+    load_plugin_file(plugin(ONE + kind))
+    assert "one-hundred" in WEIGHTINGS
+    assert "height" in KINDS
+
+
+def test_two_plugin_files_of_one_name_are_both_told(plugin):
+    first, second = plugin(ONE, "a/method.py"), plugin(ONE.replace("one-hundred", "other"), "b/method.py")
+    load_plugin_file(first)
+    load_plugin_file(second)
+    told = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in
+            (("method.py", first), ("b/method.py", second))}  # fmt: skip
+    assert told.items() <= PLUGIN_FILES.items()
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):

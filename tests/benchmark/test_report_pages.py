@@ -29,6 +29,7 @@ from benchmark.report.cards import about
 from benchmark.report.exports import tex
 from benchmark.report.links import Links
 from benchmark.report.marks import Marks
+from benchmark.report.pages import release
 from benchmark.report.plot import Scale, limits
 from benchmark.report.reproduce import command, grid_file
 from benchmark.report.rows import Variant, read
@@ -659,3 +660,9 @@ def test_a_gallery_shows_the_seed_that_kept_pictures(tmp_path):
         and "encoder 1" in (tmp_path / "out" / "runs" / f"{record.id}.html").read_text()
     }
     assert masked == {1}
+
+
+def test_the_newest_version_is_no_matter_of_letters():
+    found = ["0.9.0", "0.10.0", "0.10.0rc1", "mine", "0.2"]
+    assert max(found, key=release) == "0.10.0"
+    assert min(found, key=release) == "mine"

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from benchmark.data import SPLITS, Storage, build_dataset
 from benchmark.data.dataset import DataSet, register_dataset
+from benchmark.data.prepared import scratch_prefix
 from benchmark.errors import UsageError, UserError
 from benchmark.registry import DATASETS, LATER, Registry
 
@@ -390,3 +391,17 @@ def test_an_option_that_was_added_later_names_no_new_folder(dataset, storage, mo
     assert registry["toy"].build(**options).folder(storage) == before
     assert registry["toy"].build(**options, tint=0).folder(storage) == before
     assert registry["toy"].build(**options, tint=1).folder(storage) != before
+
+
+def test_a_killed_preparation_leaves_nothing_for_long(toy, tmp_path):
+    """Its folder goes with the next preparation; that of one that goes on, and of another machine's, stays."""
+    gone = subprocess.run(
+        [sys.executable, "-c", "from benchmark.data.prepared import *; print(scratch_prefix('toy'))"],
+        capture_output=True, text=True, check=True,
+    ).stdout.strip()  # fmt: skip
+    names = [f"{gone}abc", f"{scratch_prefix('other')}abc", gone.replace(gone.split("-")[1], "0" * 8) + "abc", ".toy-x"]
+    for name in names:
+        (tmp_path / name / "within").mkdir(parents=True)
+    build_dataset("toy", size=20).prepare(Storage(tmp_path))
+    left = {path.name for path in tmp_path.iterdir() if path.name.startswith(".")}
+    assert left == set(names[1:])
