@@ -34,7 +34,7 @@ RUN = r"[0-9a-f]{16}"
 #: The only names that a member may have, and the most bytes that it may unpack to.
 MEMBERS = (
     (re.compile(r"manifest\.json"), 1 << 20),
-    (re.compile(rf"records/{RUN}\.json"), 8 << 20),
+    (re.compile(rf"records/{RUN}\.json"), 32 << 20),
     (re.compile(rf"predictions/{RUN}\.npz"), 1 << 30),
     (re.compile(rf"models/{RUN}\.safetensors"), 1 << 30),
     (re.compile(r"plugins/[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\.py"), 1 << 20),

@@ -13,7 +13,16 @@ from benchmark.errors import UsageError, UserError
 from benchmark.record import RunRecord, record_bytes
 from benchmark.spec import first_error
 from benchmark.store import Store
-from benchmark.submission.bundle import CHUNK, LARGEST_FILE, MANIFEST, FileNote, Manifest, RunNote, file_digest
+from benchmark.submission.bundle import (
+    CHUNK,
+    LARGEST_FILE,
+    MANIFEST,
+    Bundle,
+    FileNote,
+    Manifest,
+    RunNote,
+    file_digest,
+)
 
 #: Zip files cannot say less; the same content gives the same bytes.
 NO_TIME = (1980, 1, 1, 0, 0, 0)
@@ -101,6 +110,16 @@ def _note(content: bytes | Path) -> FileNote:
     return FileNote(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
 
 
+def _refuse_what_others_would(written: Path, out: Path) -> None:
+    """A bundle has the same limits for whoever makes it as for whoever gets it."""
+    try:
+        with Bundle(written):
+            pass
+    except UserError as error:
+        reason = str(error).replace(str(written), str(out))
+        raise UserError(f"nobody could take this bundle: {reason}; pack fewer runs at a time") from error
+
+
 def _write(out: Path, contents: Mapping[str, bytes | Path]) -> None:
     scratch = out.with_name(f".{out.name}.part")
     try:
@@ -116,6 +135,7 @@ def _write(out: Path, contents: Mapping[str, bytes | Path]) -> None:
                 with content.open("rb") as source, archive.open(info, "w") as target:
                     while part := source.read(CHUNK):
                         target.write(part)
+        _refuse_what_others_would(scratch, out)
         scratch.replace(out)
     except OSError as error:
         raise UserError(f"cannot write {out} ({error.strerror})") from error

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from benchmark.cli import main
 from benchmark.data import Storage, build_dataset
-from benchmark.errors import UsageError
+from benchmark.errors import UsageError, UserError
 from benchmark.record import RunRecord, record_bytes
 from benchmark.registry import ARCHITECTURES
 from benchmark.spec import Component, RunSpec
@@ -56,6 +56,14 @@ def test_classes_of_whole_pictures_are_recomputed_too(toy, tmp_path):
 def test_the_same_runs_give_the_same_bundle(source, honest, toy, tmp_path):
     pack(source, source.scan()[0], tmp_path / "again.zip", submitter="A. Researcher", plugins=[toy])
     assert (tmp_path / "again.zip").read_bytes() == honest.read_bytes()
+
+
+@pytest.mark.parametrize(("name", "most"), [("MOST_MEMBERS", 3), ("LARGEST_TEXT", 1000), ("LARGEST_DIRECTORY", 100)])
+def test_what_nobody_could_take_is_not_packed(source, toy, tmp_path, monkeypatch, name, most):
+    monkeypatch.setattr(f"benchmark.submission.bundle.{name}", most)
+    with pytest.raises(UserError, match=r"nobody could take this bundle: .*b\.zip .*; pack fewer runs at a time"):
+        pack(source, source.scan()[0], tmp_path / "b.zip", submitter="me", plugins=[toy])
+    assert list(tmp_path.glob("*b.zip*")) == []
 
 
 def test_packing_says_what_is_missing(source, toy, tmp_path):
