@@ -26,8 +26,9 @@ def keep_missing_card(store: Store, dataset: DataSet, storage: Storage) -> None:
     try:
         if not store.card_path(dataset.name, dataset.content_hash(storage)).exists():
             keep_card(store, dataset, storage)
-    except UserError as error:
-        console.print(f"[yellow]No data card of {escape(dataset.name)}:[/] {escape(str(error))}", soft_wrap=True)
+    except Exception as error:  # noqa: BLE001 - a description stops no run, whatever odd values the data have
+        reason = str(error) if isinstance(error, UserError) else f"{error!r}; 'mtbench data check' says what is odd"
+        console.print(f"[yellow]No data card of {escape(dataset.name)}:[/] {escape(reason)}", soft_wrap=True)
 
 
 @click.command()

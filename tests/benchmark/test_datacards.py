@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from benchmark import report
 from benchmark.cli import main
+from benchmark.commands.datacard import keep_missing_card
 from benchmark.data import Storage, build_dataset
 from benchmark.data.measured import CARD_FILE, data_card
 from benchmark.data.samples import samples
@@ -348,3 +349,15 @@ def test_classes_of_pictures_are_words(tmp_path):
     text = page_of(store, tmp_path / "reports", "multi-fashion")
     assert '<span class="said">trouser</span>' in text
     assert '<span class="said">unknown</span>' in text
+
+
+@pytest.mark.parametrize("error", [UserError("no room"), ValueError("autodetected range of [nan, nan] is not finite")])
+def test_a_description_stops_no_run(dataset, storage, tmp_path, monkeypatch, capsys, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("benchmark.commands.datacard.keep_card", fail)
+    keep_missing_card(Store(tmp_path), dataset, storage)
+    said = capsys.readouterr().out
+    assert said.startswith("No data card of toy: ")
+    assert str(error) in said
