@@ -15,10 +15,17 @@ or step by step, on frames that may come from anywhere::
     delta = analysis.delta_m(test, analysis.references(test))
     print(analysis.compare(delta, "delta_m", baseline=("mtan", "equal")))
     print(analysis.mean_ranks(test).table)
+
+Which rows are better than, worse than or equivalent to a baseline, however often one looks::
+
+    chosen = analysis.select(analysis.frame(board.records, board.labels), against="mean")
+    test = chosen[chosen["split"] == "test"]
+    print(analysis.verdicts(test, analysis.Baseline(weighting="equal"), margin=2.0))
 """
 
 from benchmark.analysis.boards import Board, boards
 from benchmark.analysis.compare import best_group, compare, holm
+from benchmark.analysis.contrasts import Contrasts, contrasts
 from benchmark.analysis.decathlon import decathlon_score, decathlon_scores
 from benchmark.analysis.definitions import DEFINITIONS, of_definition
 from benchmark.analysis.delta import delta_flat, delta_m, reference_noise
@@ -30,16 +37,23 @@ from benchmark.analysis.pareto import corners, hypervolume, non_dominated
 from benchmark.analysis.ranks import Ranking, critical_difference, mean_ranks
 from benchmark.analysis.repeats import Difference, Verdict, first_difference
 from benchmark.analysis.scores import SCORES, scores
-from benchmark.analysis.selection import RULES, references, select
+from benchmark.analysis.selection import AGAINST, RULES, mean_reference, references, select
 from benchmark.analysis.summary import Summary, summarise, tabulate
+from benchmark.analysis.verdicts import DELTA, REFERENCE, VERDICTS, Baseline, gains, told, verdicts
 
 __all__ = [
+    "AGAINST",
     "COSTS",
     "DEFINITIONS",
+    "DELTA",
     "METHODS",
+    "REFERENCE",
     "RULES",
     "SCORES",
+    "VERDICTS",
+    "Baseline",
     "Board",
+    "Contrasts",
     "Difference",
     "Estimate",
     "Fronts",
@@ -49,6 +63,7 @@ __all__ = [
     "best_group",
     "boards",
     "compare",
+    "contrasts",
     "corners",
     "costs",
     "critical_difference",
@@ -61,10 +76,12 @@ __all__ = [
     "first_difference",
     "frame",
     "fronts",
+    "gains",
     "holm",
     "hypervolume",
     "judge",
     "mean_ranks",
+    "mean_reference",
     "non_dominated",
     "of_definition",
     "reference_noise",
@@ -73,6 +90,8 @@ __all__ = [
     "select",
     "summarise",
     "tabulate",
+    "told",
+    "verdicts",
     "weights",
     "within_noise",
 ]

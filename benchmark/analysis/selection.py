@@ -1,5 +1,7 @@
 """Which epoch stands for a run. Only validation numbers choose; test numbers are looked up."""
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 import pandas as pd
 
@@ -17,7 +19,7 @@ RULES = {
 LAST = 10
 
 
-def select(data: pd.DataFrame, rule: str = "val-delta-m") -> pd.DataFrame:
+def select(data: pd.DataFrame, rule: str = "val-delta-m", *, against: str = "seed") -> pd.DataFrame:
     """Reduce the metrics of one board to one epoch per run (for networks that share nothing: per run and task).
 
     ``val-delta-m``:
@@ -44,19 +46,24 @@ def select(data: pd.DataFrame, rule: str = "val-delta-m") -> pd.DataFrame:
         data: as made by ``frame``, of runs that may be compared. Runs whose status is not ``ok`` are left out; a seed
             with two references has none (``references``).
         rule: a name of ``RULES``.
+        against: ``seed``, or ``mean``: validation Δm is taken against the mean over the reference's seeds, in place of
+            the reference of the run's own seed. Then a run needs no reference of its seed.
 
     Returns:
         The chosen rows of ``data``, all splits, with a further column ``rule``: the rule that really chose.
 
     Raises:
-        UsageError: the rule is unknown.
+        UsageError: the rule, or what Δm is taken against, is unknown.
     """
     if rule not in RULES:
         raise unknown("selection rule", rule, RULES)
+    if against not in AGAINST:
+        raise unknown("reference", against, AGAINST)
     data = data[data["status"] == "ok"]
     if rule == "last-10-mean":
         return _last_mean(data).assign(rule=rule)
-    chosen = _chosen(data[(data["split"] == "val") & ~data["legacy"]]) if rule == "val-delta-m" else {}
+    val = data[(data["split"] == "val") & ~data["legacy"]]
+    chosen = _chosen(val, AGAINST[against]) if rule == "val-delta-m" else {}
     last = data.groupby("run")["epoch"].max().to_dict()
     keys, number = _run_tasks(data)
     epochs = np.array([chosen.get(key, last[key[0]]) for key in keys], dtype=int)[number]
@@ -92,7 +99,32 @@ def references(data: pd.DataFrame) -> pd.DataFrame:
     return rows[runs == 1]
 
 
-def _chosen(val: pd.DataFrame) -> dict[tuple[str, str], int]:
+def mean_reference(reference: pd.DataFrame, seeds: Iterable[int]) -> pd.DataFrame:
+    """The mean over the reference's seeds, given to every seed: steadier than the reference of the same seed.
+
+    Args:
+        reference: the reference's rows, one value per seed, task and metric; a metric that is not finite for one seed
+            has no mean.
+        seeds: of the runs that are to be compared.
+
+    Returns:
+        ``seed``, ``task``, ``metric``, ``value``, ``higher_is_better``.
+    """
+    means = reference.groupby(["task", "metric", "higher_is_better"])["value"].agg(lambda own: own.mean(skipna=False))
+    return means.reset_index().merge(pd.DataFrame({"seed": sorted(set(seeds))}), how="cross")
+
+
+def _of_seed(reference: pd.DataFrame, seeds: Iterable[int]) -> pd.DataFrame:
+    return reference
+
+
+#: Which numbers a run's Δm is taken against, by name.
+AGAINST: dict[str, Callable[[pd.DataFrame, Iterable[int]], pd.DataFrame]] = {"seed": _of_seed, "mean": mean_reference}
+
+
+def _chosen(
+    val: pd.DataFrame, against: Callable[[pd.DataFrame, Iterable[int]], pd.DataFrame]
+) -> dict[tuple[str, str], int]:
     """By run and task the chosen epoch; without an entry where the rule is undefined."""
     alone = val["reference"] | (val["weighting"] == "none")
     chosen = _own_best(val[alone])
@@ -100,7 +132,8 @@ def _chosen(val: pd.DataFrame) -> dict[tuple[str, str], int]:
     at_choice = np.array([chosen.get(key, -1) for key in keys], dtype=int)[number] == val["epoch"].to_numpy()
     others = val[~alone]
     if not others.empty:
-        gains = relative_gains(others, ["run", "seed", "epoch"], references(val[at_choice]))
+        base = against(references(val[at_choice]), others["seed"].unique())
+        gains = relative_gains(others, ["run", "seed", "epoch"], base)
         best = _first_best(mean_over_tasks(gains).droplevel("seed"))
         tasks = others[["run", "task"]].drop_duplicates().itertuples(index=False, name=None)
         chosen |= {(run, task): best[run] for run, task in tasks if run in best}

@@ -1,0 +1,178 @@
+"""Which rows are better or worse than a baseline, which equal to it within a margin, and which are still open."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from benchmark.analysis.compare import ROW
+from benchmark.analysis.contrasts import contrasts
+from benchmark.analysis.definitions import of_definition
+from benchmark.analysis.delta import CELL, mean_over_tasks, relative_gains
+from benchmark.analysis.selection import mean_reference, references
+
+#: The words, in the order in which they are tried; ``undecided`` where none fits.
+VERDICTS = {
+    "better": "the whole interval of the difference is above 0",
+    "worse": "the whole interval is below 0",
+    "equivalent": "the whole interval lies within the margin",
+    "undecided": "none of these: more seeds would tell",
+}
+#: The margin, in points of Δm; of a single metric, in per cent of its reference value.
+MARGIN = 2.0
+#: The quantity whose verdicts hold for all rows and looks together.
+DELTA = ("", "delta_m")
+
+VERDICT_COLUMNS = [
+    *ROW, "baseline_architecture", "baseline_weighting", "task", "metric", "n", "n_baseline", "paired", "seeds",
+    "difference", "low", "high", "sd", "freedom", "margin", "simultaneous", "verdict",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What each row is held against: the row in which one of its two parts is another, or the reference.
+
+    Attributes:
+        architecture: "is this architecture worth it?": rows against that one under the same weighting.
+        weighting: "is this weighting worth it?": rows against that one on the same architecture. With neither, "is
+            sharing worth it?": rows against the single-task reference.
+    """
+
+    architecture: str | None = None
+    weighting: str | None = None
+
+    def __str__(self) -> str:
+        """In words, such as *against equal*."""
+        return f"against {self.architecture or self.weighting or 'the reference'}"
+
+    def of(self, row: tuple[str, str], reference: tuple[str, str] | None) -> tuple[str, str] | None:
+        """The name of the row that a row is held against; None for the baseline itself."""
+        if self.architecture is None and self.weighting is None:
+            other = reference
+        else:
+            other = (self.architecture or row[0], self.weighting or row[1])
+        return None if other == row else other
+
+
+#: Against single-task networks.
+REFERENCE = Baseline()
+
+
+def verdicts(
+    data: pd.DataFrame,
+    baseline: Baseline = REFERENCE,
+    *,
+    margin: float = MARGIN,
+    share: float = MARGIN,
+    rows: int | None = None,
+    definition: str = "pooled",
+) -> pd.DataFrame:
+    """Judge every row of a board that has a baseline: better, worse, equivalent or undecided.
+
+    All numbers are ``gains``: in per cent of the mean over the reference's seeds. The noise of that mean cancels where
+    two rows are compared, and where a row is compared with the reference it counts once: the reference is a row like
+    others then, whose mean is 0.
+
+    Of Δm the intervals hold together: with 95 % all of the rows' intervals have their truth inside at every look, if
+    one looks after every seed (``contrasts.contrasts``; ``docs/verdicts.md`` says how that was found to hold). So a
+    row may be given seeds until it is decided. Those of single metrics are plain ones, each with 95 % for itself, at
+    one look, and are marked so.
+
+    Args:
+        data: tidy test numbers of one board, an epoch per run (``select`` with ``against="mean"``), with the columns of
+            ``frame``.
+        baseline: which rows are compared, and with which.
+        margin: in points of Δm: an interval inside ±margin says equivalent.
+        share: in per cent of the reference value: the margin of single metrics.
+        rows: how many rows are, or are going to be, compared with the baseline, where those of ``data`` are not all.
+        definition: of the metrics.
+
+    Returns:
+        One line per row and quantity, Δm first (``task`` empty, ``metric`` ``delta_m``): ``VERDICT_COLUMNS``, where
+        ``n`` and ``n_baseline`` count runs; ``paired`` says whether runs of one seed were compared, and ``seeds`` what
+        the interval rests on; ``difference`` is row − baseline, plus when the row is better; ``low`` and ``high`` are
+        infinite where there are fewer than three seeds; ``sd`` is the moderated standard deviation of one run's
+        difference, of ``freedom`` degrees of freedom; ``simultaneous`` is False for plain intervals; ``verdict`` is a
+        key of ``VERDICTS``.
+
+    Raises:
+        ValueError: a run has two values of one metric.
+        UsageError: the definition is unknown.
+    """
+    table = gains(data, definition=definition)
+    known = list(table.index.droplevel("seed").unique())
+    pairs = [(row, other) for row in known if (other := baseline.of(row, reference_row(data))) in known]
+    if not pairs:
+        return pd.DataFrame(columns=VERDICT_COLUMNS)
+    size = max(rows or 0, len(pairs))
+    found = [_judged(table[quantity], pairs, size, margin if quantity == DELTA else share) for quantity in table]
+    return pd.concat(found, ignore_index=True)[VERDICT_COLUMNS]
+
+
+def gains(data: pd.DataFrame, *, definition: str = "pooled") -> pd.DataFrame:
+    """Δm and every metric of every run, in per cent of the mean over the reference's seeds, plus when better.
+
+    Args:
+        data: as for ``verdicts``.
+
+    Returns:
+        Indexed by architecture, weighting and seed; a column per task and metric, ``DELTA`` first. NaN where the
+        reference has no value or a metric is not finite.
+    """
+    shown = of_definition(data, definition)
+    own = references(shown)
+    found = relative_gains(shown, CELL, mean_reference(own, shown["seed"].unique()))
+    delta = mean_over_tasks(found)
+    columns = pd.MultiIndex.from_tuples([DELTA, *found.columns], names=["task", "metric"])
+    return pd.DataFrame(np.column_stack([delta, found]), index=found.index, columns=columns)
+
+
+def reference_row(data: pd.DataFrame) -> tuple[str, str] | None:
+    """Architecture and weighting of the reference; None where there is none, or where several have the name."""
+    found = data.loc[data["reference"], ROW].drop_duplicates()
+    return tuple(found.iloc[0]) if len(found) == 1 else None
+
+
+def word(low: np.ndarray, high: np.ndarray, margin: float) -> np.ndarray:
+    """The verdicts of intervals; see ``VERDICTS``."""
+    within = (low >= -margin) & (high <= margin)
+    return np.select([low > 0, high < 0, within], ["better", "worse", "equivalent"], "undecided")
+
+
+def told(found: pd.DataFrame) -> float:
+    """The smallest difference of Δm that a board's seeds tell: the median half width of its rows' intervals."""
+    delta = found[(found["task"] == DELTA[0]) & (found["metric"] == DELTA[1])]
+    return float(((delta["high"] - delta["low"]) / 2).median())
+
+
+def _judged(
+    column: pd.Series, pairs: list[tuple[tuple[str, str], tuple[str, str]]], rows: int, margin: float
+) -> pd.DataFrame:
+    task, metric = column.name if isinstance(column.name, tuple) else DELTA
+    wide = column.unstack("seed")
+    values, others = (wide.loc[list(names)].to_numpy(dtype=float) for names in zip(*pairs, strict=True))
+    together = (task, metric) == DELTA
+    found = contrasts(values, others, rows=rows, simultaneous=together)
+    return pd.DataFrame(
+        {
+            "architecture": [row[0] for row, _ in pairs],
+            "weighting": [row[1] for row, _ in pairs],
+            "baseline_architecture": [other[0] for _, other in pairs],
+            "baseline_weighting": [other[1] for _, other in pairs],
+            "task": task,
+            "metric": metric,
+            "n": np.isfinite(values).sum(-1),
+            "n_baseline": np.isfinite(others).sum(-1),
+            "paired": found.paired,
+            "seeds": found.seeds,
+            "difference": found.difference,
+            "low": found.low,
+            "high": found.high,
+            "sd": np.sqrt(found.variance),
+            "freedom": found.freedom,
+            "margin": margin,
+            "simultaneous": together,
+            "verdict": word(found.low, found.high, margin),
+        }
+    )
