@@ -4,11 +4,7 @@ import json
 import shlex
 import signal
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from threading import current_thread, main_thread
 from time import monotonic, process_time
 from typing import Any
 
@@ -19,34 +15,30 @@ from rich.table import Table
 
 import benchmark.report as report_pages
 from benchmark.arithmetic import Arithmetic
-from benchmark.commands.data import data, prepare_shown
-from benchmark.commands.datacard import card, keep_missing_card
+from benchmark.commands.data import data
+from benchmark.commands.datacard import card
 from benchmark.commands.decathlon import decathlon
 from benchmark.commands.execution import Execution, execution_options
 from benchmark.commands.listing import cards
 from benchmark.commands.options import WORDS, graphs_option, plugin_option, results_option
+from benchmark.commands.running import Kept, at_once, begin, is_portable, set_up, show_damage, worker_options
 from benchmark.commands.selection import Selection, grid_options
-from benchmark.commands.sources import parse_sources, source_option
+from benchmark.commands.sources import source_option
 from benchmark.commands.speed import speed
 from benchmark.commands.store import store_group
 from benchmark.commands.submit import submit
 from benchmark.commands.toy import toy
 from benchmark.commands.verify import verify
-from benchmark.data import Storage, build_dataset
 from benchmark.errors import UsageError, UserError
 from benchmark.execution.apart import call_in
 from benchmark.execution.display import Display, duration
 from benchmark.execution.executor import Setup
 from benchmark.execution.grid import run_all
-from benchmark.execution.local import default_workers
-from benchmark.execution.sharing import share
-from benchmark.execution.states import RunState, refuse_other_data, states
+from benchmark.execution.states import RunState, states
 from benchmark.grid import grid_names, load_grid
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS, Registry, load_plugin_file
-from benchmark.spec import Component, RunSpec
 from benchmark.store import Store
 from benchmark.training.estimate import estimates, makespan, work
-from benchmark.training.hardware import Hardware
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -94,37 +86,11 @@ main.add_command(store_group)
 submit.add_command(decathlon)
 
 
-class Workers(click.ParamType):
-    """A number of runs at once; None for ``auto``."""
-
-    name = "auto|number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        """Parse; click reports what is wrong."""
-        if value == "auto":
-            return None
-        if not (str(value).isdecimal() and int(value) > 0):
-            self.fail(f"expected auto or a number from 1 on, found '{value}'", param, ctx)
-        return int(value)
-
-
-def interrupt(number: int, frame: object) -> None:
-    """Handle a signal as Ctrl-C is handled: stop the workers, say what is kept."""
-    raise KeyboardInterrupt(number)
-
-
 @main.command()
 @grid_options
 @execution_options
 @source_option
-@click.option(
-    "--workers",
-    type=Workers(),
-    default="auto",
-    show_default=True,
-    help="Runs at once. auto: processors / --threads on the CPU; measured on a GPU.",
-)
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of each run.")
+@worker_options
 @graphs_option
 @click.option("--dry-run", is_flag=True, help="Only list the runs and what they will cost.")
 @click.option(
@@ -160,25 +126,10 @@ def run(
       mtbench run --grid nyuv2 --source nyuv2=~/nyuv2 --smoke --results smoke
     """
     deadline = None if execution.budget is None else monotonic() + execution.budget
-    setup = Setup(
-        Storage.default(parse_sources(sources, list(dict.fromkeys(spec.dataset.name for spec in selection.specs)))),
-        Hardware.choose(selection.device, threads=threads, graphs=cuda_graphs)
-        if execution.here
-        else Hardware.choose("cpu" if is_portable(selection.specs) else "auto", threads=threads),
-        selection.plugins,
-        execution.policy(selection.store),
-        execution.grace,
-        keep_predictions,
-        keep_model,
-        execution.out_of_memory == "spill",
+    setup = set_up(
+        selection, execution, sources, threads=threads, graphs=cuda_graphs, kept=Kept(keep_predictions, keep_model)
     )
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        if current_thread() is main_thread() and signal.getsignal(ending) is signal.SIG_DFL:
-            signal.signal(ending, interrupt)  # a scheduler's, or a closed terminal's; under nohup it stays ignored
-            click.get_current_context().call_on_close(partial(signal.signal, ending, signal.SIG_DFL))
     specs, store = selection.specs, selection.store
-    for protocol in {spec.protocol for spec in specs}:
-        setup.hardware.check(protocol)
     selection.show_undefined()
     if dry_run:
         show_plan(selection, setup, workers, measured=execution.here)
@@ -190,16 +141,8 @@ def run(
     console.print(f"{len(specs)} runs in the grid, {len(specs) - len(missing)} done already, {len(missing)} to do.")
     if not missing:
         return
-    datasets = {spec.dataset.model_dump_json(): spec.dataset for spec in missing}
-    hashes = {key: prepare(dataset, setup.storage, store) for key, dataset in datasets.items()}
-    refuse_other_data(store, {key: (dataset.name, hashes[key]) for key, dataset in datasets.items()})
-    wanted, workers = workers, workers or at_once(missing, setup, measured=execution.here)[0]
-    setup = replace(setup, hardware=replace(setup.hardware, workers=workers))
-    expected = {spec.id: hashes[spec.dataset.model_dump_json()] for spec in missing}
-    device = "cpu" if is_portable(missing) else selection.device
-    parcel = partial(execution.parcel, setup, device=device, graphs=cuda_graphs)
-    executor = execution.build(
-        setup, parcel, store=store, workers=wanted, hashes=expected, unpictured=selection.unpictured
+    setup, executor, expected = begin(
+        selection, execution, setup, missing, workers=workers, graphs=cuda_graphs, unpictured=selection.unpictured
     )
     with Display(console, work(missing)) as display:
         left = run_all(
@@ -224,37 +167,6 @@ def run(
         console.print(f"Time is up: {left} runs are left. To go on: {escape(again)}", soft_wrap=True)
     if bad:
         raise UserError(f"{bad} of {len(missing)} runs failed: 'mtbench status' says why; to try them again: {again}")
-
-
-def is_portable(specs: Sequence[RunSpec]) -> bool:
-    """Whether runs of portable arithmetic are among them."""
-    return any(spec.protocol.arithmetic == "portable" for spec in specs)
-
-
-def show_damage(store: Store) -> None:
-    """Name the segments of records that cannot be read: their runs look as if they were missing."""
-    for _, reason in store.shelf.problems():
-        errors.print(f"[yellow]Damaged:[/] {escape(reason)}", soft_wrap=True)
-
-
-def prepare(component: Component, storage: Storage, store: Store) -> str:
-    """Prepare a data set, unless it is ready, and keep its card with the records; its content hash."""
-    dataset = build_dataset(component.name, **component.options)
-    prepare_shown(dataset, storage)
-    keep_missing_card(store, dataset, storage)
-    return dataset.content_hash(storage)
-
-
-def at_once(specs: Sequence[RunSpec], setup: Setup, *, measured: bool = True) -> tuple[int, float]:
-    """How many runs to do at once, and how many times as long each then takes; on a GPU here, what measuring says."""
-    if setup.hardware.kind == "cpu" or not measured or len(specs) < 2:
-        return default_workers(len(specs), setup.hardware), 1.0
-    errors.print("Measuring how many runs at once use the GPU best …")
-    found = share(specs, setup)
-    rates = ", ".join(f"{tried.workers} do {tried.steps:.3g} steps a second" for tried in found.tried)
-    line = f"{found.workers} at once: {rates or 'nothing could be measured'}; {found.reason}."
-    errors.print(escape(line), soft_wrap=True)
-    return found.workers, found.slowdown
 
 
 def show_plan(selection: Selection, setup: Setup, workers: int | None, *, measured: bool) -> None:
