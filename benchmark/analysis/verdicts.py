@@ -27,6 +27,8 @@ VERDICT_COLUMNS = [
     *ROW, "baseline_architecture", "baseline_weighting", "task", "metric", "n", "n_baseline", "paired", "seeds",
     "difference", "low", "high", "sd", "freedom", "margin", "simultaneous", "verdict",
 ]  # fmt: skip
+#: Those of ``VERDICT_COLUMNS`` that are numbers and no counts.
+NUMBERS = ("seeds", "difference", "low", "high", "sd", "freedom", "margin")
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,12 @@ def verdicts(
         UsageError: the definition is unknown.
     """
     table = gains(data, definition=definition)
-    known = list(table.index.droplevel("seed").unique())
-    pairs = [(row, other) for row in known if (other := baseline.of(row, reference_row(data))) in known]
+    known = list(dict.fromkeys((architecture, weighting) for architecture, weighting, _ in table.index))
+    reference = reference_row(data)
+    others = {row: baseline.of(row, reference) for row in known}
+    pairs = [(row, other) for row, other in others.items() if other is not None and other in others]
     if not pairs:
-        return pd.DataFrame(columns=VERDICT_COLUMNS)
+        return pd.DataFrame(columns=VERDICT_COLUMNS).astype(dict.fromkeys(NUMBERS, float))
     size = max(rows or 0, len(pairs))
     found = [_judged(table[quantity], pairs, size, margin if quantity == DELTA else share) for quantity in table]
     return pd.concat(found, ignore_index=True)[VERDICT_COLUMNS]
