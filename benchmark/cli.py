@@ -22,6 +22,7 @@ from benchmark.commands.execution import Execution, execution_options
 from benchmark.commands.listing import cards
 from benchmark.commands.options import WORDS, graphs_option, plugin_option, results_option
 from benchmark.commands.plan import plan
+from benchmark.commands.race import race
 from benchmark.commands.running import Kept, at_once, begin, is_portable, set_up, show_damage, worker_options
 from benchmark.commands.selection import Selection, grid_options
 from benchmark.commands.sources import source_option
@@ -307,6 +308,7 @@ def list_(kind: str | None, verbose: bool, plugins: tuple[Path, ...]) -> None:
 
 
 main.add_command(plan)
+main.add_command(race)
 main.add_command(speed)
 main.add_command(toy)
 main.add_command(verify)

@@ -1,7 +1,7 @@
 """The loop of a grid: which run is given to whom, and what becomes of it. The same for every executor."""
 
 from collections import Counter, deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import inf
 from time import monotonic, sleep
 
@@ -12,7 +12,7 @@ from benchmark.execution.observer import Observer
 from benchmark.files import sweep
 from benchmark.record import RunRecord
 from benchmark.spec import RunSpec
-from benchmark.store import MASK_ENDS, MASK_LEVELS, MASKS, Store
+from benchmark.store import MASK_ENDS, MASK_LEVELS, MASKS, Stamp, Store
 from benchmark.training.checkpoint import Policy, drop
 from benchmark.training.hardware import Hardware
 from benchmark.training.run import Arrays, Outcome, lost
@@ -21,6 +21,9 @@ from benchmark.training.run import Arrays, Outcome, lost
 PULSE = 1.0
 #: Seconds between two looks at a run that another runner does.
 LOOK = 2.0
+
+#: Gives one more run, told the ids of those under way here; None where there is none for now.
+Supply = Callable[[Collection[str]], RunSpec | None]
 
 #: How a run ended that would end so again: its checkpoints are of no more use.
 CONCLUSIVE = ("ok", "diverged")
@@ -39,6 +42,7 @@ def run_all(
     checkpoints: Policy | None = None,
     unpictured: Collection[str] = (),
     deadline: float | None = None,
+    supply: Supply | None = None,
 ) -> int:
     """Do every run once, among all runners on the store's folder, and put its record there as it ends.
 
@@ -54,6 +58,8 @@ def run_all(
         checkpoints: of the runs, which are dropped when there is a record.
         unpictured: ids of runs whose pictures are not kept.
         deadline: by the monotonic clock, when to stop; None for when all is done.
+        supply: asked for further runs, none of which has a record, whenever there is room for one. All is done when no
+            run is left and there are no further ones.
 
     Returns:
         How many runs are left, which is 0 without a deadline.
@@ -65,7 +71,7 @@ def run_all(
         loop = _Loop(specs, store, executor, observer, held)
         loop.hardware, loop.retries = hardware, retries
         loop.data_hashes, loop.checkpoints = dict(data_hashes or {}), checkpoints
-        loop.unpictured = frozenset(unpictured)
+        loop.unpictured, loop.supply = frozenset(unpictured), supply
         try:
             loop.go(inf if deadline is None else deadline)
         finally:
@@ -82,6 +88,7 @@ class _Loop:
     data_hashes: Mapping[str, str]
     checkpoints: Policy | None
     unpictured: frozenset[str]
+    supply: Supply | None
 
     def __init__(
         self, specs: Sequence[RunSpec], store: Store, executor: Executor, observer: Observer, claims: Claims
@@ -93,7 +100,7 @@ class _Loop:
         self.pending = deque(specs)
         self.here: dict[str, tuple[RunSpec, Claim | None]] = {}
         self.elsewhere: deque[RunSpec] = deque()
-        self.before = {spec.id: store.stamp(spec) for spec in specs}
+        self.before: dict[str, Stamp | None] = {spec.id: store.stamp(spec) for spec in specs}
         self.losses: Counter[str] = Counter()
         self.next_look = 0.0
 
@@ -104,7 +111,10 @@ class _Loop:
 
     def go(self, deadline: float) -> None:
         """Until every run has ended, here or elsewhere, or time is up."""
-        while self.left and monotonic() < deadline:
+        while monotonic() < deadline:
+            self._fill_up()
+            if not self.left:
+                return
             self._look_elsewhere()
             while self.pending and self.executor.free() > 0:
                 self._give_out(self.pending.popleft())
@@ -113,6 +123,15 @@ class _Loop:
                     self.take(happening)
             elif self.elsewhere and not self.pending:
                 sleep(max(0.0, min(PULSE, self.next_look - monotonic())))
+
+    def _fill_up(self) -> None:
+        """As many further runs as there is room for."""
+        while self.supply and not self.pending and self.executor.free() > 0:
+            spec = self.supply({*self.here, *(run.id for run in self.elsewhere)})
+            if spec is None:
+                return
+            self.before.setdefault(spec.id, None)  # a record that comes until it is claimed is another runner's
+            self._give_out(spec)
 
     def _look_elsewhere(self) -> None:
         """Try again to take what others have; one of them may have died."""
