@@ -15,13 +15,13 @@ from benchmark.analysis.verdicts import REFERENCE, Baseline, word
 from benchmark.errors import UsageError
 from benchmark.execution.claims import Claims
 from benchmark.execution.contest import baseline_of, of_seed, row_of
-from benchmark.execution.executor import Ended, Refused
+from benchmark.execution.executor import Ended
 from benchmark.execution.grid import run_all
 from benchmark.execution.race import Race
 from benchmark.store import Store
 from benchmark.training.run import Outcome
 from tests.benchmark.records import failed, record
-from tests.benchmark.test_cli import GRID, mtbench, one_line  # noqa: F401 - a fixture
+from tests.benchmark.test_cli import mtbench, one_line  # noqa: F401 - a fixture
 
 harness = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "harness.py")))
 
@@ -132,8 +132,8 @@ class Quick:
 
     stores = False
 
-    def __init__(self, last=None, refuse=False):
-        self.last, self.refuse, self.waiting, self.done = last, refuse, [], []
+    def __init__(self, last=None):
+        self.last, self.waiting, self.done = last, [], []
 
     def free(self):
         return 1 - len(self.waiting)
@@ -147,8 +147,6 @@ class Quick:
         (spec,) = self.waiting
         self.waiting = []
         self.done.append(spec.id)
-        if self.refuse:
-            return [Refused(spec.id, "no data")]
         weighting = spec.weighting.name if spec.weighting else None
         return [Ended(spec.id, Outcome(record(spec.architecture.name, weighting, seed=spec.seed), None, None))]
 
