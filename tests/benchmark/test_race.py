@@ -154,7 +154,7 @@ class Quick:
         pass
 
     def close(self):
-        pass
+        return []
 
 
 def racing(root, most=6):
