@@ -67,7 +67,7 @@ class Hardware:
         if precision not in PRECISIONS:
             raise UsageError(f"unknown precision '{precision}'. Known: {', '.join(PRECISIONS)}")
         if precision == "auto":
-            native = torch.cuda.is_bf16_supported(including_emulation=False) if kind == "cuda" else processor_has_bf16()
+            native = gpu_has_bf16(torch.device(device)) if kind == "cuda" else processor_has_bf16()
             precision = "bf16" if native else "fp32"
         if graphs and kind != "cuda":
             raise UsageError("--cuda-graphs needs a CUDA device, and this is the CPU: leave it out")
@@ -136,7 +136,7 @@ class Hardware:
         gc.collect()
         if self.kind == "cuda":
             torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats(self.device)
+            reset_peak(torch.device(self.device))
 
     def synchronize(self) -> None:
         """Wait until the device has done all that it was given."""
@@ -190,7 +190,7 @@ class MemoryPeak:
         self.device = device
         self.bytes: int | None = None
         if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
+            reset_peak(device)
         else:
             try:
                 Path("/proc/self/clear_refs").write_text("5")  # resets the peak that VmHWM reports
@@ -210,6 +210,22 @@ class MemoryPeak:
         elif self._resettable:
             lines = Path("/proc/self/status").read_text().splitlines()
             self.bytes = next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
+
+
+def reset_peak(device: torch.device) -> None:
+    """Measure the peak of a GPU's memory from here, also where nothing has asked for CUDA in this process yet.
+
+    torch initialises CUDA at the first tensor of a device, and its functions about memory before that only where the
+    device has no number.
+    """
+    torch.cuda.init()
+    torch.cuda.reset_peak_memory_stats(device)
+
+
+def gpu_has_bf16(device: torch.device) -> bool:
+    """Whether this GPU, which need not be the current one, computes in bf16 itself."""
+    with torch.cuda.device(device):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def processor_has_bf16() -> bool:

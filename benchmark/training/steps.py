@@ -349,7 +349,7 @@ class SampledStep(GradientStep[SampledWeighting]):
     ) -> None:
         super().__init__(model, weighting, hardware, around)
         self.gradients = TaskGradients(model, list(weighting.parameters()))
-        self.second = Rows(len(model.tasks), self.gradients.shared)
+        self.second = Rows(len(model.tasks), self.gradients.shared, self.gradients.device)
 
     def __call__(self, batch: Batch, diagnose: bool) -> Result:
         """See ``Step``."""
