@@ -190,7 +190,7 @@ def snapshot(trainer: Trainer) -> State:
         "torch": _torch_generators(trainer.device),
         "epoch": trainer.epoch,
         "under_way": current is not None,
-        "pass": vars(current).copy() if current else None,
+        "pass": current.state() if current else None,
         "diagnostics": trainer.diagnostics.state(),
         "epoch_seconds": list(trainer.epoch_seconds),
         "step_seconds": list(trainer.step_seconds),

@@ -92,7 +92,7 @@ def determinism() -> dict[str, bool | str]:
 def code_hash() -> str:
     """SHA-256 of every source file that decides a run's numbers: the suite's rooms for that, and installed plugins."""
     suite = Path(__file__).resolve().parents[1]
-    names = ("data", "tasks", "training", "arithmetic.py", "exact.py", "model.py", "weighting.py", "spec.py")
+    names = ("data", "tasks", "training", "arithmetic.py", "exact.py", "transfer.py", "model.py", "weighting.py", "spec.py")
     rooms = [suite / name for name in names]
     for point in entry_points(group=PLUGIN_GROUP):
         file = getattr(sys.modules.get(point.module), "__file__", None)
