@@ -24,7 +24,7 @@ from benchmark.commands.datacard import card, keep_missing_card
 from benchmark.commands.decathlon import decathlon
 from benchmark.commands.execution import Execution, execution_options
 from benchmark.commands.listing import cards
-from benchmark.commands.options import WORDS, graphs_option, plugin_option, results_option
+from benchmark.commands.options import WORDS, deterministic_option, graphs_option, plugin_option, results_option
 from benchmark.commands.selection import Selection, grid_options
 from benchmark.commands.sources import parse_sources, source_option
 from benchmark.commands.speed import speed
@@ -126,6 +126,7 @@ def interrupt(number: int, frame: object) -> None:
 )
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of each run.")
 @graphs_option
+@deterministic_option
 @click.option("--dry-run", is_flag=True, help="Only list the runs and what they will cost.")
 @click.option(
     "--keep-predictions",
@@ -141,6 +142,7 @@ def run(
     workers: int | None,
     threads: int,
     cuda_graphs: bool,
+    deterministic: bool,
     dry_run: bool,
     keep_predictions: bool,
     keep_model: bool,
@@ -162,7 +164,7 @@ def run(
     deadline = None if execution.budget is None else monotonic() + execution.budget
     setup = Setup(
         Storage.default(parse_sources(sources, list(dict.fromkeys(spec.dataset.name for spec in selection.specs)))),
-        Hardware.choose(selection.device, threads=threads, graphs=cuda_graphs)
+        Hardware.choose(selection.device, threads=threads, graphs=cuda_graphs, deterministic=deterministic)
         if execution.here
         else Hardware.choose("cpu" if is_portable(selection.specs) else "auto", threads=threads),
         selection.plugins,
@@ -196,7 +198,7 @@ def run(
     setup = replace(setup, hardware=replace(setup.hardware, workers=workers))
     expected = {spec.id: hashes[spec.dataset.model_dump_json()] for spec in missing}
     device = "cpu" if is_portable(missing) else selection.device
-    parcel = partial(execution.parcel, setup, device=device, graphs=cuda_graphs)
+    parcel = partial(execution.parcel, setup, device=device, graphs=cuda_graphs, deterministic=deterministic)
     executor = execution.build(
         setup, parcel, store=store, workers=wanted, hashes=expected, unpictured=selection.unpictured
     )

@@ -1,6 +1,7 @@
 """What a run runs on: device, precision, threads; and what it is recorded as."""
 
 import gc
+import os
 import platform
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -29,6 +30,7 @@ class Hardware:
         workers: runs at once; they change no number but times.
         graphs: whether steps are replayed as CUDA graphs.
         spills: whether activations wait for backward passes off the device; that changes no number but times either.
+        deterministic: whether a GPU is to take kernels that compute the same twice, where torch has them.
     """
 
     device: str
@@ -37,6 +39,7 @@ class Hardware:
     workers: int = 1
     graphs: bool = False
     spills: bool = False
+    deterministic: bool = False
 
     @classmethod
     def choose(
@@ -47,11 +50,13 @@ class Hardware:
         *,
         workers: int = 1,
         graphs: bool = False,
+        deterministic: bool = False,
     ) -> "Hardware":
         """Resolve ``auto``: CUDA where there is one; bf16 on devices that compute in it, float32 elsewhere.
 
         Raises:
-            UsageError: the device does not exist here or has no graphs, or the precision is unknown.
+            UsageError: the device does not exist here, or has no graphs or no choice of kernels, or the precision is
+                unknown.
         """
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -72,7 +77,12 @@ class Hardware:
             precision = "bf16" if native else "fp32"
         if graphs and kind != "cuda":
             raise UsageError("--cuda-graphs needs a CUDA device, and this is the CPU: leave it out")
-        return cls(device, precision, threads, workers, graphs)
+        if deterministic and kind != "cuda":
+            raise UsageError(
+                "--deterministic chooses kernels of a CUDA device, and this is the CPU, whose runs come back anyway: "
+                "leave it out"
+            )
+        return cls(device, precision, threads, workers, graphs, deterministic=deterministic)
 
     def computing(self, protocol: Protocol) -> "Hardware":
         """The same in the precision of a protocol.
@@ -124,6 +134,8 @@ class Hardware:
     def set_up(self) -> None:
         """Settings of this process that a run depends on, and memory that the last run left behind."""
         torch.set_num_threads(self.threads)
+        if self.kind == "cuda":
+            choose_kernels(self.deterministic)
         self.begin_anew()
         if self.kind == "cuda":
             torch.backends.cudnn.allow_tf32 = self.precision != "fp32"  # fp32 is to mean what it says
@@ -247,6 +259,18 @@ def reset_peak(device: torch.device) -> None:
     """
     torch.cuda.init()
     torch.cuda.reset_peak_memory_stats(device)
+
+
+def choose_kernels(deterministic: bool) -> None:
+    """Whether CUDA's kernels are those that compute the same twice, see ``docs/devices.md``.
+
+    Where torch has none that does, it warns and takes what there is. cuBLAS reads its variable when CUDA begins, so that
+    this is to be called before.
+    """
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic, warn_only=deterministic)
+    torch.backends.cudnn.deterministic = deterministic
 
 
 def gpu_has_bf16(device: torch.device) -> bool:

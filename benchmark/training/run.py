@@ -248,7 +248,7 @@ def _identity(hardware: Hardware, data_hash: str) -> dict[str, Any]:
         "precision": hardware.precision,
         "number of threads": hardware.threads,
         "variables": variables(),
-    }
+    } | ({"kernels": "deterministic"} if hardware.deterministic else {})
 
 
 def lost(spec: RunSpec, reason: str, *, hardware: Hardware) -> Outcome:

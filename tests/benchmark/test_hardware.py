@@ -1,5 +1,6 @@
 """What is asked of CUDA before the first tensor, with a stand-in for torch's functions: no GPU is needed."""
 
+import os
 import re
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +9,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from benchmark.errors import UsageError
 from benchmark.training.hardware import Hardware
+from benchmark.training.provenance import determinism
 
 TESTS = Path(__file__).parents[1]
 
@@ -67,3 +70,25 @@ def test_tests_name_the_devices_whose_generators_they_keep():
     """Where there are two GPUs, torch warns of what does not, and warnings are errors."""
     careless = re.compile(r"fork_rng" + r"\(\)")
     assert [path.name for path in sorted(TESTS.rglob("*.py")) if careless.search(path.read_text())] == []
+
+
+def test_kernels_of_the_processor_are_no_one_s_choice():
+    with pytest.raises(UsageError, match="--deterministic chooses kernels of a CUDA device"):
+        Hardware.choose("cpu", deterministic=True)
+
+
+def test_determinism_is_asked_of_torch_before_cuda_begins(cuda, monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(torch.cuda, "init", lambda: cuda.measured.append(os.environ.get("CUBLAS_WORKSPACE_CONFIG")))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    plain = determinism()
+    try:
+        Hardware("cuda", "bf16", 1, deterministic=True).set_up()
+        assert cuda.measured == [":4096:8"]
+        asked = determinism()
+        assert (asked["deterministic_algorithms"], asked["cudnn.deterministic"], asked["warn_only"]) == (True,) * 3
+        assert asked["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+        Hardware("cuda", "bf16", 1).set_up()
+    assert determinism() == plain
