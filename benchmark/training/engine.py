@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -258,8 +259,14 @@ class Trainer:
         return result
 
     def _set_rate(self) -> None:
-        """Tell the optimiser the rate of the present step; a recorded one would go on with a plain number for ever."""
-        rate = self._rate.fill_(self.schedule.rate) if self.replays else self.schedule.rate
+        """Tell the optimiser the rate of the present step; a recorded one would go on with a plain number for ever.
+
+        A GPU gets it in float32 either way, or steps that are replayed would differ in last bits from those that are not.
+        """
+        exact = self.schedule.rate
+        rate: float | Tensor = exact if self.device.type == "cpu" else float(np.float32(exact))
+        if self.replays:
+            rate = self._rate.fill_(rate)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 

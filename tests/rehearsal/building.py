@@ -30,7 +30,7 @@ def torch_folder() -> Path:
 def library() -> Path:
     """Where the built module is, or is to be."""
     digest = hashlib.sha256(f"{version('torch')} {sys.version}".encode())
-    for file in sorted(SOURCES.iterdir()):
+    for file in sorted([*SOURCES.glob("*.h"), *SOURCES.glob("*.cpp")]):
         digest.update(file.read_bytes())
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mtbench" / "rehearsal"
     return cache / digest.hexdigest()[:16] / f"{MODULE}.so"

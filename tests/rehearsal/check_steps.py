@@ -32,6 +32,7 @@ def steps(built, count=4):
 
 def both_ways(architecture, weighting, precision="fp32"):
     """A cell's waits; its bits are compared."""
+    before = device.memory(0)["allocations"]
     seen, kept, waits = steps(trainer(architecture, weighting, Hardware(DEVICE, precision, 1)))
     graphs = Hardware(DEVICE, precision, 1, graphs=True)
     replayed = trainer(architecture, weighting, graphs)
@@ -41,7 +42,7 @@ def both_ways(architecture, weighting, precision="fp32"):
         assert np.array_equal(one.numpy(), other.numpy(), equal_nan=True)
     assert torch.stack(seen)[:, 0].isfinite().all()
     assert others.kinds["replay"] >= 1
-    assert device.memory(0)["allocations"] == 0, "something went to the other device"
+    assert device.memory(0)["allocations"] == before, "something went to the other device"
     assert waits.count == others.count
     return waits
 
@@ -87,6 +88,7 @@ def test_a_new_phase_leaves_the_other_graphs_what_they_were_recorded_with(weight
 
 def test_agreement_with_the_processor():
     """The kernels are the same; memory that was never written, or was freed, is not."""
-    here, _, _ = steps(trainer("mtan", "uncertainty", Hardware("cpu", "fp32", 1)))
-    there, _, _ = steps(trainer("mtan", "uncertainty", Hardware(DEVICE, "fp32", 1)))
-    torch.testing.assert_close(torch.stack(there), torch.stack(here), rtol=1e-3, atol=1e-5)
+    here, _, _ = steps(trainer("mtan", "uncertainty", Hardware("cpu", "fp32", 1)), count=2)
+    there, _, _ = steps(trainer("mtan", "uncertainty", Hardware(DEVICE, "fp32", 1)), count=2)
+    torch.testing.assert_close(there[0], here[0], rtol=1e-5, atol=0)
+    torch.testing.assert_close(there[1], here[1], rtol=1e-2, atol=0)

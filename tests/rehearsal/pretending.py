@@ -246,7 +246,7 @@ def _known() -> tuple[set[str], set[str], set[str]]:
             scalars.add(name)
         dispatched = re.findall(r"(?m)^    ([A-Za-z, ]+):", both)
         keys = {key.strip() for line in dispatched for key in line.split(",")}
-        if "dispatch:" not in both or keys & {"CUDA", *plain}:
+        if "dispatch:" not in both or "ufunc_inner_loop:" in both or keys & {"CUDA", *plain}:
             kernels.add(name)
     return scalars, kernels, set(texts)
 
