@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: setup demo test portable faults lint clean
+.PHONY: setup demo test rehearse portable faults lint clean
 
 setup: $(VENV)/.installed
 
@@ -23,6 +23,10 @@ demo: setup
 # Two processes, each of which takes whole files: what the tests of a file share is made once. Tests use one thread each.
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# Every CUDA path on a pretended GPU; skipped, and it says so, where there is no g++.
+rehearse: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.rehearsal
 
 # The proof that portable runs have the same bits on any processor: here and on four emulated ones, which takes an hour.
 portable: setup

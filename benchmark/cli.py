@@ -20,7 +20,7 @@ from benchmark.commands.datacard import card
 from benchmark.commands.decathlon import decathlon
 from benchmark.commands.execution import Execution, execution_options
 from benchmark.commands.listing import cards
-from benchmark.commands.options import WORDS, graphs_option, plugin_option, results_option
+from benchmark.commands.options import WORDS, deterministic_option, graphs_option, plugin_option, results_option
 from benchmark.commands.plan import plan
 from benchmark.commands.race import race
 from benchmark.commands.running import Kept, at_once, begin, is_portable, set_up, show_damage, worker_options
@@ -94,6 +94,7 @@ submit.add_command(decathlon)
 @source_option
 @worker_options
 @graphs_option
+@deterministic_option
 @click.option("--dry-run", is_flag=True, help="Only list the runs and what they will cost.")
 @click.option(
     "--keep-predictions",
@@ -109,6 +110,7 @@ def run(
     workers: int | None,
     threads: int,
     cuda_graphs: bool,
+    deterministic: bool,
     dry_run: bool,
     keep_predictions: bool,
     keep_model: bool,
@@ -129,7 +131,13 @@ def run(
     """
     deadline = None if execution.budget is None else monotonic() + execution.budget
     setup = set_up(
-        selection, execution, sources, threads=threads, graphs=cuda_graphs, kept=Kept(keep_predictions, keep_model)
+        selection,
+        execution,
+        sources,
+        threads=threads,
+        graphs=cuda_graphs,
+        deterministic=deterministic,
+        kept=Kept(keep_predictions, keep_model),
     )
     specs, store = selection.specs, selection.store
     selection.show_undefined()
@@ -144,7 +152,14 @@ def run(
     if not missing:
         return
     setup, executor, expected = begin(
-        selection, execution, setup, missing, workers=workers, graphs=cuda_graphs, unpictured=selection.unpictured
+        selection,
+        execution,
+        setup,
+        missing,
+        workers=workers,
+        graphs=cuda_graphs,
+        deterministic=deterministic,
+        unpictured=selection.unpictured,
     )
     with Display(console, work(missing)) as display:
         left = run_all(

@@ -1,9 +1,9 @@
 """The contracts of a weighting: what it needs in a step, what it gives back, and its card."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,9 @@ class Weighting(nn.Module, ABC):
 
     #: True where ``after_step`` wants the losses of the same batch again, after the optimiser's step.
     evaluates_again: ClassVar[bool] = False
+    #: Names of buffers that the rule reads in the memory of the host, and that stay there whatever device the rest is
+    #: on; True for all, also those of its modules.
+    on_host: ClassVar[tuple[str, ...] | bool] = ()
     card: ClassVar[Card | None] = None
     #: Options with which its authors run the two-task toy problem, where they are not the defaults.
     toy_options: ClassVar[Mapping[str, Any]] = {}
@@ -55,6 +58,19 @@ class Weighting(nn.Module, ABC):
     def __init__(self, tasks: Sequence[Task]) -> None:
         super().__init__()
         self.tasks = tuple(tasks)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """What ``to`` and its like do to every tensor; see ``on_host``."""
+        kept = [
+            (module, name, buffer)
+            for module in self.modules()
+            for name, buffer in module.named_buffers(recurse=False)
+            if self.on_host is True or (module is self and self.on_host and name in self.on_host)
+        ]
+        super()._apply(fn, recurse)
+        for module, name, buffer in kept:
+            module._buffers[name] = buffer
+        return self
 
     @abstractmethod
     def weights(self, losses: Tensor) -> Tensor:
@@ -220,13 +236,14 @@ class GramianWeighting(GradientWeighting):
     """Weights that are a function of the inner products of the per-task gradients, and of the losses.
 
     A subclass defines ``from_gramian``; one whose solver can fail counts its failures in an integer buffer
-    ``fallbacks``, which goes into the record.
+    ``fallbacks``, which goes into the record. Its buffers stay in the memory of the host, where it computes.
 
     Raises:
         UsageError: ``on`` is neither ``parameters`` nor ``representation``.
     """
 
     _sees: ClassVar[str] = "K×K inner products of the gradients"
+    on_host = True
 
     def __init__(self, tasks: Sequence[Task], *, on: str = "parameters") -> None:
         super().__init__(tasks)
@@ -307,10 +324,11 @@ class SampledWeighting(GradientWeighting):
     The step's batch is cut into three parts, each with a forward pass of its own: with J_i the gradients of part i, the
     weights come from J_1 J_2ᵀ and the direction is Σ w_k g_k over part 3, which one backward pass of the weighted sum
     gives. A step so sees as many pictures as with any other weighting. Task-specific parameters move by the mean of the
-    three parts' gradients.
+    three parts' gradients. Its buffers stay in the memory of the host, where it computes.
     """
 
     parts: ClassVar[int] = 3
+    on_host = True
     _sees: ClassVar[str] = "K×K products of the gradients of independent thirds of the batch,"
 
     @classmethod

@@ -61,6 +61,7 @@ class GradDrop(MatrixWeighting):
         "Systems}, year={2020}}",
     )
 
+    on_host = ("position",)
     position: Tensor  # () int64
 
     def __init__(self, tasks: Sequence[Task], *, leak: float = 0.0, on: str = "parameters") -> None:

@@ -13,6 +13,7 @@ from baselines.weightings.solvers import checked_number
 from benchmark.errors import UsageError
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
+from benchmark.transfer import sent
 from benchmark.weighting import Card, Direction, MatrixWeighting
 
 
@@ -76,6 +77,7 @@ class MoCo(MatrixWeighting):
         "Representations}, year={2023}}",
     )
 
+    on_host = ("coefficients", "steps")
     coefficients: Tensor  # (K,) float64, λ
     steps: Tensor  # () int64
 
@@ -120,13 +122,13 @@ class MoCo(MatrixWeighting):
         for mean, gradient, loss in zip(means, gradients, losses, strict=True):
             mean.lerp_(_of_length(gradient, loss) if self.scaled else gradient, share)
         pull = inner_products(means).cpu().numpy()
-        before = self.coefficients.cpu().numpy()
+        before = self.coefficients.numpy()
         with np.errstate(all="ignore"):
             moved = before - self.gamma / step**self.gamma_decay * (pull @ before + self.rho * before)
         if not np.isfinite(moved).all():  # products beyond float32
             return nowhere(gradients)
         self.coefficients.copy_(torch.from_numpy(nearest_on_simplex(moved)))
-        weights = self.coefficients.to(gradients)
+        weights = sent(self.coefficients, gradients.device).to(gradients)
         return Direction(torch.mv(means.T, weights, out=self._room.like(means[0])), weights)
 
 

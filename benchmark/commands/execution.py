@@ -64,12 +64,12 @@ class Execution:
         folder = (self.checkpoints or store.private / "checkpoints").resolve()
         return Policy(folder, 60 * self.checkpoint_minutes, self.keep_checkpoints)
 
-    def parcel(self, setup: Setup, *, device: str, graphs: bool) -> Parcel:
+    def parcel(self, setup: Setup, *, device: str, graphs: bool, deterministic: bool) -> Parcel:
         """What workers elsewhere are told.
 
         Args:
             setup: of this machine.
-            device, graphs: as on the command line: such workers choose by their own devices.
+            device, graphs, deterministic: as on the command line: such workers choose by their own devices.
 
         Raises:
             UsageError: a plugin cannot be read.
@@ -78,6 +78,7 @@ class Execution:
             device,
             setup.hardware.threads,
             graphs=graphs,
+            deterministic=deterministic,
             plugins=packed_plugins(setup.plugins),
             sources={name: path.resolve() for name, path in setup.storage.sources.items()},
             checkpoints=setup.checkpoints,

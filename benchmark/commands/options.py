@@ -35,6 +35,15 @@ def graphs_option(command: F) -> F:
     )(command)
 
 
+def deterministic_option(command: F) -> F:
+    """The option to take kernels that compute the same twice."""
+    return click.option(
+        "--deterministic",
+        is_flag=True,
+        help="On a GPU, take kernels that compute the same twice, where torch has them; slower.",
+    )(command)
+
+
 def device_option(command: F) -> F:
     """The option that says where runs are computed."""
     return click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")(command)

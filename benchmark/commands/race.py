@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from benchmark.commands.execution import Execution, execution_options
 from benchmark.commands.judging import judging_options, parse_baselines, verdict_table
-from benchmark.commands.options import WORDS, graphs_option
+from benchmark.commands.options import WORDS, deterministic_option, graphs_option
 from benchmark.commands.running import Kept, begin, set_up, show_damage, worker_options
 from benchmark.commands.selection import Selection, grid_options
 from benchmark.commands.sources import source_option
@@ -54,6 +54,7 @@ class RaceDisplay(Display):
 @source_option
 @worker_options
 @graphs_option
+@deterministic_option
 @click.option("--dry-run", is_flag=True, help="Only tell the verdicts so far, and which run would be next.")
 def race(
     selection: Selection,
@@ -66,6 +67,7 @@ def race(
     workers: int | None,
     threads: int,
     cuda_graphs: bool,
+    deterministic: bool,
     dry_run: bool,
 ) -> None:
     """Add runs of a grid's cells, one seed at a time, until every verdict is decided or the budget is spent.
@@ -81,7 +83,8 @@ def race(
       mtbench race --grid my-grid.toml --executor slurm --slurm slurm_partition=gpu --workers 8
     """
     deadline = None if execution.budget is None else monotonic() + execution.budget
-    setup = set_up(selection, execution, sources, threads=threads, graphs=cuda_graphs, kept=Kept())
+    switches = {"graphs": cuda_graphs, "deterministic": deterministic}
+    setup = set_up(selection, execution, sources, threads=threads, kept=Kept(), **switches)
     store, held = selection.store, parse_baselines(baselines)
     at_once = workers or QUEUED if execution.executor == "slurm" else None
     racing = Race(selection.specs, store, held, margin=margin, most=max_seeds, at_once=at_once)
@@ -92,7 +95,7 @@ def race(
         show_damage(store)
         hidden = unpictured(load_grid(selection.grid), racing.runs)
         setup, executor, expected = begin(
-            selection, execution, setup, racing.runs, workers=workers, graphs=cuda_graphs, unpictured=hidden
+            selection, execution, setup, racing.runs, workers=workers, unpictured=hidden, **switches
         )
         with RaceDisplay(console, racing) as display:
             run_all(

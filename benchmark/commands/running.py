@@ -75,6 +75,7 @@ def set_up(
     *,
     threads: int,
     graphs: bool,
+    deterministic: bool,
     kept: Kept,
 ) -> Setup:
     """What every worker needs besides its runs; from now on signals stop this process as Ctrl-C does.
@@ -84,7 +85,7 @@ def set_up(
     """
     setup = Setup(
         Storage.default(parse_sources(sources, list(dict.fromkeys(spec.dataset.name for spec in selection.specs)))),
-        Hardware.choose(selection.device, threads=threads, graphs=graphs)
+        Hardware.choose(selection.device, threads=threads, graphs=graphs, deterministic=deterministic)
         if execution.here
         else Hardware.choose("cpu" if is_portable(selection.specs) else "auto", threads=threads),
         selection.plugins,
@@ -111,6 +112,7 @@ def begin(
     *,
     workers: int | None,
     graphs: bool,
+    deterministic: bool,
     unpictured: Collection[str],
 ) -> tuple[Setup, Executor, dict[str, str]]:
     """Prepare the data and make the executor: these, and by run id the content hash of its data.
@@ -130,7 +132,7 @@ def begin(
     setup = replace(setup, hardware=replace(setup.hardware, workers=together))
     expected = {spec.id: hashes[spec.dataset.model_dump_json()] for spec in runs}
     device = "cpu" if is_portable(runs) else selection.device
-    parcel = partial(execution.parcel, setup, device=device, graphs=graphs)
+    parcel = partial(execution.parcel, setup, device=device, graphs=graphs, deterministic=deterministic)
     executor = execution.build(setup, parcel, store=store, workers=workers, hashes=expected, unpictured=unpictured)
     return setup, executor, expected
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmark.data.mapped import MappedImages
+from benchmark.transfer import sent
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class Split:
         """The split that holds a task's pictures: this one."""
         return self
 
+    def order(self, places: Tensor) -> Tensor:
+        """Places of the host (B,) where their pictures are looked up: on the device; of streamed ones on the host."""
+        return places if isinstance(self.images, MappedImages) else sent(places, self.device)
+
     def pictures(self, indices: Tensor, where: Tensor | None = None) -> Tensor:
         """Some pictures as networks see them, on the device.
 
@@ -50,7 +55,9 @@ class Split:
             (B, C, H, W) uint8; (B, C, H, H) where there are extents.
         """
         images = self.images[indices]
-        return images if self.extents is None else squares(images, self.extents[indices.to(self.extents.device)], where)
+        if self.extents is None:
+            return images
+        return squares(images, self.extents[sent(indices, self.extents.device)], where)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,9 @@ from benchmark.training.run import Outcome, first_steps
 def hardware_of(record: RunRecord) -> Hardware:
     """The kind of hardware, and how it is used, of a record."""
     origin = record.provenance
-    return Hardware(origin.kind, origin.precision, origin.threads, graphs=bool(origin.cuda_graphs))
+    deterministic = origin.kind == "cuda" and origin.determinism.get("deterministic_algorithms") is True
+    graphs = bool(origin.cuda_graphs)
+    return Hardware(origin.kind, origin.precision, origin.threads, graphs=graphs, deterministic=deterministic)
 
 
 def obstacle(record: RunRecord) -> str | None:

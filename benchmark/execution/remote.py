@@ -23,7 +23,7 @@ class Parcel:
     """A worker's set-up in words and contents.
 
     Attributes:
-        device, graphs: as on the command line: ``auto`` means the worker's own.
+        device, graphs, deterministic: as on the command line: ``auto`` means the worker's own.
         workers: runs at once on one machine, for the record.
         code: hash of the suite's code here; a worker with other code refuses.
         plugins: files by name.
@@ -35,6 +35,7 @@ class Parcel:
     threads: int
     workers: int = 1
     graphs: bool = False
+    deterministic: bool = False
     code: str = field(default_factory=code_hash)
     plugins: Sequence[tuple[str, bytes]] = ()
     sources: Mapping[str, Path] = field(default_factory=dict)
@@ -57,7 +58,14 @@ class Parcel:
             raise UserError(
                 "the worker's mtbench or an installed plugin is not that of the command: install the same version there"
             )
-        hardware = Hardware.choose(self.device, "auto", self.threads, workers=self.workers, graphs=self.graphs)
+        hardware = Hardware.choose(
+            self.device,
+            "auto",
+            self.threads,
+            workers=self.workers,
+            graphs=self.graphs,
+            deterministic=self.deterministic,
+        )
         return Setup(
             Storage.default(self.sources),
             hardware,

@@ -51,7 +51,7 @@ class DepthErrors(Accumulator):
 
     def compute(self) -> dict[str, float]:
         """Pooled means, and means of per-batch means."""
-        per_image = torch.cat(self.sums)  # (N, 3)
+        per_image = torch.cat(self.sums).cpu()  # (N, 3)
         pooled = per_image.sum(0)
         batches = legacy_batches(per_image)
         batches = batches[batches[:, 2] > 0]

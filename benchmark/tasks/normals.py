@@ -19,6 +19,7 @@ from benchmark.tasks.base import (
     register_kind,
 )
 from benchmark.tasks.geometry import Zoom, consistent_normals
+from benchmark.transfer import brought
 
 THRESHOLDS = (11.25, 22.5, 30.0)
 
@@ -65,9 +66,11 @@ class Angles(Accumulator):
     def compute(self) -> dict[str, float]:
         """Pooled statistics, and means of per-batch statistics."""
         per_image = torch.cat(self.angles)  # (N, H * W)
-        batches = [batch for batch in per_image.split(LEGACY_BATCH) if (batch != UNKNOWN).any()]
         pooled = angle_statistics(per_image)
-        legacy = torch.stack([angle_statistics(batch) for batch in batches]).mean(0) if batches else pooled
+        batches = torch.stack([batch_statistics(batch) for batch in per_image.split(LEGACY_BATCH)])
+        pooled, batches = brought(pooled, batches)
+        batches = batches[batches[:, 0] > 0, 1:]
+        legacy = batches.mean(0) if len(batches) else pooled
         names = [m.name for m in _POOLED]
         return dict(zip(names, pooled.tolist(), strict=True)) | {
             f"legacy_{name}": value for name, value in zip(names, legacy.tolist(), strict=True)
@@ -88,13 +91,36 @@ def _lengths(vectors: Tensor) -> Tensor:
 
 def angle_statistics(angles: Tensor) -> Tensor:
     """Mean, median and shares (%) within the thresholds of all known angles, in float64; NaN where there are none."""
-    angles = angles[angles != UNKNOWN]
+    angles = angles[angles != UNKNOWN]  # waits for the device, to know how many there are
     if not len(angles):
-        return torch.full((2 + len(THRESHOLDS),), torch.nan, dtype=torch.float64)
+        return angles.new_full((2 + len(THRESHOLDS),), torch.nan, dtype=torch.float64)
     count = len(angles)
     middle = [angles.kthvalue(k).values.double() for k in ((count + 1) // 2, count // 2 + 1)]
     within = [100 * (angles < t).double().mean() for t in THRESHOLDS]
-    return torch.stack([angles.mean(dtype=torch.float64), (middle[0] + middle[1]) / 2, *within]).cpu()
+    return torch.stack([angles.mean(dtype=torch.float64), (middle[0] + middle[1]) / 2, *within])
+
+
+def batch_statistics(angles: Tensor) -> Tensor:
+    """The number of known angles, and what ``angle_statistics`` tells of them; of a few pictures.
+
+    A processor picks them out first; on a GPU nobody waits to know how many there are: unknown ones are sorted first.
+    """
+    known = angles != UNKNOWN
+    count = known.sum()
+    if angles.device.type == "cpu":
+        return torch.cat([count.double().view(1), angle_statistics(angles)])
+    return torch.cat([count.double().view(1), statistics_where(known, angles)])
+
+
+def statistics_where(known: Tensor, angles: Tensor) -> Tensor:
+    """``angle_statistics`` of the angles that are known, without a wait."""
+    count = known.sum()
+    ordered = angles.flatten().sort().values
+    places = torch.stack([(count + 1) // 2, count // 2 + 1]) - count - 1  # from the end, where those known are
+    middle = ordered[(len(ordered) + places).clamp(0, len(ordered) - 1)].double().sum() / 2
+    mean = torch.where(known, angles, 0).sum(dtype=torch.float64) / count
+    within = [100 * (known & (angles < t)).sum() / count.double() for t in THRESHOLDS]
+    return torch.where(count > 0, torch.stack([mean, middle, *within]), torch.nan)
 
 
 @register_kind

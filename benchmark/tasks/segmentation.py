@@ -46,7 +46,7 @@ class ConfusionCounts(Accumulator):
 
     def compute(self) -> dict[str, float]:
         """Pooled metrics, and their per-image twins."""
-        per_image = torch.cat(self.counts).double()  # (N, C + 1, C)
+        per_image = torch.cat(self.counts).cpu().double()  # (N, C + 1, C)
         known = per_image[:, :-1]
         pooled = known.sum(0)
         right, valid = known.diagonal(dim1=1, dim2=2).sum(1), known.sum((1, 2))

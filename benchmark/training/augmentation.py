@@ -30,6 +30,7 @@ from benchmark.data import AnySplit, DataSet, SeparateDataSet, SeparateSplit
 from benchmark.errors import UsageError
 from benchmark.spec import Protocol, RunSpec, derive_seed
 from benchmark.tasks import Intrinsics, Task, Zoom
+from benchmark.transfer import sent
 
 SCALES = (1.0, 1.2, 1.5)
 #: Random numbers per sample: window, flip, scale, row, column.
@@ -118,12 +119,14 @@ class Augmentation:
         self.camera = camera if spec.protocol.scale_crop == "consistent" else None
         self.generator = torch.Generator().manual_seed(derive_seed("augmentation", spec.seed, *axis))
         self.numbers = torch.zeros(0, NUMBERS)
+        self.scales = torch.zeros(0)
 
     def draw(self, device: torch.device) -> None:
         """Begin a pass over the split."""
         if self.active:
             numbers = torch.rand(self.count, NUMBERS, generator=self.generator, dtype=torch.float64)
-            self.numbers = numbers.to(device)
+            self.numbers = sent(numbers, device)
+            self.scales = sent(torch.tensor(SCALES, dtype=torch.float64), device)
 
     def windows(self, indices: Tensor) -> Tensor | None:
         """Which squares of longer pictures networks see, see ``Split.pictures``. (B,) -> (B,) in [0, 1)."""
@@ -158,8 +161,7 @@ class Augmentation:
 
     def _zoom(self, scale: Tensor, row: Tensor, column: Tensor, *, height: int, width: int) -> Zoom:
         """From three numbers in [0, 1) per sample, (B,) each."""
-        scales = torch.tensor(SCALES, dtype=scale.dtype, device=scale.device)
-        chosen = scales[(scale * len(SCALES)).long()]
+        chosen = self.scales[(scale * len(SCALES)).long()]
         return Zoom(chosen, _corner(row, height, chosen), _corner(column, width, chosen), self.camera)
 
 

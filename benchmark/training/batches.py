@@ -11,6 +11,7 @@ from benchmark.data.mapped import MappedImages
 from benchmark.spec import RunSpec, derive_seed
 from benchmark.training.augmentation import Augmentation
 from benchmark.training.steps import Batch, joined
+from benchmark.transfer import sent
 
 
 def training_batches(
@@ -84,8 +85,7 @@ class TrainingBatches:
         order = torch.randperm(len(self.split), generator=self.generator)[: self.per_pass * self.size]
         if self.augmentation:
             self.augmentation.draw(self.split.device)
-        on_disk = isinstance(self.split.images, MappedImages)
-        self._order = (order if on_disk else order.to(self.split.device)).split(self.size)
+        self._order = self.split.order(order).split(self.size)
         self._done = 0
 
     def _generators(self) -> list[Tensor]:
@@ -106,7 +106,7 @@ class TrainingBatches:
     def _batch(self, indices: Tensor) -> Batch:
         if self.augmentation is None:
             return gathered(self.split, indices)
-        there = indices.to(self.split.device)
+        there = sent(indices, self.split.device)
         images = self.split.pictures(indices, self.augmentation.windows(there))
         targets = {name: values[there] for name, values in self.split.targets.items()}
         return Batch(*self.augmentation(images, targets, there))
@@ -167,11 +167,12 @@ class OtherBatches:
 
     def _drawn(self, split: Split) -> Tensor:
         order = torch.randperm(len(split), generator=self.generator)[: self.size]
-        return order.to(split.device)
+        return split.order(order)
 
 
 def gathered(split: AnySplit, indices: Tensor) -> Batch:
     """The samples ``indices`` of a split, of each task that has its own."""
     if isinstance(split, SeparateSplit):
         return joined({name: gathered(part, indices) for name, part in split.parts.items()})
-    return Batch(split.pictures(indices), {name: values[indices] for name, values in split.targets.items()})
+    there = sent(indices, split.device)
+    return Batch(split.pictures(indices), {name: values[there] for name, values in split.targets.items()})

@@ -181,8 +181,8 @@ def snapshot(trainer: Trainer) -> State:
     """All that decides how training goes on."""
     current = trainer.under_way
     return {
-        "model": _tensors(trainer.model),
-        "weighting": _tensors(trainer.weighting) if trainer.weighting else {},
+        "model": tensors_of(trainer.model),
+        "weighting": tensors_of(trainer.weighting) if trainer.weighting else {},
         "optimizer": trainer.optimizer.state_dict(),
         "schedule": trainer.schedule.state_dict(),
         "batches": trainer.batches.state(),
@@ -190,7 +190,7 @@ def snapshot(trainer: Trainer) -> State:
         "torch": _torch_generators(trainer.device),
         "epoch": trainer.epoch,
         "under_way": current is not None,
-        "pass": vars(current).copy() if current else None,
+        "pass": current.state() if current else None,
         "diagnostics": trainer.diagnostics.state(),
         "epoch_seconds": list(trainer.epoch_seconds),
         "step_seconds": list(trainer.step_seconds),
@@ -206,9 +206,9 @@ def restore(trainer: Trainer, state: State) -> None:
         Exception: of any kind, where the state is not that of such a trainer, which is then of no use any more.
     """
     _check_form(trainer, state)
-    _fill(trainer.model, state["model"])
+    fill(trainer.model, state["model"])
     if trainer.weighting:
-        _fill(trainer.weighting, state["weighting"])
+        fill(trainer.weighting, state["weighting"])
     trainer.optimizer.load_state_dict(state["optimizer"])
     trainer.schedule.load_state_dict(state["schedule"])
     trainer.batches.restore(state["batches"])
@@ -257,13 +257,13 @@ def _torch_generators(device: torch.device) -> dict[str, Tensor]:
     return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
 
 
-def _tensors(module: nn.Module) -> dict[str, Tensor]:
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers, also those that ``state_dict`` leaves out."""
     return {name: tensor.detach() for name, tensor in (*module.named_parameters(), *module.named_buffers())}
 
 
 @torch.no_grad()
-def _fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Copy tensors to where they were; a buffer that was None or of another shape at the start becomes a new one."""
     parameters = dict(module.named_parameters())
     if missing := (parameters.keys() | dict(module.named_buffers()).keys()) - tensors.keys():

@@ -99,7 +99,7 @@ def _gramian(
     shared = [parameter for parameter in model.shared_parameters() if parameter.requires_grad]
     if not shared:
         return None
-    rows = Rows(len(values), shared)
+    rows = Rows(len(values), shared, shared[0].device)
     for k, (value, gradient) in enumerate(zip(values, gradients, strict=True)):
         if value is not None and value.requires_grad:
             rows.fill(k, torch.autograd.grad(value, shared, gradient, retain_graph=True, allow_unused=True))

@@ -5,8 +5,9 @@ from collections.abc import Callable, Hashable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ from benchmark.training.augmentation import Augmentation
 from benchmark.training.batches import OtherBatches, training_batches
 from benchmark.training.diagnostics import GradientDiagnostics
 from benchmark.training.evaluation import evaluate
-from benchmark.training.hardware import Hardware
+from benchmark.training.hardware import Hardware, Stopwatch
 from benchmark.training.optimizer import Schedule, build_optimizer
 from benchmark.training.replay import OnDevice, Replays, at_once
 from benchmark.training.steps import Batch, Result, Surroundings, choose_step
@@ -43,8 +44,9 @@ class Pass:
         sums: (2, K) of the losses and of the weights, over the steps done.
         losses: (K,) of the last step.
         done: steps.
-        sampled: seconds of each step that was sampled for diagnostics.
+        sampled: seconds of each step that was sampled for diagnostics, once ``settle`` was called.
         seconds: that the steps took before the run was interrupted.
+        watches: of sampled steps that the device may not have done yet.
     """
 
     sums: Tensor
@@ -52,11 +54,22 @@ class Pass:
     done: int = 0
     sampled: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    watches: list[Stopwatch] = field(default_factory=list)
 
     @classmethod
     def begun(cls, tasks: int, device: torch.device) -> "Pass":
         """Without a step."""
         return cls(torch.zeros(2, tasks, device=device), torch.zeros(tasks, device=device))
+
+    def settle(self) -> None:
+        """Read the watches, which waits for the device."""
+        self.sampled += [watch.seconds() for watch in self.watches]
+        self.watches = []
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must know."""
+        self.settle()
+        return {name: value for name, value in vars(self).items() if name != "watches"}
 
 
 class Trainer:
@@ -154,23 +167,29 @@ class Trainer:
 
     def _check_parameters(self) -> None:
         """A gradient that is not finite makes its parameter so, also where no loss has seen it yet."""
-        for name, parameter in self.model.named_parameters():
-            if not torch.isfinite(parameter).all():
+        parameters = dict(self.model.named_parameters())
+        if not parameters:
+            return
+        finite = torch.stack([torch.isfinite(parameter).all() for parameter in parameters.values()])
+        for name, fine in zip(parameters, finite.tolist(), strict=True):  # one wait for all
+            if not fine:
                 raise Diverged(f"the parameter '{name}' is not finite after epoch {self.epoch}: a gradient was not")
 
     def _epoch(self, epoch: int, pause: Callable[[], None]) -> EpochRecord:
         current = self._train(pause)
         started = perf_counter()
-        mean_losses, mean_weights = current.sums / self.steps
+        means = current.sums / self.steps
         names = [task.name for task in self.model.tasks]
-        losses = {"train": by_task(names, mean_losses)}  # waits for the device
+        mean_losses, mean_weights = (by_task(names, row) for row in means.cpu())  # waits for the device
+        losses = {"train": mean_losses}
+        current.settle()
         seconds, plain = current.seconds + perf_counter() - started, self.steps - len(current.sampled)
         self.epoch_seconds.append(seconds)
         self.step_seconds.append((seconds - sum(current.sampled)) / plain if plain else seconds / self.steps)
         self.under_way = None
-        weights = by_task(names, mean_weights) if self.weighting else {}
+        weights = mean_weights if self.weighting else {}
         if self.weighting:
-            self.weighting.epoch_end(mean_losses)
+            self.weighting.epoch_end(means[0])
         if epoch == self.protocol.restart_after:
             self._begin_phase()
         metrics = {}
@@ -212,17 +231,15 @@ class Trainer:
     def _one_of(self, current: Pass, batch: Batch) -> None:
         """One step of an epoch."""
         diagnose = self.diagnostics.due()
-        if diagnose:
-            self.hardware.synchronize()
-            started = perf_counter()
+        watch = Stopwatch(self.device) if diagnose else None
         result = self.advance(batch, diagnose)
         current.losses = result.losses
         current.sums[0] += result.losses
         current.sums[1] += result.weights
-        if diagnose:
+        if watch:
             self.diagnostics.add(result.gramian)
-            self.hardware.synchronize()
-            current.sampled.append(perf_counter() - started)
+            watch.stop()
+            current.watches.append(watch)
 
     def advance(self, batch: Batch, diagnose: bool = False) -> Result:
         """One optimiser step; ``diagnose`` asks for the Gramian."""
@@ -242,8 +259,14 @@ class Trainer:
         return result
 
     def _set_rate(self) -> None:
-        """Tell the optimiser the rate of the present step; a recorded one would go on with a plain number for ever."""
-        rate = self._rate.fill_(self.schedule.rate) if self.replays else self.schedule.rate
+        """Tell the optimiser the rate of the present step; a recorded one would go on with a plain number for ever.
+
+        A GPU gets it in float32 either way, or steps that are replayed would differ in last bits from those that are not.
+        """
+        exact = self.schedule.rate
+        rate: float | Tensor = exact if self.device.type == "cpu" else float(np.float32(exact))
+        if self.replays:
+            rate = self._rate.fill_(rate)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 

@@ -10,6 +10,7 @@ from benchmark.data import AnySplit, SeparateSplit, Split
 from benchmark.model import MultiTaskModel
 from benchmark.training.hardware import Hardware
 from benchmark.training.isolation import judging
+from benchmark.transfer import sent
 
 #: Samples per forward pass; metrics do not depend on it.
 EVALUATION_BATCH = 32
@@ -56,16 +57,16 @@ def _evaluate(model: MultiTaskModel, split: Split, hardware: Hardware, name: str
     tasks = [task for task in model.tasks if name in (None, task.name)]
     accumulators = {task.name: task.accumulator(device) for task in tasks}
     losses = {task.name: torch.zeros((), device=device) for task in tasks}
-    for indices in torch.arange(len(split), device=device).split(EVALUATION_BATCH):
-        images = split.pictures(indices)
+    for indices in split.order(torch.arange(len(split))).split(EVALUATION_BATCH):
+        images, there = split.pictures(indices), sent(indices, device)
         with hardware.autocast():
             predictions = predict(model, images if name is None else {name: images})
         for task in tasks:
-            prediction, target = predictions[task.name], split.targets[task.name][indices]
+            prediction, target = predictions[task.name], split.targets[task.name][there]
             accumulators[task.name].update(prediction, target)
             losses[task.name] += task.loss(prediction, target) * (len(indices) / len(split))
     return Evaluation(
-        {name: loss.item() for name, loss in losses.items()},
+        dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True)),
         {name: accumulator.compute() for name, accumulator in accumulators.items()},
     )
 

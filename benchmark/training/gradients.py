@@ -18,13 +18,13 @@ class Rows:
     Args:
         count: K.
         like: the tensors; a row holds their elements as they lie in memory.
+        device: of the rows.
     """
 
-    def __init__(self, count: int, like: Sequence[Tensor]) -> None:
+    def __init__(self, count: int, like: Sequence[Tensor], device: torch.device) -> None:
         width = sum(t.numel() for t in like)
         # Half-precision features have sums of products too; these need single precision.
         dtype = torch.promote_types(like[0].dtype, torch.float32) if like else torch.float32
-        device = like[0].device if like else torch.device("cpu")
         # Whole blocks, the last one filled up with zeros that stay.
         self._blocks = torch.zeros(count, -(-width // BLOCK), BLOCK, device=device, dtype=dtype)  # (K, B, BLOCK)
         self.matrix = self._blocks.flatten(1)[:, :width]  # (K, P)
@@ -81,7 +81,9 @@ class TaskGradients:
         self.shared = model.shared_parameters()
         self.own = [model.task_parameters(task.name) for task in model.tasks]
         self.learned = list(learned)
-        self.buffer = Rows(len(self.own), self.shared)
+        # Where nothing is shared, rows without columns: on the device all the same, where the weighting meets them.
+        self.device = next(model.parameters()).device
+        self.buffer = Rows(len(self.own), self.shared, self.device)
 
     @property
     def rows(self) -> Tensor:
@@ -169,7 +171,7 @@ class RepresentationGradients:
             losses: K scalars, each attached to nothing but its own graph.
         """
         if self.buffer is None:
-            self.buffer = Rows(len(self.heads), [feature])
+            self.buffer = Rows(len(self.heads), [feature], feature.device)
         for k, own in enumerate(self.heads):
             loss = losses[k] if losses[k].requires_grad else None
             self.buffer.fill(k, task_pass(loss, [feature], own, self.learned))

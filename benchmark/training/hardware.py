@@ -1,12 +1,14 @@
 """What a run runs on: device, precision, threads; and what it is recorded as."""
 
 import gc
+import os
 import platform
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from time import perf_counter
+from typing import Any, Literal
 
 import torch
 
@@ -28,6 +30,7 @@ class Hardware:
         workers: runs at once; they change no number but times.
         graphs: whether steps are replayed as CUDA graphs.
         spills: whether activations wait for backward passes off the device; that changes no number but times either.
+        deterministic: whether a GPU is to take kernels that compute the same twice, where torch has them.
     """
 
     device: str
@@ -36,6 +39,7 @@ class Hardware:
     workers: int = 1
     graphs: bool = False
     spills: bool = False
+    deterministic: bool = False
 
     @classmethod
     def choose(
@@ -46,11 +50,13 @@ class Hardware:
         *,
         workers: int = 1,
         graphs: bool = False,
+        deterministic: bool = False,
     ) -> "Hardware":
         """Resolve ``auto``: CUDA where there is one; bf16 on devices that compute in it, float32 elsewhere.
 
         Raises:
-            UsageError: the device does not exist here or has no graphs, or the precision is unknown.
+            UsageError: the device does not exist here, or has no graphs or no choice of kernels, or the precision is
+                unknown.
         """
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -67,11 +73,16 @@ class Hardware:
         if precision not in PRECISIONS:
             raise UsageError(f"unknown precision '{precision}'. Known: {', '.join(PRECISIONS)}")
         if precision == "auto":
-            native = torch.cuda.is_bf16_supported(including_emulation=False) if kind == "cuda" else processor_has_bf16()
+            native = gpu_has_bf16(torch.device(device)) if kind == "cuda" else processor_has_bf16()
             precision = "bf16" if native else "fp32"
         if graphs and kind != "cuda":
             raise UsageError("--cuda-graphs needs a CUDA device, and this is the CPU: leave it out")
-        return cls(device, precision, threads, workers, graphs)
+        if deterministic and kind != "cuda":
+            raise UsageError(
+                "--deterministic chooses kernels of a CUDA device, and this is the CPU, whose runs come back anyway: "
+                "leave it out"
+            )
+        return cls(device, precision, threads, workers, graphs, deterministic=deterministic)
 
     def computing(self, protocol: Protocol) -> "Hardware":
         """The same in the precision of a protocol.
@@ -123,6 +134,8 @@ class Hardware:
     def set_up(self) -> None:
         """Settings of this process that a run depends on, and memory that the last run left behind."""
         torch.set_num_threads(self.threads)
+        if self.kind == "cuda":
+            choose_kernels(self.deterministic)
         self.begin_anew()
         if self.kind == "cuda":
             torch.backends.cudnn.allow_tf32 = self.precision != "fp32"  # fp32 is to mean what it says
@@ -136,7 +149,7 @@ class Hardware:
         gc.collect()
         if self.kind == "cuda":
             torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats(self.device)
+            reset_peak(torch.device(self.device))
 
     def synchronize(self) -> None:
         """Wait until the device has done all that it was given."""
@@ -183,6 +196,32 @@ class Hardware:
             peak.stop()
 
 
+class Stopwatch:
+    """Times work on a device without waiting for it: between marks that a GPU comes to in the order of its stream."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._started = self._stopped = self._mark()
+
+    def stop(self) -> None:
+        """The work is given to the device."""
+        self._stopped = self._mark()
+
+    def seconds(self) -> float:
+        """From the start to the stop; waits until a GPU has come there."""
+        if self._device.type == "cpu":
+            return float(self._stopped - self._started)
+        self._stopped.synchronize()
+        return float(self._started.elapsed_time(self._stopped)) / 1000
+
+    def _mark(self) -> Any:
+        if self._device.type == "cpu":
+            return perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+
 class MemoryPeak:
     """The most memory held since the start: allocated on the GPU, or resident in this process (Linux)."""
 
@@ -190,7 +229,7 @@ class MemoryPeak:
         self.device = device
         self.bytes: int | None = None
         if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
+            reset_peak(device)
         else:
             try:
                 Path("/proc/self/clear_refs").write_text("5")  # resets the peak that VmHWM reports
@@ -210,6 +249,34 @@ class MemoryPeak:
         elif self._resettable:
             lines = Path("/proc/self/status").read_text().splitlines()
             self.bytes = next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
+
+
+def reset_peak(device: torch.device) -> None:
+    """Measure the peak of a GPU's memory from here, also where nothing has asked for CUDA in this process yet.
+
+    torch initialises CUDA at the first tensor of a device, and its functions about memory before that only where the
+    device has no number.
+    """
+    torch.cuda.init()
+    torch.cuda.reset_peak_memory_stats(device)
+
+
+def choose_kernels(deterministic: bool) -> None:
+    """Whether CUDA's kernels are those that compute the same twice, see ``docs/devices.md``.
+
+    Where torch has none that does, it warns and takes what there is. cuBLAS reads its variable when CUDA begins, so that
+    this is to be called before.
+    """
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic, warn_only=deterministic)
+    torch.backends.cudnn.deterministic = deterministic
+
+
+def gpu_has_bf16(device: torch.device) -> bool:
+    """Whether this GPU, which need not be the current one, computes in bf16 itself."""
+    with torch.cuda.device(device):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def processor_has_bf16() -> bool:

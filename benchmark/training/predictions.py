@@ -36,7 +36,7 @@ def whole_split(model: MultiTaskModel, split: AnySplit, hardware: Hardware, pref
 def _decisions(model: MultiTaskModel, split: Split, hardware: Hardware, own: str | None) -> dict[str, np.ndarray]:
     """(N, …) of one set of pictures: of the task ``own``, or of all."""
     found: dict[str, list[np.ndarray]] = {}
-    for indices in torch.arange(len(split), device=split.device).split(EVALUATION_BATCH):
+    for indices in split.order(torch.arange(len(split))).split(EVALUATION_BATCH):
         images = split.pictures(indices)
         for name, values in decide(model, images if own is None else {own: images}, hardware).items():
             found.setdefault(name, []).append(values.numpy())

@@ -1,6 +1,7 @@
 """Where a record comes from: versions, the suite's commit, the machine."""
 
 import hashlib
+import os
 import platform
 import re
 import subprocess
@@ -78,8 +79,16 @@ def libraries(hardware: Hardware) -> dict[str, str]:
 
 
 def determinism() -> dict[str, bool | str]:
-    """PyTorch's switches that decide whether a device computes the same twice."""
-    return {
+    """PyTorch's switches that decide whether a device computes the same twice.
+
+    Of a device that was asked to (``--deterministic``) also the workspace of cuBLAS, and that what torch has no such
+    kernel for was done all the same.
+    """
+    asked = torch.is_deterministic_algorithms_warn_only_enabled()
+    found: dict[str, bool | str] = {"warn_only": True} if asked else {}
+    if asked and (workspace := os.environ.get("CUBLAS_WORKSPACE_CONFIG")):
+        found["CUBLAS_WORKSPACE_CONFIG"] = workspace
+    return found | {
         "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
         "cudnn.deterministic": torch.backends.cudnn.deterministic,
         "cudnn.benchmark": torch.backends.cudnn.benchmark,
@@ -92,7 +101,17 @@ def determinism() -> dict[str, bool | str]:
 def code_hash() -> str:
     """SHA-256 of every source file that decides a run's numbers: the suite's rooms for that, and installed plugins."""
     suite = Path(__file__).resolve().parents[1]
-    names = ("data", "tasks", "training", "arithmetic.py", "exact.py", "model.py", "weighting.py", "spec.py")
+    names = (
+        "data",
+        "tasks",
+        "training",
+        "arithmetic.py",
+        "exact.py",
+        "transfer.py",
+        "model.py",
+        "weighting.py",
+        "spec.py",
+    )
     rooms = [suite / name for name in names]
     for point in entry_points(group=PLUGIN_GROUP):
         file = getattr(sys.modules.get(point.module), "__file__", None)

@@ -100,6 +100,8 @@ class _Aside:
 class Replays:
     """An ``OnDevice`` that records each piece of a step when it first meets it, and replays it from then on.
 
+    What is recorded anew keeps its old recording, with its memory, until all of them go.
+
     Gradients that a piece finds or leaves in ``Parameter.grad`` are those of the present step, as if it had just been
     done: what Python does to them between two pieces counts.
 
@@ -112,6 +114,9 @@ class Replays:
         self._recorder = recorder
         self._parameters = list(parameters)
         self._pieces: dict[str, _Piece] = {}
+        #: Recordings that are replayed no more. To destroy a CUDA graph would take from its stream the workspaces of
+        #: cuBLAS, which the graphs that stay were recorded with (torch 2.12 and 2.13, pytorch issue 193402).
+        self._retired: list[Recording] = []
 
     def __call__(self, name: str, work: Callable[..., T], *inputs: Tensor, fixed: Hashable = None) -> T:
         """See ``OnDevice``."""
@@ -131,13 +136,14 @@ class Replays:
 
     def forget(self, name: str) -> None:
         """Drop the recording of a piece: what it was recorded on is no longer what it was."""
-        self._pieces.pop(name, None)
+        if piece := self._pieces.pop(name, None):
+            self._retired.append(piece.recording)
 
     def _forget_from(self, name: str) -> None:
         """Drop a piece and those that follow it in a step: they go on with memory that the piece filled."""
         names = list(self._pieces)
         for later in names[names.index(name) :] if name in names else ():
-            del self._pieces[later]
+            self.forget(later)
 
     def stream(self) -> AbstractContextManager[None]:
         """See ``Recorder``."""

@@ -52,6 +52,19 @@ from benchmark.weighting import Weighting, build_weighting
 #: Test samples whose pictures are kept, spread evenly over the split.
 PICTURED = 4
 
+#: What a RuntimeError says where memory ran out: torch's allocator for the CPU; a call of CUDA's, as those for pinned
+#: memory and for a context are (cudaErrorMemoryAllocation); cuBLAS, cuSPARSE and cuSOLVER; cuDNN, whose name is newer
+#: from version 9 on.
+OUT_OF_MEMORY = (
+    "DefaultCPUAllocator",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUSPARSE_STATUS_ALLOC_FAILED",
+    "CUSOLVER_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+)
+
 Arrays = dict[str, np.ndarray]
 
 
@@ -235,7 +248,7 @@ def _identity(hardware: Hardware, data_hash: str) -> dict[str, Any]:
         "precision": hardware.precision,
         "number of threads": hardware.threads,
         "variables": variables(),
-    }
+    } | ({"kernels": "deterministic"} if hardware.deterministic else {})
 
 
 def lost(spec: RunSpec, reason: str, *, hardware: Hardware) -> Outcome:
@@ -361,9 +374,9 @@ def _loaded(dataset: DataSet, split: str, storage: Storage, hardware: Hardware) 
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Torch's allocator for the CPU raises a plain RuntimeError."""
+    """Torch's allocators for the CPU and for pinned memory, and CUDA's libraries, have no error of their own for it."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+        isinstance(error, RuntimeError) and any(sign in str(error) for sign in OUT_OF_MEMORY)
     )
 
 

@@ -23,6 +23,7 @@ from benchmark.training.hardware import Hardware
 from benchmark.training.isolation import isolated, kept_buffers
 from benchmark.training.layer import LayerGradients
 from benchmark.training.replay import OnDevice, at_once
+from benchmark.transfer import brought, sent
 from benchmark.weighting import (
     GradientWeighting,
     GramianWeighting,
@@ -274,7 +275,7 @@ class LookaheadStep(LossStep[LookaheadWeighting]):
             other = self.around.other(self.weighting.split)
             aim = _gradients(torch.stack(self.losses(other)).sum(), parameters)
         length = sqrt(torch.stack([g.double().square().sum() for g in aim]).sum())
-        reach = (self.REACH / length.clamp(min=1e-30)).item()
+        reach = self.REACH / length.clamp(min=1e-30)
         sides = []
         for sign in (1, -1):
             # Half precision would round the parameters' small move away.
@@ -305,7 +306,7 @@ class GramianStep(GradientStep[GramianWeighting]):
     def __call__(self, batch: Batch, diagnose: bool) -> Result:
         """See ``Step``."""
         known, gramian = self.on_device("gradients", self._look, batch)
-        weights = self.weighting.from_gramian(gramian.cpu(), known.double().cpu()).to(known)
+        weights = sent(self.weighting.from_gramian(*brought(gramian, known.double())), known.device).to(known)
         self.gradients.move_along(weights)
         sampled = diagnose and self.gradients.shared
         return Result(known, weights, self.plain(gramian, known) if sampled else None)
@@ -349,7 +350,7 @@ class SampledStep(GradientStep[SampledWeighting]):
     ) -> None:
         super().__init__(model, weighting, hardware, around)
         self.gradients = TaskGradients(model, list(weighting.parameters()))
-        self.second = Rows(len(model.tasks), self.gradients.shared)
+        self.second = Rows(len(model.tasks), self.gradients.shared, self.gradients.device)
 
     def __call__(self, batch: Batch, diagnose: bool) -> Result:
         """See ``Step``."""
@@ -357,7 +358,7 @@ class SampledStep(GradientStep[SampledWeighting]):
         first, known, products, third = self.on_device("gradients", self._look, batch)
         sampled = diagnose and self.gradients.shared
         gramian = self.plain(self.gradients.gramian(), first) if sampled else None
-        weights = self.weighting.from_products(products.cpu(), known.double().cpu()).to(known)
+        weights = sent(self.weighting.from_products(*brought(products, known.double())), known.device).to(known)
         self.around.on_device("backward", partial(self.gradients.sum_along, third, part=self._share), weights)
         return Result(known, weights, gramian)
 
@@ -420,7 +421,8 @@ class RepresentationStep(GradientStep[GradientWeighting]):
             )
             return rows.pieces(direction.vector), direction.weights.to(known)
         weighting = cast(GramianWeighting, self.weighting)
-        weights = weighting.from_gramian(rows.products(rows).cpu(), known.double().cpu()).to(known)
+        products = rows.products(rows)
+        weights = sent(weighting.from_gramian(*brought(products, known.double())), known.device).to(known)
         return rows.combination(weights), weights
 
     def _gramian_through(self, feature: Tensor, rows: Rows, known: Tensor) -> Tensor | None:
@@ -467,12 +469,15 @@ def _gradients(value: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor
 
 
 @contextmanager
-def _moved(parameters: Sequence[nn.Parameter], along: Sequence[Tensor], by: float) -> Iterator[None]:
+def _moved(parameters: Sequence[nn.Parameter], along: Sequence[Tensor], by: float | Tensor) -> Iterator[None]:
     """Inside, the parameters are at θ + by · along; afterwards they have the very bits that they had."""
     before = [p.detach().clone() for p in parameters]
     data = [p.data for p in parameters]
     try:
-        torch._foreach_add_(data, list(along), alpha=by)
+        if isinstance(by, Tensor) and by.device.type != "cpu":  # its value is not known here, and nobody waits for it
+            torch._foreach_add_(data, torch._foreach_mul(list(along), by))
+        else:
+            torch._foreach_add_(data, list(along), alpha=float(by))
         yield
     finally:
         torch._foreach_copy_(data, before)

@@ -41,7 +41,7 @@ each_setting = pytest.mark.parametrize(
 
 
 def build(name, tasks, seed=0, **options):
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build_model(name, tasks, **{"width": 4, **options})
 

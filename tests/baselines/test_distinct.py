@@ -19,7 +19,7 @@ SAME = {frozenset({"mgda", "mgda-ub"})}
 
 def build(name, count=3, **options):
     tasks = [benchmark.Task(f"task{k}", kind, 3) for k, kind in enumerate(KINDS[:count])]
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return benchmark.build_weighting(name, tasks, **REQUIRED.get(name, {}), **options)
 

@@ -41,7 +41,7 @@ def splits():
 @functools.cache
 def model_of(architecture):
     """A model, and its state at the start: to fill it in again is much cheaper than a copy of so many small modules."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = benchmark.build_model(architecture, splits()[1], backbone="segnet", width=2)
     return model.to(memory_format=torch.channels_last), copy.deepcopy(model.state_dict())
@@ -58,7 +58,7 @@ def trainer_of(architecture, weighting, options, hardware=CPU):
         seed=0,
         protocol=Protocol(epochs=1, batch_size=BATCH),
     )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         built = benchmark.build_weighting(weighting, splits()[1], **options)
     return Trainer(model, built, spec=spec, splits=splits()[0], hardware=hardware)
@@ -68,7 +68,7 @@ def train_two_steps(trainer):
     model = trainer.model.train()
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     batch = gathered(splits()[0]["train"], torch.arange(BATCH))
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
         results = [trainer.advance(batch, diagnose) for diagnose in (True, False)]
     for result in results:

@@ -23,7 +23,7 @@ def tensor(values):
 
 
 def build(name, count=2, seed=0, **options):
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return benchmark.build_weighting(name, [benchmark.Task(f"t{k}", "depth", 1) for k in range(count)], **options)
 
@@ -237,7 +237,7 @@ def test_torchjd_agrees(seed):
     theirs = pytest.importorskip("torchjd.aggregation")
     rows = rows_like(seed)
     weighting = build("graddrop", 3, seed)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(weighting.position))
         expected = theirs.GradDrop()(rows)
     close(step(weighting, rows), expected)

@@ -26,7 +26,7 @@ exponents = st.lists(st.integers(-6, 6), min_size=6, max_size=6)
 
 
 def build(name, count, seed=0, **options):
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return benchmark.build_weighting(name, [benchmark.Task(f"t{k}", "depth", 1) for k in range(count)], **options)
 
@@ -382,7 +382,7 @@ def test_torchjd_agrees(seed, count):
         mean = theirs.AlignedMTLWeighting(scale_mode=mode)(gramian)
         close(weights("aligned-mtl", rows, scale_mode=mode), count * mean, rtol=1e-5, atol=1e-7)
     weighting = build("pcgrad", count, seed)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.set_rng_state(weighting.orders.state)
         close(weights_of(weighting, rows), theirs.PCGradWeighting()(gramian))
 

@@ -20,7 +20,7 @@ ROUNDING = 2.0**-9
 
 
 def build(name, tasks, **options):
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return build_model(name, tasks, **options).to(memory_format=torch.channels_last)
 

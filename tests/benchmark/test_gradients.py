@@ -45,7 +45,7 @@ class Fixed(GramianWeighting):
 
 
 def build(name, tasks, backbone="segnet", layout=torch.channels_last):
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         # In float64: the true gradient of a bias before a batch norm is zero, and float32 shows noise there.
         return build_model(name, tasks, backbone=backbone, width=4).double().to(memory_format=layout)
@@ -272,7 +272,7 @@ def test_the_engine_keeps_the_losses_apart(monkeypatch):
         seed=0,
         protocol=Protocol(epochs=1, batch_size=4),
     )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build_model("split", WHOLE, backbone="wrn-10", width=4)
     weighting = Fixed(WHOLE, [1.0, 1.0, 1.0])
@@ -317,3 +317,10 @@ def test_inner_products_are_exact_over_any_number_of_parameters(width):
     assert gradients.rows.shape == (2, width)
     expected = torch.tensor([[1.0, 2.0], [2.0, 4.0]], dtype=torch.float64) * width
     assert torch.equal(gradients.gramian(), expected)
+
+
+@pytest.mark.parametrize("name", APART)
+def test_rows_without_columns_lie_on_the_model_s_device(name):
+    """Where nothing is shared, there is no gradient that would tell it."""
+    gradients = TaskGradients(build(name, DENSE).to("meta"))
+    assert (gradients.rows.shape, gradients.rows.device.type) == ((len(DENSE), 0), "meta")

@@ -1,6 +1,9 @@
 """Steps that are replayed from recordings, with a stand-in that has the semantics of CUDA graphs on the CPU."""
 
+import gc
+import weakref
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
@@ -142,7 +145,7 @@ def a_split(device):
 
 
 def a_trainer(weighting=None, architecture=None, change=None, hardware=CPU, built=None, **protocol):
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         small = Small(TASKS, change) if change else Small(TASKS)
         model = build_model(architecture, TASKS, width=4) if architecture else small
@@ -171,7 +174,7 @@ def fitted(trainer, replays=None):
     """The epochs' records and every tensor that training leaves."""
     records = []
     trainer.replays = replays
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         trainer.fit(records.append)
     weighting = trainer.weighting.state_dict() if trainer.weighting else {}
@@ -288,6 +291,93 @@ def test_what_a_weighting_learns_may_get_a_gradient_in_some_steps_only():
         replayed.advance(batch)
     for one, other in zip(plain.parameters(), replayed.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_no_recording_goes_while_others_are_replayed():
+    """With a CUDA graph its stream's workspaces would go, which those that stay were recorded with."""
+    trainer = a_trainer("uncertainty", epochs=3, restart_after=1, restart_learning_rate=3e-3)
+    recorder, made = Recorder(trainer), []
+
+    def record(work):
+        tape, result = Recorder.record(recorder, work)
+        made.append(weakref.ref(tape))
+        return tape, result
+
+    recorder.record = record
+    fitted(trainer, Replays(recorder, trainer.parameters()))
+    assert len(made) == 4  # the losses, the pass backwards, and each phase's optimiser
+    assert None not in [tape() for tape in made]
+    del trainer, recorder, record
+    gc.collect()
+    assert {tape() for tape in made} == {None}
+
+
+class OtherOrder(TorchDispatchMode):
+    """Sums as if in another order, where a GPU's order is not fixed: gradients of weights and of bilinear upsampling."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.size = size
+        self.draw = torch.Generator().manual_seed(1)
+
+    def _moved(self, value):
+        if value is None:
+            return None
+        if value.dtype == torch.float32:
+            return value * (1 + self.size * torch.randn(value.shape, generator=self.draw))
+        moved = torch.rand(value.shape, generator=self.draw) < 0.1  # of half precision, a tenth by one unit
+        return torch.where(moved, value.float() * (1 + 2**-7), value.float()).to(value.dtype)
+
+    def __torch_dispatch__(self, operation, types, arguments=(), options=None):
+        result = operation(*arguments, **(options or {}))
+        name = operation.overloadpacket.__name__
+        if name == "convolution_backward":
+            return (result[0], self._moved(result[1]), self._moved(result[2]))
+        return self._moved(result) if name == "upsample_bilinear2d_backward" else result
+
+
+class Reordered(Recorder):
+    """Its work is the same but for the order of sums."""
+
+    def __init__(self, trainer, size):
+        super().__init__(trainer)
+        self.size = size
+
+    def record(self, work):
+        tape, result = super().record(work)
+
+        class Again:
+            def replay(_):
+                with OtherOrder(self.size):
+                    tape.replay()
+
+        return Again(), result
+
+
+def reordered(size):
+    return lambda trainer: Replays(Reordered(trainer, size), trainer.parameters())
+
+
+@pytest.mark.parametrize(
+    ("architecture", "weighting", "precision"),
+    [
+        *(
+            ("split", weighting, "fp32")
+            for weighting in ("equal", "uncertainty", "mgda", "pcgrad", "cagrad", "gradnorm")
+        ),
+        ("mtan", "equal", "fp32"),
+        ("mtan", "equal", "bf16"),
+    ],
+)
+def test_another_order_of_sums_is_no_objection(architecture, weighting, precision):
+    hardware = Hardware("cpu", precision, 1)
+    build = partial(a_trainer, weighting, architecture, hardware=hardware)
+    assert objection(build, reordered(1e-6)) is None
+
+
+@pytest.mark.parametrize("weighting", [None, "uncertainty"])
+def test_gradients_that_are_wrong_by_more_than_order_are_objected_to(weighting):
+    assert "the gradient of " in objection(partial(a_trainer, weighting), reordered(0.1))
 
 
 def test_graphs_are_for_gpus():

@@ -50,7 +50,7 @@ def spec(architecture="split", weighting="equal", *, options=None, alone=False, 
 
 
 def unwrapped(name, tasks=TASKS):
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return build_model(name, tasks, backbone="wrn-10", width=4).double()
 
@@ -224,7 +224,7 @@ def test_single_task_networks_train_as_if_alone(storage):
 def test_every_weighting_over_parameters_works(storage, name):
     dataset = build_dataset("toy-pair")
     run = spec("mtan", name)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         weighting = build_weighting(name, dataset.tasks)
         model = SeparateModel(build_model("mtan", dataset.tasks, backbone="wrn-10", width=4), dataset.colours)

@@ -113,7 +113,8 @@ def small_operations(monkeypatch):
 
 
 def mtbench(*words):
-    return CliRunner().invoke(main, ["speed", *words], catch_exceptions=False)
+    device = [] if "--device" in words else ["--device", "cpu"]  # whatever else this machine has
+    return CliRunner().invoke(main, ["speed", *device, *words], catch_exceptions=False)
 
 
 def test_the_command_shows_a_row_for_each_and_writes_a_record(tmp_path):

@@ -55,7 +55,7 @@ def splits():
 
 @functools.cache
 def model_of(architecture):
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return benchmark.build_model(architecture, splits()[1], backbone="segnet", width=2)
 
@@ -70,7 +70,7 @@ def trained(architecture, weighting, options, hardware):
         seed=0,
         protocol=Protocol(epochs=1, batch_size=BATCH),
     )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         built = benchmark.build_weighting(weighting, splits()[1], **options)
         trainer = Trainer(model.train(), built, spec=spec, splits=splits()[0], hardware=hardware)

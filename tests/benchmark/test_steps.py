@@ -94,13 +94,13 @@ def a_batch(count=6, seed=0):
 
 
 def a_model(tasks=TASKS, **options):
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         return Small(tasks, **options)
 
 
 def built(name, tasks=TASKS, **options):
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(4)
         return benchmark.build_weighting(name, tasks, **options)
 
@@ -351,7 +351,7 @@ def test_one_task_that_is_no_number_leaves_the_others_their_lengths():
             return {**found, "depth": found["depth"] * torch.nan}
 
     for weighting in (built("equal"), built("mgda"), built("mgda-ub"), built("db-mtl")):
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(3)
             model = Broken(TASKS)
         lengths = take(model, weighting).gramian.diagonal()

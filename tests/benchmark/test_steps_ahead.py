@@ -55,7 +55,7 @@ class InDouble(MultiTaskModel):
 
 
 def build(name, tasks=DENSE, backbone="segnet", width=4):
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return InDouble(build_model(name, tasks, backbone=backbone, width=width)).train()
 

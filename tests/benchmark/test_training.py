@@ -242,6 +242,33 @@ def test_exhausted_memory_is_a_record(storage):
     assert (record.status, record.error[:16]) == ("out-of-memory", "OutOfMemoryError")
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes",
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    ],
+)
+@pytest.mark.parametrize("kind", [RuntimeError, getattr(torch, "AcceleratorError", RuntimeError)])
+def test_memory_that_a_library_could_not_get_is_exhausted_too(storage, monkeypatch, message, kind):
+    def load(*_):
+        raise kind(message)
+
+    monkeypatch.setattr("benchmark.data.dataset.DataSet.load", load)
+    assert execute(spec(), storage=storage, hardware=CPU).record.status == "out-of-memory"
+
+
+def test_another_fault_of_cuda_is_not_about_memory(storage, monkeypatch):
+    def load(*_):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr("benchmark.data.dataset.DataSet.load", load)
+    assert execute(spec(), storage=storage, hardware=CPU).record.status == "failed"
+
+
 def test_memory_that_does_not_hold_the_data_is_a_record(storage, monkeypatch):
     def load(*_):
         raise torch.OutOfMemoryError("too much")
@@ -366,7 +393,7 @@ def test_a_batch_too_small_for_a_weighting_is_refused_before_any_run(toy):
 
 
 def test_a_direction_of_another_shape_is_refused():
-    rows = Rows(2, [torch.zeros(3, 4)])
+    rows = Rows(2, [torch.zeros(3, 4)], torch.device("cpu"))
     with pytest.raises(ValueError, match=r"must have the shape \(12,\), found \(1,\)"):
         rows.pieces(torch.zeros(1))
 

@@ -77,3 +77,16 @@ def test_a_step_on_losses_reads_nothing(weighting):
 @pytest.mark.parametrize("architecture", ["single-task", "stan", "split-deep", "dense", "cross-stitch", "mtan"])
 def test_no_network_reads_anything(architecture):
     assert reads(architecture, None) == 0
+
+
+def test_the_end_of_an_epoch_reads_as_often_whatever_the_network():
+    """116 parameters in one look: not one for each."""
+    counts = {}
+    for width, architecture in ((4, "split"), (4, "mtan")):
+        method = Component.of(WEIGHTINGS, "equal")
+        trainer = Stepper(Component.of(ARCHITECTURES, architecture, {"width": width}), method, LOAD).trainer
+        with Reads() as counted:
+            trainer._check_parameters()
+        counts[len(list(trainer.model.parameters()))] = counted.count
+    assert len(counts) == 2
+    assert set(counts.values()) == {0}

@@ -146,7 +146,7 @@ def trained(interval, build, weigh, splits, monkeypatch, hardware=CPU):
         build, weigh: make the model and the weighting.
     """
     monkeypatch.setattr(diagnostics, "INTERVAL", interval or 10**6)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         model, weighting = build().to(memory_format=torch.channels_last), weigh()
         spec = RunSpec(

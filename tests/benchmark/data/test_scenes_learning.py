@@ -57,7 +57,7 @@ def metrics(splits):
     """By task, what a network makes of the test split after some steps of AdamW on a cosine; the same on every run."""
     train, test = splits
     generator = torch.Generator().manual_seed(0)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = Net(mean_depth(train))
     optimiser = torch.optim.AdamW(net.parameters(), lr=4e-3, weight_decay=1e-2)
