@@ -55,4 +55,7 @@ def settings(board: Board) -> dict[str, str]:
         found["picture size"] = f"{options.pop('width')} × {options.pop('height')} px"
     found |= {(f"data {key}" if key in board.backbone else key): value for key, value in options.items()}
     found |= {key: plain(value) for key, value in board.backbone.items()}
-    return found | {key.replace("_", " "): plain(value) for key, value in board.protocol.identity().items()}
+    # Fields that a cosine has no use for have their default in every such protocol, and would say what is not so.
+    unused = ("lr_step", "lr_decay") if board.protocol.schedule == "cosine" else ()
+    protocol = {key: value for key, value in board.protocol.identity().items() if key not in unused}
+    return found | {key.replace("_", " "): plain(value) for key, value in protocol.items()}

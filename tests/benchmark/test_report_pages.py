@@ -23,7 +23,7 @@ from benchmark.analysis import boards
 from benchmark.grid import Grid, expand
 from benchmark.record import record_bytes
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
-from benchmark.report import conflict
+from benchmark.report import conflict, titles
 from benchmark.report.attention import look
 from benchmark.report.cards import about
 from benchmark.report.exports import tex
@@ -204,8 +204,8 @@ def test_every_column_links_to_its_definition(folder):
 def test_a_run_page_shows_its_numbers(folder):
     found = made.conflicting(made.record("mtan", "dwa", seed=1))
     shown = pages.Page((folder / "runs" / f"{found.id}.html").read_text())
-    titles = ("Numbers", "Losses by epoch", "Weights", "Gradients over the shared parameters", "Run it again")
-    assert all(title in shown.words for title in titles)
+    expected = ("Numbers", "Losses by epoch", "Weights", "Gradients over the shared parameters", "Run it again")
+    assert all(title in shown.words for title in expected)
     (row,) = [row for row in shown.rows if row and row[0].startswith("semantic: mIoU")]
     best = found.curves[int(row[3]) - 1].metrics
     assert float(row[1]) == pytest.approx(best["test"]["semantic"]["miou"], abs=5e-3)
@@ -666,3 +666,10 @@ def test_the_newest_version_is_no_matter_of_letters():
     found = ["0.9.0", "0.10.0", "0.10.0rc1", "mine", "0.2"]
     assert max(found, key=release) == "0.10.0"
     assert min(found, key=release) == "mine"
+
+
+def test_a_cosines_board_does_not_tell_of_decays():
+    [board] = boards([made.record(protocol={"schedule": "cosine", "warmup_steps": 3})])
+    told = titles.settings(board)
+    assert told["schedule"] == "cosine"
+    assert not {"lr step", "lr decay"} & told.keys()
