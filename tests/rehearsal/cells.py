@@ -66,7 +66,7 @@ def trainer(
     """
     dense = case not in ("crops", "separate")
     tasks = DENSE if dense else WHOLE
-    options = options or ({"weights": [1 / len(tasks)] * len(tasks)} if weighting == "constant" else {})
+    options = options or {}
     changes = {
         "augmented": {"flip": True, "scale_crop": "consistent"},
         "streamed": {"flip": True, "scale_crop": "consistent"},

@@ -38,9 +38,14 @@ def test_rooms_are_rendered_on_the_device():
         assert (there[name].cpu() == value).float().mean() > 0.999
 
 
-@pytest.mark.parametrize("graphs", [False, True])
 @pytest.mark.parametrize(
-    ("architecture", "weighting"), [("mtan", "uncertainty"), ("single-task", None), ("split", "nash-mtl")]
+    ("architecture", "weighting", "graphs"),
+    [
+        ("mtan", "uncertainty", False),
+        ("mtan", "uncertainty", True),
+        ("single-task", None, False),
+        ("split", "nash-mtl", True),
+    ],
 )
 def test_a_run(storage, architecture, weighting, graphs):
     notes = []
@@ -57,11 +62,10 @@ def test_a_run(storage, architecture, weighting, graphs):
         assert (one.gradients is None) == (other.gradients is None)
     for name, values in found.predictions.items():
         assert values.shape == known.predictions[name].shape
-        assert np.isfinite(values).all() or values.dtype.kind != "f"
+        assert values.dtype.kind != "f" or np.isfinite(values).all()
 
 
-@pytest.mark.parametrize("graphs", [False, True])
-@pytest.mark.parametrize("weighting", ["famo", "moco"])
+@pytest.mark.parametrize(("weighting", "graphs"), [("famo", False), ("moco", True)])
 def test_a_run_that_is_stopped_goes_on_as_if_it_never_had(storage, tmp_path, weighting, graphs):
     hardware, spec = replace(GPU, graphs=graphs), run_spec("split", weighting)
     whole = execute(spec, storage=storage, hardware=hardware).record

@@ -53,7 +53,7 @@ def test_each_kind_of_step(weighting):
     assert waits.count == ALLOWED["step"][weighting], waits.places
 
 
-@pytest.mark.parametrize("architecture", NETWORKS)
+@pytest.mark.parametrize("architecture", [name for name in NETWORKS if name != "split"])
 def test_each_network(architecture):
     weighting = "equal" if ARCHITECTURES[architecture].factory.shares else None
     waits = both_ways(architecture, weighting)

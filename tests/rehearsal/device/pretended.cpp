@@ -38,6 +38,7 @@ struct Hooks : at::CUDAHooksInterface {
     return std::exchange(pretended::current_device, device);
   }
   void deviceSynchronize(DeviceIndex device) const override { wait_for_device(device); }
+  std::string showConfig() const override { return "  - CUDA, pretended\n"; }
 };
 
 struct Event {
