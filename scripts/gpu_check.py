@@ -1,4 +1,4 @@
-"""All that a machine with a GPU is wanted for, in minutes: one command, to be called again until it says that all is done.
+"""All that a machine with a GPU is wanted for, in minutes: one command, to be called again until all is done.
 
     python scripts/gpu_check.py --out gpu-check                # nine minutes, or --minutes N
     python scripts/gpu_check.py --out gpu-check                # the parts that are not done yet
@@ -132,10 +132,8 @@ def planned(out: Path, small: bool) -> list[Part]:
                 file = out / f"speed-{size}-b{batch}{'-graphs' if graphs else ''}.json"
                 own = tiny or ["--architecture", "mtan", "--architecture", "split-wide", "--steps", "5"]
                 more = ["--cuda-graphs"] if graphs else []
-                speeds.append(
-                    [*mtbench, "speed", "--device", device, "--size", size, "--batch", str(batch), *own, *more]
-                    + ["--arithmetic", "native", "--json", str(file)]
-                )
+                load = ["--device", device, "--size", size, "--batch", str(batch), "--arithmetic", "native"]
+                speeds.append([*mtbench, "speed", *load, *own, *more, "--json", str(file)])
                 files.append(file)
     run = [*mtbench, "run", "--grid", grid, "--dataset", "scenes", "--device", device, "--arithmetic", "native"]
     run += ["--results", str(out / "results")]

@@ -261,7 +261,8 @@ class Trainer:
     def _set_rate(self) -> None:
         """Tell the optimiser the rate of the present step; a recorded one would go on with a plain number for ever.
 
-        A GPU gets it in float32 either way, or steps that are replayed would differ in last bits from those that are not.
+        A GPU gets it in float32 either way, or steps that are replayed would differ in last bits from those that are
+        not.
         """
         exact = self.schedule.rate
         rate: float | Tensor = exact if self.device.type == "cpu" else float(np.float32(exact))

@@ -264,8 +264,8 @@ def reset_peak(device: torch.device) -> None:
 def choose_kernels(deterministic: bool) -> None:
     """Whether CUDA's kernels are those that compute the same twice, see ``docs/devices.md``.
 
-    Where torch has none that does, it warns and takes what there is. cuBLAS reads its variable when CUDA begins, so that
-    this is to be called before.
+    Where torch has none that does, it warns and takes what there is. cuBLAS reads its variable when CUDA begins, so
+    that this is to be called before.
     """
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

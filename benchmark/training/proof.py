@@ -76,8 +76,7 @@ def _assume(trainer: Trainer, other: Trainer) -> None:
     if trainer.weighting and other.weighting:
         fill(trainer.weighting, tensors_of(other.weighting))
     for own, parameter in zip(trainer.parameters(), other.parameters(), strict=True):
-        moments = trainer.optimizer.state[own] if own in trainer.optimizer.state else {}
-        for name, value in moments.items():
+        for name, value in trainer.optimizer.state.get(own, {}).items():
             if isinstance(value, Tensor):
                 value.copy_(other.optimizer.state[parameter][name])
 

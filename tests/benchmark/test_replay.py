@@ -295,6 +295,13 @@ def test_what_a_weighting_learns_may_get_a_gradient_in_some_steps_only():
 
 def test_no_recording_goes_while_others_are_replayed():
     """With a CUDA graph its stream's workspaces would go, which those that stay were recorded with."""
+    made = _recorded_over_two_phases()
+    gc.collect()
+    assert {tape() for tape in made} == {None}  # they go with the run
+
+
+def _recorded_over_two_phases():
+    """References to every recording of a run of two phases; while it runs, none goes."""
     trainer = a_trainer("uncertainty", epochs=3, restart_after=1, restart_learning_rate=3e-3)
     recorder, made = Recorder(trainer), []
 
@@ -307,13 +314,11 @@ def test_no_recording_goes_while_others_are_replayed():
     fitted(trainer, Replays(recorder, trainer.parameters()))
     assert len(made) == 4  # the losses, the pass backwards, and each phase's optimiser
     assert None not in [tape() for tape in made]
-    del trainer, recorder, record
-    gc.collect()
-    assert {tape() for tape in made} == {None}
+    return made
 
 
 class OtherOrder(TorchDispatchMode):
-    """Sums as if in another order, where a GPU's order is not fixed: gradients of weights and of bilinear upsampling."""
+    """Sums as if in another order, where a GPU's is not fixed: gradients of weights and of bilinear upsampling."""
 
     def __init__(self, size):
         super().__init__()

@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[2]
 _state = SimpleNamespace(initialised=False, streams=collections.Counter(), destroyed=0)
 
 
-# ---- the functions of torch._C beneath torch.cuda ---------------------------------------------------------------------
+# The functions of torch._C beneath torch.cuda.
 def _init() -> None:
     _state.initialised = True
     torch.cuda.default_generators = tuple(device.default_generator(d) for d in range(device.device_count()))
@@ -253,7 +253,7 @@ def _known() -> tuple[set[str], set[str], set[str]]:
     return scalars, kernels, set(texts)
 
 
-# ---- what is watched --------------------------------------------------------------------------------------------------
+# What is watched.
 class Waits:
     """Inside, every wait of the host for the device is counted, by the line of the project that caused it."""
 
