@@ -1,6 +1,7 @@
 """What all tests share: the toy plugin, a data cache of their own, no progress bars."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ settings.register_profile("mtbench", deadline=None, derandomize="CI" in os.envir
 settings.load_profile("mtbench")
 
 TOY = Path(__file__).parent / "toy.py"
+#: The rehearsal needs a process that has believed in its device from the start: ``python -m tests.rehearsal``.
+collect_ignore = [] if "tests.rehearsal.pretending" in sys.modules else ["rehearsal"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -68,11 +68,15 @@ def visit(browser, folder):
         if not request.url.startswith((folder.as_uri(), "data:")):
             complaints.append(f"request {request.url}")
 
+    def failed(request):
+        if request.failure != "net::ERR_ABORTED":  # that is a page left before all of its pictures were there
+            complaints.append(f"failed {request.url}: {request.failure}")
+
     def go(name, place="", **options):
         contexts.append(browser.new_context(**options))
         page = contexts[-1].new_page()
         page.on("request", asked)
-        page.on("requestfailed", lambda request: complaints.append(f"failed {request.url}"))
+        page.on("requestfailed", failed)
         page.on("console", lambda message: complaints.append(f"console {message.text}"))
         page.on("pageerror", lambda error: complaints.append(f"error {error}"))
         page.on("dialog", lambda dialog: (complaints.append("dialog"), dialog.dismiss()))
