@@ -83,7 +83,7 @@ def fronts(
 
 def _points(board: Board, metrics: Mapping[str, str], rule: str) -> pd.DataFrame:
     """A row per cell: means over its seeds; NaN where a seed has no finite value."""
-    chosen = select(frame([r for r in board.records if r.status == "ok"], board.labels), rule)
+    chosen = select(frame([r for r in board.records if r.status == "ok"], board.labels), rule, against="mean")
     rows = chosen[(chosen["split"] == "test") & (chosen["metric"] == chosen["task"].map(metrics))]
     seeds = rows.groupby(CELL)["seed"].nunique().rename("seeds")
     values = rows.groupby([*CELL, "task"])["value"].agg(lambda v: v.mean(skipna=False)).unstack("task")

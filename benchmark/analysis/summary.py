@@ -10,7 +10,7 @@ from benchmark.analysis.definitions import named, of_definition
 from benchmark.analysis.delta import CELL, delta_flat, delta_m
 from benchmark.analysis.frames import COSTS, Labels, costs, frame
 from benchmark.analysis.intervals import estimates
-from benchmark.analysis.selection import references, select
+from benchmark.analysis.selection import AGAINST, references, select
 from benchmark.record import RunRecord
 
 #: What singles out a number of a row; ``task`` is empty for Δm and costs.
@@ -60,6 +60,7 @@ def summarise(
     rule: str = "val-delta-m",
     definition: str = "pooled",
     split: str = "test",
+    against: str = "mean",
 ) -> Summary:
     """Select epochs, take Δm, average over seeds and find tie groups.
 
@@ -69,18 +70,22 @@ def summarise(
         rule: a name of ``RULES``.
         definition: a name of ``DEFINITIONS``.
         split: whose metrics are shown; they choose nothing.
+        against: what Δm is taken against, a name of ``AGAINST``: the mean over the reference's seeds, or the reference of
+            the run's own ``seed``.
 
     Raises:
-        UsageError: the rule or the definition is unknown.
+        UsageError: the rule, the definition or what Δm is taken against is unknown.
     """
     finished = [record for record in records if record.status == "ok"]
-    shown = of_definition(_chosen(finished, labels, rule, split), definition)
-    parts = [shown[VALUE_COLUMNS], _deltas(shown, definition), _costs(finished, labels)]
+    shown = of_definition(_chosen(finished, labels, rule, split, against), definition)
+    parts = [shown[VALUE_COLUMNS], _deltas(shown, definition, against), _costs(finished, labels)]
     values = pd.concat([part for part in parts if not part.empty] or parts[:1], ignore_index=True)
     return Summary(rule, definition, values, tabulate(values))
 
 
-def _chosen(records: Sequence[RunRecord], labels: Labels | None, rule: str, split: str) -> pd.DataFrame:
+def _chosen(
+    records: Sequence[RunRecord], labels: Labels | None, rule: str, split: str, against: str
+) -> pd.DataFrame:
     """What ``select`` keeps of a split, some records at a time: all epochs of a large board would fill the memory.
 
     Only references have a say in which epoch of another run is chosen, so that they are there each time.
@@ -89,7 +94,7 @@ def _chosen(records: Sequence[RunRecord], labels: Labels | None, rule: str, spli
     others = [record for record in records if not record.reference]
     parts = []
     for start in range(0, max(len(others), 1), CHUNK):
-        found = select(frame([*single, *others[start : start + CHUNK]], labels), rule)
+        found = select(frame([*single, *others[start : start + CHUNK]], labels), rule, against=against)
         wanted = found["split"] == split
         parts.append(found[wanted if start == 0 else wanted & ~found["reference"]])
     return pd.concat(parts, ignore_index=True)
@@ -113,9 +118,9 @@ def tabulate(values: pd.DataFrame) -> pd.DataFrame:
     return merged.astype(kinds)
 
 
-def _deltas(shown: pd.DataFrame, definition: str) -> pd.DataFrame:
+def _deltas(shown: pd.DataFrame, definition: str, against: str) -> pd.DataFrame:
     """Δm and its flat form of every run, as further quantities."""
-    single = references(shown)
+    single = AGAINST[against](references(shown), shown["seed"].unique())
     runs = shown.groupby(CELL)[["reference", "rule"]].first().reset_index()
     found = []
     for make, name, higher in ((delta_m, "delta_m", True), (delta_flat, "delta_flat", False)):

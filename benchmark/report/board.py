@@ -6,14 +6,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from markupsafe import Markup
+
 from benchmark import analysis
 from benchmark.analysis import Board
 from benchmark.analysis.intervals import FULL_ROW
 from benchmark.record import RunRecord
 from benchmark.report import conflict, exports, figures
+from benchmark.report.answers import answers
 from benchmark.report.cards import About
 from benchmark.report.columns import COSTS, primary, task_columns
 from benchmark.report.explore import axes, payload
+from benchmark.report.forest import Forest
 from benchmark.report.heat import atlas
 from benchmark.report.links import row_link
 from benchmark.report.marks import Marks
@@ -27,18 +31,6 @@ from benchmark.trust import Standing
 
 #: Fills a template: (template, context) -> the page.
 Fill = Callable[..., bytes]
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """How much of a board's grid is there: its architectures under all its weightings, with all its seeds.
-
-    Points of a sweep of fixed weights count where they were begun.
-    """
-
-    have: int
-    wanted: int
-    missing: tuple[tuple[str, tuple[int, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -112,39 +104,39 @@ class BoardPage:
         return [(row, record) for row in self.rows for record in row.unfinished]
 
     @cached_property
-    def coverage(self) -> Coverage:
-        """What of the grid is there."""
-        seeds = sorted({record.spec.seed for record in self.board.records})
-        have: dict[tuple[str, str], set[int]] = defaultdict(set)
-        for row in self.rows:
-            have[row.pair] = {record.spec.seed for record in row.finished}
-        # Sweeps of fixed weights are made for the architectures of interest: what was begun of them counts, no more.
-        apart = [row for row in self.rows if row.weighting == "none" or figures.swept(row)]
-        crossed = [row for row in self.rows if row not in apart]
-        sharing = sorted({row.architecture for row in crossed})
-        weightings = sorted({row.weighting for row in crossed})
-        cells = [row.pair for row in apart]
-        cells += [(a, w) for a in sharing for w in weightings]
-        gaps = [
-            (a if w == "none" else f"{a} · {w}", tuple(seed for seed in seeds if seed not in have[a, w]))
-            for a, w in cells
-        ]
-        missing = tuple((name, found) for name, found in gaps if found)
-        wanted = len(cells) * len(seeds)
-        return Coverage(wanted - sum(len(found) for _, found in missing), wanted, missing)
+    def below(self) -> list[tuple[str, int]]:
+        """Tasks by whose primary metric rows are worse than a prediction that never looks at the picture; how many."""
+        numbers = self.numbers
+        found = []
+        for task in self.board.tasks:
+            metric = primary(task)
+            floor = numbers.floor.get((task.name, metric.name)) if metric else None
+            if metric is None or floor is None:
+                continue
+            means = [row.estimate((task.name, metric.name)).mean for row in numbers.rows]
+            worse = sum(mean < floor if metric.higher_is_better else mean > floor for mean in means)
+            if worse:
+                found.append((task.name, worse))
+        return found
 
     @cached_property
-    def unranked(self) -> list[tuple[str, int]]:
-        """Why rows do not count in a ranking, and how many."""
-        reasons: dict[str, int] = defaultdict(int)
-        for row in self.rows:
-            if not row.finished:
-                reasons["no run finished"] += 1
-            elif len(row.finished) < FULL_ROW:
-                reasons[f"fewer than {FULL_ROW} seeds"] += 1
-            elif not row.reference and not row.gain.n:
-                reasons["no single-task reference of the same seeds"] += 1
-        return sorted(reasons.items())
+    def decided(self) -> int:
+        """How many verdicts stand, over all baselines."""
+        return sum(len(v.by_row) - v.counts["undecided"] for v in self.numbers.versus)
+
+    def forest(self, marks: Marks) -> Markup | None:
+        """The board against its first baseline; None without one."""
+        if not self.numbers.versus:
+            return None
+        versus = self.numbers.versus[0]
+        by_pair = {row.pair: row for row in self.rows}
+        found = [c for c in versus.by_row.values() if c.n and c.n_baseline and c.row not in self.numbers.folded]
+        named = [
+            (c, by_pair[c.row].name, marks.colour(by_pair[c.row].kind[0]), row_link(by_pair[c.row]))
+            for c in sorted(found, key=lambda c: -c.difference)
+        ]
+        label = f"Differences from {versus.name} of {len(named)} rows. {versus.sentence}"
+        return Forest.of(versus).figure(named, label) if named else None
 
     @cached_property
     def newest(self) -> tuple[str, list[Row]]:
@@ -186,19 +178,25 @@ def _tables(page: BoardPage, fill: Fill) -> dict[str, bytes]:
     for reading in page.readings:
         slug = reading.variant.slug
         laid = table(reading, page.foreign)
+        forests = {versus.key: Forest.of(versus) for versus in reading.versus}
+        blind = reading.floor.get(reading.variant.delta)
         result[page.file(slug)] = fill(
             "board.html",
             page=page,
             section="Table",
             numbers=reading,
             table=laid,
+            forests=forests,
+            floor=forests["reference"].mark(blind) if blind is not None and "reference" in forests else "",
+            answers=answers(reading),
             notes=notes(reading),
             settings=settings(page.board),
             machines=machines(reading.finished),
         )
         caption = f"{page.board.dataset.name}, {page.title}, board {page.board.key}"
         result[page.file(slug, "csv")] = exports.run_table(reading, page.foreign)
-        result[page.file(slug, "tex")] = exports.latex(laid, caption, page.file(slug, "")[:-1])
+        result[page.file(f"{slug}-rows".lstrip("-"), "csv")] = exports.row_table(reading)
+        result[page.file(slug, "tex")] = exports.latex(laid, next(iter(reading.versus), None), caption, page.file(slug, "")[:-1])
     return result
 
 
@@ -243,8 +241,6 @@ def notes(found: Numbers) -> list[str]:
     elif len(usable) > 1:
         names = ", ".join(row.name for row in usable)
         said.append(f"Several references share these settings ({names}); where a seed has two, Δm is not defined.")
-    if len(timed := machines(found.finished)) > 1:
-        said.append(f"Times were taken under different conditions and do not compare: {' / '.join(timed)}.")
     for what, values in different(found.finished):
         said.append(f"The runs were made with different {what}: {', '.join(value or 'none' for value in values)}.")
     return said

@@ -22,6 +22,7 @@ class Column:
         note: what a reader must know to read it, in the heading itself.
         measured: whether the numbers vary from run to run; what is counted has no interval.
         shown: whether tables have it; the others can be chosen as axes and downloaded.
+        more: whether a table shows it on demand only.
     """
 
     key: Any
@@ -37,6 +38,7 @@ class Column:
     first: bool = False
     measured: bool = True
     shown: bool = True
+    more: bool = False
 
     @property
     def id(self) -> str:
@@ -57,9 +59,9 @@ class Column:
 
 DELTA = Column(
     "delta_m", "", "Δm", "%", True,
-    "Mean over tasks of the mean over each task’s metrics of ±(m − s) / |s|, plus when m is better than s, the value "
-    "of the single-task network of the same seed, data, protocol and backbone. Metrics marked legacy do not count. "
-    "Without a single-task run of the same seed there is no Δm.",
+    "Mean over tasks of the mean over each task’s metrics of ±(m − s) / |s|, plus when m is better than s, the mean over "
+    "seeds of the single-task networks’ values on the same data, with the same protocol and backbone. Metrics marked "
+    "legacy do not count. Without single-task runs there is no Δm.",
     "delta-m", signed=True,
 )  # fmt: skip
 
@@ -77,6 +79,12 @@ FLAT = Column(
 LEGACY_FLAT = replace(FLAT, key="legacy_delta_flat", title="Δm flat (legacy)")
 
 COST_GROUP = "cost"
+RELATIVE = Column(
+    "relative_cost", COST_GROUP, "relative cost", "×", False,
+    "Time of a training step relative to that of split with equal weights. Both take turns on one machine for the whole "
+    "board (mtbench calibrate); the times that runs took where they were made do not count.",
+    "relative-cost", measured=False,
+)  # fmt: skip
 COSTS = (
     Column("parameters", COST_GROUP, "parameters", "M", False,
            "Trainable parameters of the model, in millions, without what belongs to the weighting.", "parameters", 1e-6,
@@ -89,7 +97,7 @@ COSTS = (
            1e-9, measured=False, shown=False),
     Column("seconds_per_step", COST_GROUP, "time per step", "ms", False,
            "Mean training time per step of the run’s fastest epoch, which other work on the machine disturbed least; "
-           "steps in which gradients were sampled do not count.", "seconds-per-step", 1e3),
+           "steps in which gradients were sampled do not count.", "seconds-per-step", 1e3, shown=False),
     Column("train_seconds", COST_GROUP, "training time", "min", False,
            "Time of all training steps of a run, without loading and evaluation.", "train-seconds", 1 / 60,
            shown=False),
@@ -116,7 +124,7 @@ def task_columns(tasks: Iterable[TaskInfo], legacy: bool = False) -> list[Column
     return [
         Column(
             (task.name, metric.name), task.name, metric.title.removesuffix(" (legacy)"), metric.unit,
-            metric.higher_is_better, metric.definition, anchor(task.kind, metric), first=i == 0,
+            metric.higher_is_better, metric.definition, anchor(task.kind, metric), first=i == 0, more=i > 0,
         )
         for task in tasks
         for i, metric in enumerate(metrics_of(task, legacy))
@@ -137,7 +145,7 @@ def columns(board: Board, machines: Sequence[str], legacy: bool = False) -> list
     costs = [replace(c, definition=c.definition + timed, note=note) if "time" in c.title else c for c in COSTS]
     gains = (LEGACY_DELTA, LEGACY_FLAT) if legacy else (DELTA, FLAT)
     scores = [] if legacy else score_columns(board.dataset.name)
-    return [*gains, *scores, *task_columns(board.tasks, legacy), *costs]
+    return [*gains, *scores, *task_columns(board.tasks, legacy), costs[0], RELATIVE, *costs[1:]]
 
 
 def anchor(kind: str, metric: Metric) -> str:

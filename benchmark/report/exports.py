@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 
 from benchmark.report.columns import Column, columns
+from benchmark.report.forest import points
+from benchmark.report.judged import Versus
 from benchmark.report.rows import Numbers, machine, machines
 from benchmark.report.table import MINUS, Table
 from benchmark.trust import Standing
@@ -14,7 +16,7 @@ _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "°": r"$^\circ$", "×": r"$\times$", "·": r"$\cdot$",
     "Δ": r"$\Delta$", "<": r"$<$", ">": r"$>$", "±": r"$\pm$", "\u00a0": "~", MINUS: "$-$", "–": "--",
-    "↑": r"$\uparrow$", "↓": r"$\downarrow$",
+    "…": r"\dots{}", "↑": r"$\uparrow$", "↓": r"$\downarrow$",
 }  # fmt: skip
 
 
@@ -40,35 +42,72 @@ def run_table(numbers: Numbers, foreign: Mapping[str, Standing]) -> bytes:
     return buffer.getvalue().encode("utf-8", "replace")
 
 
+def row_table(numbers: Numbers) -> bytes:
+    """CSV with one line per row and quantity: mean, plain interval over seeds, verdicts and chosen epochs.
+
+    The verdicts on Δm against each baseline of the board follow, with their simultaneous intervals, as quantities
+    ``delta_m against NAME``.
+    """
+    shown = columns(numbers.board, machines(numbers.finished), numbers.variant.legacy)
+    buffer = StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["architecture", "weighting", "quantity", "seeds", "mean", "low", "high", "verdict", "epochs"])
+    for row in numbers.rows:
+        names = [safe(row.architecture), safe(row.weighting)]
+        for column in shown:
+            found = row.estimate(column.key)
+            if not found.n:
+                continue
+            task = column.key[0] if isinstance(column.key, tuple) else None
+            epochs = [f"{seed}:{chosen[task]}" for seed, chosen in sorted(row.epochs.items()) if task in chosen]
+            ends = ["" if end is None else end for end in (found.low, found.high)]
+            writer.writerow([*names, column.id, found.n, found.mean, *ends, "", " ".join(epochs)])
+        for versus in numbers.versus:
+            compared = versus.by_row.get(row.pair)
+            if compared is not None and compared.n and compared.n_baseline:
+                ends = [compared.low, compared.high] if compared.known else ["", ""]
+                quantity = f"{numbers.variant.delta} against {versus.name}"
+                writer.writerow([*names, quantity, compared.n, compared.difference, *ends, compared.verdict, ""])
+    return buffer.getvalue().encode("utf-8", "replace")
+
+
 def safe(text: str) -> str:
     """A name that no spreadsheet takes for a formula."""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
-def latex(found: Table, caption: str, label: str) -> bytes:
-    """A ``booktabs`` table: means, intervals as subscripts, the best in bold, ties with it underlined."""
-    shown = found.columns
+def latex(found: Table, versus: Versus | None, caption: str, label: str) -> bytes:
+    """A ``longtable`` in the style of ``booktabs``: means, the best in bold; Δm's verdict and interval.
+
+    Args:
+        found: the board in print; columns that it shows on demand are left out.
+        versus: the baseline of the verdicts.
+    """
+    places = [i for i, column in enumerate(found.columns) if not column.more]
+    shown = [found.columns[i] for i in places]
+    judged = [f"against {versus.name}", "interval"] if versus else []
+    head = " & ".join(["architecture", "weighting", *(tex(text) for text in judged), *(_head(c) for c in shown)])
     lines = [
-        "% needs \\usepackage{booktabs}",
-        "\\begin{table}",
-        "  \\centering\\small",
-        f"  \\caption{{{tex(caption)}}}\\label{{tab:{re.sub('[^A-Za-z0-9-]', '', label)}}}",
-        f"  \\begin{{tabular}}{{ll{'r' * len(shown)}}}",
-        "    \\toprule",
-        "    " + " & ".join(["architecture", "weighting", *(_head(c) for c in shown)]) + " \\\\",
-        "    \\midrule",
+        "% needs \\usepackage{booktabs,longtable}",
+        "\\begingroup\\small",
+        f"\\begin{{longtable}}{{ll{'lr' if versus else ''}{'r' * len(shown)}}}",
+        f"  \\caption{{{tex(caption)}}}\\label{{tab:{re.sub('[^A-Za-z0-9-]', '', label)}}}\\\\",
+        f"  \\toprule {head} \\\\ \\midrule \\endfirsthead",
+        f"  \\toprule {head} \\\\ \\midrule \\endhead",
+        "  \\bottomrule \\endfoot",
     ]
     for line in found.lines:
         if not line.row.finished:
             continue
-        cells = []
-        for cell in line.cells:
-            text = tex(cell.text)
-            text = f"\\textbf{{{text}}}" if cell.best else f"\\underline{{{text}}}" if cell.tied else text
-            cells.append(text + (f"$_{{\\pm {cell.spread}}}$" if cell.spread else ""))
+        cells = [line.cells[i] for i in places]
+        texts = [f"\\textbf{{{tex(cell.text)}}}" if cell.best else tex(cell.text) for cell in cells]
         names = [tex(line.row.architecture), "--" if line.row.weighting == "none" else tex(line.row.weighting)]
-        lines.append("    " + " & ".join([*names, *cells]) + " \\\\")
-    lines += ["    \\bottomrule", "  \\end{tabular}", "\\end{table}", ""]
+        compared = versus.by_row.get(line.row.pair) if versus else None
+        known = compared is not None and compared.known
+        word = [compared.verdict if compared else "--"] if versus else []
+        ends = [tex(f"{points(compared.low)} … {points(compared.high)}") if known and compared else "--"]
+        lines.append("  " + " & ".join([*names, *word, *(ends if versus else []), *texts]) + " \\\\")
+    lines += ["\\end{longtable}", "\\endgroup", ""]
     return "\n".join(lines).encode("utf-8", "replace")
 
 

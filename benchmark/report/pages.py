@@ -11,14 +11,18 @@ from markupsafe import Markup, escape
 from packaging.version import InvalidVersion, Version
 
 from benchmark import analysis, speed, toyproblem
-from benchmark.analysis import METHODS, Board
+from benchmark.analysis import METHODS, VERDICTS, Board
+from benchmark.datacards import read_card
 from benchmark.errors import UserError
 from benchmark.report import cards
+from benchmark.report.answers import counted
 from benchmark.report.attention import attention_of
 from benchmark.report.board import BoardPage, Fill, board_files
-from benchmark.report.columns import COSTS, DELTA, FLAT, LEGACY_DELTA, anchor, metrics_of, score_columns
+from benchmark.report.columns import COSTS, DELTA, FLAT, LEGACY_DELTA, RELATIVE, anchor, metrics_of, score_columns
 from benchmark.report.exports import bibliography
+from benchmark.report.forest import points
 from benchmark.report.holdings import Holding, holdings
+from benchmark.report.judged import SIGNS, said_of
 from benchmark.report.links import Links, row_link, run_link
 from benchmark.report.marks import Marks, palette_css
 from benchmark.report.pictures import gallery
@@ -54,6 +58,11 @@ class Site:
     rule: str
     toy: ToyRecord | None = None
     speed: tuple[SpeedRecord, ...] = ()
+
+    @cached_property
+    def ordered(self) -> list[BoardPage]:
+        """The boards, those first that decide most."""
+        return sorted(self.boards, key=lambda page: -page.decided)
 
     @cached_property
     def marks(self) -> Marks:
@@ -160,10 +169,28 @@ def _speed(store: Store) -> tuple[tuple[SpeedRecord, ...], list[Problem]]:
 def _boards(boards: Sequence[Board], store: Store, rule: str) -> Iterator[BoardPage]:
     for board, stem, title in zip(boards, stems(boards), titles(boards), strict=True):
         twins = any(metric.legacy for task in board.tasks for metric in metrics_of(task, legacy=True))
-        readings = tuple(read(board, [v for v in variants(rule) if twins or not v.legacy]))
+        readings = tuple(read(board, [v for v in variants(rule) if twins or not v.legacy], floor=_floor(board, store)))
         standings = {record.id: standing(store, record) for record in board.records}
         foreign = {run: found for run, found in standings.items() if found != OWN}
         yield BoardPage(readings, stem, title, gallery(readings[0], store), foreign)
+
+
+def _floor(board: Board, store: Store) -> dict[tuple[str, str], float]:
+    """What a prediction reaches on the board's test split that never looks at the picture, where it was measured."""
+    if board.data_hash is None:
+        return {}
+    try:
+        card = read_card(store, board.dataset.name, board.data_hash)
+    except UserError:
+        return {}  # it is told among the problems of the data
+    found = [piece.floor.get("test", {}) for piece in card.pieces] if card else []
+    return {
+        (task, metric): value
+        for tasks in found
+        for task, metrics in tasks.items()
+        for metric, value in metrics.items()
+        if value is not None
+    }
 
 
 def _runs(page: BoardPage, marks: Marks, fill: Fill, store: Store) -> Iterator[tuple[str, bytes]]:
@@ -212,7 +239,7 @@ def _environment(site: Site) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"code": _code, "plain_address": cards.without_scheme}
+    environment.filters |= {"commit": commit, "code": _code, "plain_address": cards.without_scheme}
     environment.globals |= {
         "site": site,
         "marks": site.marks,
@@ -226,7 +253,7 @@ def _environment(site: Site) -> Environment:
         "gains": (DELTA, FLAT, LEGACY_DELTA),
         "scores": [column for dataset in analysis.SCORES for column in score_columns(dataset)],
         "methods_of_intervals": METHODS,
-        "costs": COSTS,
+        "costs": (COSTS[0], RELATIVE, *COSTS[1:]),
         "levels": LEVELS,
         "said": SAID,
         "dash": DASH,
@@ -234,6 +261,11 @@ def _environment(site: Site) -> Environment:
         "metrics_of": metrics_of,
         "anchor": anchor,
         "written": written,
+        "points": points,
+        "signs": SIGNS,
+        "said_of": said_of,
+        "counted": counted,
+        "verdicts": VERDICTS,
         "run_link": run_link,
         "row_link": row_link,
         "machine": machine,

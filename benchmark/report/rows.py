@@ -1,7 +1,7 @@
 """The numbers of one board: one row per architecture and weighting, under each way of choosing and measuring."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,14 +11,18 @@ import pandas as pd
 
 from benchmark import analysis
 from benchmark.analysis import Board, Estimate
-from benchmark.analysis.summary import CELL, VALUE_COLUMNS
+from benchmark.analysis.compare import ROW
+from benchmark.analysis.fronts import SCALARISATIONS
+from benchmark.analysis.summary import CELL, QUANTITY, VALUE_COLUMNS
 from benchmark.record import RunRecord
+from benchmark.report.judged import Versus, judged
 
 NOTHING = Estimate(np.nan, None, 0)
 #: Runs whose epochs are in one data frame at a time.
 CHUNK = 400
 #: Columns of words, which are looked at one by one: that is slow in pandas' own type of text.
 WORDS = ("run", "architecture", "weighting", "status", "split", "task", "metric")
+TEST_COLUMNS = ["run", *CELL, "reference", "status", "task", "metric", "value", "higher_is_better", "legacy"]
 
 Pair = tuple[str, str]
 
@@ -59,7 +63,6 @@ class Row:
         delta: the key of Δm.
         samples: by (task, metric), by the names of costs and of Δm: the values by seed of finished runs.
         estimates: the same over seeds.
-        tied: keys by which seeds cannot tell the row from the best.
         epochs: the chosen epochs by seed and task.
         rules: selection rules that chose the epochs.
     """
@@ -70,7 +73,6 @@ class Row:
     delta: str = "delta_m"
     samples: Mapping[Any, Mapping[int, float]] = field(default_factory=dict)
     estimates: Mapping[Any, Estimate] = field(default_factory=dict)
-    tied: frozenset[Any] = frozenset()
     epochs: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
     rules: frozenset[str] = frozenset()
 
@@ -121,16 +123,39 @@ class Numbers:
 
     Attributes:
         rows: the best Δm first, rows without one by name, rows without a finished run last.
+        test: tidy test numbers of the chosen epochs, which verdicts rest on.
+        floor: by (task, metric) and the key of Δm, what a prediction reaches on the test split that never looks at the
+            picture; empty where it was not measured.
     """
 
     board: Board
     variant: Variant
     rows: tuple[Row, ...]
+    test: pd.DataFrame = field(repr=False)
+    floor: Mapping[Any, float] = field(default_factory=dict)
+
+    @cached_property
+    def versus(self) -> list[Versus]:
+        """The rows against each baseline that the board has."""
+        if self.test.empty:
+            return []
+        return judged(self.test, {row.pair: row.kind for row in self.rows}, definition=self.variant.definition)
 
     @cached_property
     def finished(self) -> list[RunRecord]:
         """Runs of status ok."""
         return [record for record in self.board.records if record.status == "ok"]
+
+    @cached_property
+    def folded(self) -> frozenset[Pair]:
+        """Rows of a sweep of fixed weights, which stand for one method together."""
+        named = [row for row in self.rows if row.kind[1] in SCALARISATIONS and row.weighting != row.kind[1]]
+        return frozenset(row.pair for row in named)
+
+    @cached_property
+    def calibrated(self) -> bool:
+        """Whether the cost of any row was measured against the others'."""
+        return any(row.estimate("relative_cost").n for row in self.rows)
 
     @property
     def references(self) -> list[Row]:
@@ -142,38 +167,43 @@ class Numbers:
         """Whether Δm is known for any row."""
         return any(row.gain.n for row in self.rows)
 
-    @property
-    def leaders(self) -> list[Row]:
-        """The rows that lead by Δm, no reference among them, the best mean first.
-
-        Where no seeds repeat, so that nothing can tell rows apart, the best mean alone.
-        """
-        rows = [row for row in self.rows if not row.reference and row.gain.n]
-        return [row for row in rows if row.delta in row.tied] or rows[:1]
-
     def named(self, which: int) -> list[str]:
         """Architectures (0) or weightings (1) by registered name, in order."""
         return sorted({row.kind[which] for row in self.rows}, key=lambda name: (name == "none", name))
 
 
-def read(board: Board, variants: Sequence[Variant]) -> list[Numbers]:
+def read(
+    board: Board,
+    variants: Sequence[Variant],
+    *,
+    floor: Mapping[tuple[str, str], float] | None = None,
+    relative: Mapping[Pair, float] | None = None,
+) -> list[Numbers]:
     """Select epochs and gather what every row has, once per variant.
 
-    Epochs of few runs at a time are in memory: choosing needs a run and the references of its seed, so seeds are read
-    in turn.
+    Epochs of few runs at a time are in memory: choosing needs a run and the references, which are there each time.
+
+    Args:
+        floor: by task and metric what a prediction reaches that never looks at the picture.
+        relative: by row the calibrated cost of a step.
     """
     cells: dict[Pair, list[RunRecord]] = defaultdict(list)
     for record in board.records:
         cells[board.labels[record.id]].append(record)
     found = [_Reading(board.dataset.name, variant) for variant in variants]
     finished = [record for record in board.records if record.status == "ok"]
-    for records in _by_seed(finished):
+    for records, new in _in_parts(finished):
         metrics = analysis.frame(records, board.labels).astype(dict.fromkeys(WORDS, object))
-        selected = {rule: analysis.select(metrics, rule) for rule in {v.rule for v in variants}}
+        selected = {rule: analysis.select(metrics, rule, against="mean") for rule in {v.rule for v in variants}}
         for reading in found:
-            reading.add(selected[reading.variant.rule])
+            reading.add(selected[reading.variant.rule], new)
     costs = _costs(finished, board.labels)
-    return [Numbers(board, reading.variant, reading.rows(cells, costs)) for reading in found]
+    if relative:
+        costs = pd.concat([costs, _relative(finished, board.labels, relative)], ignore_index=True)
+    return [
+        Numbers(board, reading.variant, reading.rows(cells, costs), reading.test, reading.floor(floor or {}))
+        for reading in found
+    ]
 
 
 class _Reading:
@@ -183,15 +213,18 @@ class _Reading:
         self.dataset = dataset
         self.variant = variant
         self.parts: list[pd.DataFrame] = []
+        self.tests: list[pd.DataFrame] = []
         self.epochs: dict[Pair, dict[int, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
         self.rules: dict[Pair, set[str]] = defaultdict(set)
 
-    def add(self, chosen: pd.DataFrame) -> None:
-        """Take the chosen epochs of some runs."""
+    def add(self, chosen: pd.DataFrame, new: Collection[str]) -> None:
+        """Take the chosen epochs of some runs, and of references, of which those in ``new`` have not been there."""
         definition = self.variant.definition
         test = analysis.of_definition(chosen[chosen["split"] == "test"], definition)
-        single = analysis.references(test)
+        single = analysis.mean_reference(analysis.references(test), test["seed"].unique())
+        chosen, test = (part[part["run"].isin(new)] for part in (chosen, test))
         self.parts.append(test[VALUE_COLUMNS])
+        self.tests.append(test[TEST_COLUMNS])
         runs = test.groupby(CELL)[["reference", "rule"]].first().reset_index()
         for make, higher in ((analysis.delta_m, True), (analysis.delta_flat, False)):
             delta = make(test, single, definition=definition)
@@ -206,6 +239,25 @@ class _Reading:
             self.epochs[a, w][seed][task] = epoch
             self.rules[a, w].add(rule)
 
+    @property
+    def test(self) -> pd.DataFrame:
+        """What verdicts rest on."""
+        return pd.concat(self.tests, ignore_index=True) if self.tests else pd.DataFrame(columns=TEST_COLUMNS)
+
+    def floor(self, found: Mapping[tuple[str, str], float]) -> dict[Any, float]:
+        """The floor's metrics, and its Δm where all of them are known."""
+        test = self.test
+        single = analysis.references(test)
+        values = {key: value for key, value in found.items() if key in set(zip(test["task"], test["metric"], strict=True))}
+        shown = single.drop_duplicates(["task", "metric"])
+        blind = [values.get(key, np.nan) for key in zip(shown["task"], shown["metric"], strict=True)]
+        if not len(shown) or not values:
+            return dict(values)
+        mean = analysis.mean_reference(single, [0])
+        delta = analysis.delta_m(shown.assign(seed=0, value=blind), mean, definition=self.variant.definition)
+        gain = float(delta[self.variant.delta].iloc[0])
+        return {**values, **({self.variant.delta: gain} if np.isfinite(gain) else {})}
+
     def rows(self, cells: Mapping[Pair, list[RunRecord]], costs: pd.DataFrame) -> tuple[Row, ...]:
         """All rows, in order."""
         parts = [part for part in [*self.parts, costs] if not part.empty]
@@ -214,14 +266,11 @@ class _Reading:
         for a, w, task, metric, seed, value in _tuples(values, "task", "metric", "seed", "value"):
             samples[a, w][(task, metric) if task else metric][seed] = value
         estimates: dict[Pair, dict[Any, Estimate]] = defaultdict(dict)
-        tied: dict[Pair, set[Any]] = defaultdict(set)
-        table = analysis.tabulate(values) if parts else values
-        names = ("task", "metric", "mean", "half", "n", "method", "tied", "tested")
-        for a, w, task, metric, mean, half, n, method, ties, tested in _tuples(table, *names) if parts else ():
+        table = analysis.estimates(values, [*ROW, *QUANTITY]) if parts else values
+        names = ("task", "metric", "mean", "half", "n", "method")
+        for a, w, task, metric, mean, half, n, method in _tuples(table, *names) if parts else ():
             key = (task, metric) if task else metric
             estimates[a, w][key] = Estimate(mean, half if method else None, n, method)
-            if ties is True and tested is True:
-                tied[a, w].add(key)
         rows = [
             Row(
                 *pair,
@@ -229,7 +278,6 @@ class _Reading:
                 self.variant.delta,
                 samples.get(pair, {}),
                 estimates.get(pair, {}),
-                frozenset(tied.get(pair, ())),
                 self.epochs.get(pair, {}),
                 frozenset(self.rules.get(pair, ())),
             )
@@ -238,25 +286,32 @@ class _Reading:
         return tuple(sorted(rows, key=_order))
 
 
-def _by_seed(records: Sequence[RunRecord]) -> Iterator[list[RunRecord]]:
-    """Records of whole seeds, about ``CHUNK`` at a time."""
-    seeds: dict[int, list[RunRecord]] = defaultdict(list)
-    for record in records:
-        seeds[record.spec.seed].append(record)
-    part: list[RunRecord] = []
-    for seed in sorted(seeds):
-        part += seeds[seed]
-        if len(part) >= CHUNK:
-            yield part
-            part = []
-    if part:
-        yield part
+def _in_parts(records: Sequence[RunRecord]) -> Iterator[tuple[list[RunRecord], set[str]]]:
+    """All references with about ``CHUNK`` other runs at a time, and the ids of those that are there for the first time."""
+    single = [record for record in records if record.reference]
+    others = [record for record in records if not record.reference]
+    for start in range(0, max(len(others), 1), CHUNK):
+        part = others[start : start + CHUNK]
+        yield [*single, *part], {record.id for record in (part if start else [*single, *part])}
 
 
 def _costs(records: Sequence[RunRecord], labels: Mapping[str, Pair]) -> pd.DataFrame:
     table = analysis.costs(records, labels).melt([*CELL, "reference"], list(analysis.COSTS), "metric", "value")
     table = table[np.isfinite(table["value"].to_numpy(dtype=float))]
     return table.assign(task="", higher_is_better=False, rule="")[VALUE_COLUMNS]
+
+
+def _relative(
+    records: Sequence[RunRecord], labels: Mapping[str, Pair], relative: Mapping[Pair, float]
+) -> pd.DataFrame:
+    """Calibrated costs as numbers of each row's first run: they vary with no seed."""
+    firsts = {labels[record.id]: record for record in reversed(records)}
+    found = [
+        (*pair, record.spec.seed, record.reference, "", "relative_cost", relative[pair], False, "")
+        for pair, record in firsts.items()
+        if pair in relative
+    ]
+    return pd.DataFrame(found, columns=VALUE_COLUMNS)
 
 
 def number(value: float | None) -> float:
@@ -279,7 +334,6 @@ def different(records: Iterable[RunRecord]) -> list[tuple[str, list[str]]]:
     aspects = {
         "data": [str(r.provenance.data_hash or "unknown")[:12] for r in records],
         "suite versions": [r.provenance.suite_version for r in records],
-        "suite commits": [commit(r) for r in records],
         "precisions": [r.provenance.precision for r in records],
         "torch versions": [r.provenance.packages.get("torch", "unknown") for r in records],
         "plugins": [", ".join(f"{k} {v[:12]}" for k, v in sorted(r.provenance.plugins.items())) for r in records],

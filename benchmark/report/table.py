@@ -1,13 +1,14 @@
 """A board's numbers as text: cells and marks."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from benchmark.analysis import Estimate
-from benchmark.analysis.intervals import FULL_ROW
-from benchmark.report.columns import Column, columns
-from benchmark.report.rows import Numbers, Row, machines
+from benchmark.report.columns import RELATIVE, Column, columns
+from benchmark.report.forest import points
+from benchmark.report.rows import Numbers, Pair, Row, machines
 from benchmark.trust import LEVELS, Standing
 
 DASH = "–"
@@ -22,19 +23,17 @@ class Cell:
 
     Attributes:
         text: the mean, or a dash.
-        spread: half the interval's width; empty where there is none.
         sort: the mean for sorting; empty where there is none.
         note: what qualifies the number.
-        best: whether no printed mean is better.
-        tied: whether seeds cannot tell it from the best.
+        best: whether no other printed mean is as good.
+        below: whether a prediction that never looks at the picture is better.
     """
 
     text: str
-    spread: str = ""
     sort: str = ""
     note: str = ""
     best: bool = False
-    tied: bool = False
+    below: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,31 +46,79 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Section:
+    """Rows that stand together.
+
+    Attributes:
+        title: over them; empty for those that share.
+        folded: what stands for the rows while they are folded up, such as their best and median; empty where they are
+            not.
+    """
+
+    name: str
+    title: str
+    lines: tuple[Line, ...]
+    folded: str = ""
+
+
+@dataclass(frozen=True)
 class Table:
-    """A board in print."""
+    """A board in print.
+
+    Attributes:
+        floor: what a prediction reaches that never looks at the picture, by column; empty where it was not measured.
+    """
 
     columns: tuple[Column, ...]
     groups: tuple[tuple[str, int], ...]
-    lines: tuple[Line, ...]
-    small: bool
+    sections: tuple[Section, ...]
+    floor: tuple[Cell, ...] = ()
+
+    @property
+    def lines(self) -> list[Line]:
+        """All rows."""
+        return [line for section in self.sections for line in section.lines]
 
 
 def table(numbers: Numbers, foreign: Mapping[str, Standing]) -> Table:
     """Lay out a board; ``foreign`` says by run id who vouches for what came in submissions."""
-    timed = machines(numbers.finished)
-    shown = tuple(c for c in columns(numbers.board, timed, numbers.variant.legacy) if c.shown)
-    by_column = [_cells(numbers.rows, column) for column in shown]
-    lines = tuple(
-        Line(row, tuple(cells[i] for cells in by_column), tuple(badges(row, foreign)))
+    known = columns(numbers.board, machines(numbers.finished), numbers.variant.legacy)
+    shown = tuple(c for c in known if c.shown and (c.key != RELATIVE.key or numbers.calibrated))
+    by_column = [_cells(numbers, column) for column in shown]
+    lines = {
+        row.pair: Line(row, tuple(cells[i] for cells, _ in by_column), tuple(badges(row, foreign)))
         for i, row in enumerate(numbers.rows)
-    )
+    }
+    floor = tuple(cell for _, cell in by_column) if numbers.floor else ()
+    return Table(shown, tuple(_groups(shown)), tuple(_sections(numbers, lines)), floor)
+
+
+def _groups(shown: Sequence[Column]) -> list[tuple[str, int]]:
     groups: list[tuple[str, int]] = []
     for column in shown:
         if groups and groups[-1][0] == column.group:
             groups[-1] = (column.group, groups[-1][1] + 1)
         else:
             groups.append((column.group, 1))
-    return Table(shown, tuple(groups), lines, any(len(row.finished) < FULL_ROW for row in numbers.rows))
+    return groups
+
+
+def _sections(numbers: Numbers, lines: Mapping[Pair, Line]) -> Iterator[Section]:
+    """Rows that share, those of fixed weights where there are many, and networks that share nothing."""
+    fixed = numbers.folded
+    apart = [row for row in numbers.rows if row.weighting == "none"]
+    sharing = [row for row in numbers.rows if row.pair not in fixed and row not in apart]
+    swept = [row for row in numbers.rows if row.pair in fixed]
+    if sharing:
+        yield Section("sharing", "", tuple(lines[row.pair] for row in sharing))
+    if swept:
+        gains = [row.gain.mean for row in swept if row.gain.n]
+        said = f"{len(swept)} rows of fixed weights"
+        if gains:
+            said += f": best Δm {points(max(gains))}, median {points(median(gains))}"
+        yield Section("fixed", "Fixed weights", tuple(lines[row.pair] for row in swept), said)
+    if apart:
+        yield Section("apart", "Networks that share nothing", tuple(lines[row.pair] for row in apart))
 
 
 def badges(row: Row, foreign: Mapping[str, Standing]) -> list[tuple[str, str]]:
@@ -83,8 +130,6 @@ def badges(row: Row, foreign: Mapping[str, Standing]) -> list[tuple[str, str]]:
         found.append(("last epoch", "validation Δm is not defined, so no epoch could be chosen by it"))
     elif "last" in row.rules and len(row.rules) > 1:
         found.append(("some last epochs", "for part of the numbers validation Δm is not defined"))
-    if row.finished and len(row.finished) < FULL_ROW:
-        found.append((f"n = {len(row.finished)}", f"fewer than {FULL_ROW} seeds: no full row of a board"))
     if levels := [foreign[record.id].level for record in row.finished if record.id in foreign]:
         least = min(levels, key=list(LEVELS).index)
         whose = f"{len(levels)} of {len(row.finished)} runs came in a submission"
@@ -92,32 +137,25 @@ def badges(row: Row, foreign: Mapping[str, Standing]) -> list[tuple[str, str]]:
     return found
 
 
-def _cells(rows: Sequence[Row], column: Column) -> list[Cell]:
-    estimates = [scaled(row.estimate(column.key), column.scale) for row in rows]
-    known = [e.mean for e in estimates if e.n and math.isfinite(e.mean)]
+def _cells(numbers: Numbers, column: Column) -> tuple[list[Cell], Cell]:
+    """A column's cells, and the floor's."""
+    found = [(row, scaled(row.estimate(column.key), column.scale)) for row in numbers.rows]
+    known = [e.mean for _, e in found if e.n and math.isfinite(e.mean)]
     write = formatter(known, column.signed)
-    best = write(max(known) if column.higher_is_better else min(known)) if known else None
+    floor = numbers.floor.get(column.key, math.nan) * column.scale
+    best = write((max if column.higher_is_better else min)(known, default=math.nan))
+    leads = sum(write(value) == best for value in known) == 1 and len(known) > 1
     cells = []
-    for row, found in zip(rows, estimates, strict=True):
-        if not math.isfinite(found.mean):
+    for row, estimate in found:
+        if not math.isfinite(estimate.mean):
             cells.append(Cell(DASH))
             continue
-        text, seeds = write(found.mean), len(row.finished)
-        # The reference's own Δm is 0 by definition: nothing was measured, so there is no spread either.
-        counted = not column.measured or (row.reference and column.key == row.delta)
-        spread = "" if found.half is None or counted else write(found.half)
-        note = f"{found.n} of {seeds} seeds" if found.n < seeds else ""
-        cells.append(
-            Cell(
-                text,
-                spread.lstrip("+"),
-                f"{found.mean:.8g}",
-                note,
-                text == best and len(known) > 1,
-                column.key in row.tied and len(known) > 1 and not counted,
-            )
-        )
-    return cells
+        text, seeds = write(estimate.mean), len(row.finished)
+        note = f"{estimate.n} of {seeds} seeds" if estimate.n < seeds else ""
+        is_best = leads and column.measured and text == best
+        worse = estimate.mean < floor if column.higher_is_better else estimate.mean > floor
+        cells.append(Cell(text, f"{estimate.mean:.8g}", note, is_best, worse and column.key in numbers.floor))
+    return cells, Cell(write(floor), f"{floor:.8g}") if math.isfinite(floor) else Cell(DASH)
 
 
 def scaled(found: Estimate, scale: float) -> Estimate:
@@ -135,11 +173,24 @@ def written(found: Estimate, signed: bool = False, unit: str = "") -> str:
 
 
 def formatter(values: Sequence[float], signed: bool = False) -> Callable[[float], str]:
-    """How to write the numbers of a column: four digits for the largest, all with the same number of decimals."""
-    largest = max((abs(value) for value in values), default=0.0)
-    if largest >= 1e6 or 0 < largest < 1e-4:
-        return lambda value: f"{value:.3g}".replace("-", MINUS)
-    decimals = next((places for limit, places in ((1000, 0), (100, 1), (10, 2), (1, 3)) if largest >= limit), 4)
-    if signed:
-        decimals = min(decimals, 2)
-    return lambda value: f"{value:{'+' if signed and round(value, decimals) else ''}.{decimals}f}".replace("-", MINUS)
+    """How to write the numbers of a column: all with as many decimals as give the typical one four digits.
+
+    Signed numbers, differences in points, have one decimal. A number that would read as zero and is none has two digits
+    of its own, and one that is far too large for the column an exponent.
+    """
+    sizes = [abs(value) for value in values if value and math.isfinite(value)]
+    typical = median(sizes) if sizes else 0.0
+    decimals = next((places for limit, places in ((1000, 0), (100, 1), (10, 2), (1, 3)) if typical >= limit), 4)
+    decimals = min(decimals, 1) if signed else decimals
+
+    def write(value: float) -> str:
+        if not math.isfinite(value):
+            return DASH
+        rounded = round(value, decimals)
+        if abs(value) >= 1e6 or (value and not rounded and not signed):
+            text = f"{value:.2g}" if abs(value) < 1 else f"{value:.3g}"
+        else:
+            text = f"{rounded if rounded else 0.0:.{decimals}f}"
+        return f"{'+' if signed and rounded > 0 else ''}{text}".replace("-", MINUS)
+
+    return write

@@ -39,11 +39,17 @@ def _details(board: Board) -> dict[str, str]:
 
 
 def _title(own: dict[str, str], others: Sequence[dict[str, str]]) -> str:
-    words = [own["picture size"]] if "picture size" in own else []
-    for key, value in own.items():
-        always = key in ("width", "epochs", "batch size")
-        if key != "picture size" and (always or any(other.get(key) != value for other in others)):
-            words.append(f"{value} epochs" if key == "epochs" else f"{key} {value}")
+    """What everyone asks for, and of the rest only what it takes to tell the board from ``others``."""
+    keys = [key for key in own if key in ("picture size", "width", "epochs", "batch size")]
+    rivals = [other for other in others if any(other.get(key) != own[key] for key in own)]
+    for key in [None, *(key for key in own if key not in keys)]:
+        alike = [other for other in rivals if all(other.get(k) == own[k] for k in keys)]
+        if not alike:
+            break
+        if key is not None and any(other.get(key) != own[key] for other in alike):
+            keys.append(key)
+    written = {"picture size": "{}", "epochs": "{} epochs"}
+    words = [written.get(key, key + " {}").format(own[key]) for key in own if key in keys]
     return ", ".join(word.replace(" ", "\u00a0") for word in words)
 
 

@@ -1,0 +1,235 @@
+"""A board's rows against its baselines: verdicts, and what they say in words."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from benchmark.analysis.verdicts import DELTA, MARGIN, VERDICTS, Baseline, gains, reference_row, told, verdicts
+
+Pair = tuple[str, str]
+
+#: Before each word, so that colour is not all that tells verdicts apart.
+SIGNS = {"better": "▲", "worse": "▼", "equivalent": "≈", "undecided": "?"}
+#: Names in a list before it is cut.
+MOST_NAMES = 6
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A row against its baseline, in points of Δm, plus when it is better.
+
+    Attributes:
+        other: the baseline's architecture and weighting.
+        difference: of the means; NaN where one of them has no run.
+        low, high: the interval; infinite where there are too few seeds.
+        seeds: by seed, what is averaged: differences within seeds where runs are paired, else from the baseline's mean.
+        n, n_baseline: runs of the row and of its baseline.
+        verdict: a key of ``VERDICTS``.
+    """
+
+    row: Pair
+    other: Pair
+    difference: float
+    low: float
+    high: float
+    seeds: tuple[float, ...]
+    n: int
+    n_baseline: int
+    paired: bool
+    verdict: str
+
+    @property
+    def known(self) -> bool:
+        """Whether there is an interval."""
+        return bool(np.isfinite(self.low) and np.isfinite(self.high))
+
+
+@dataclass(frozen=True)
+class Versus:
+    """All rows of a board that are held against one baseline.
+
+    Attributes:
+        key: of the baseline in addresses and style sheets: ``reference``, ``architecture`` or ``weighting``.
+        name: of the method that rows are held against.
+        question: that the comparison answers.
+        by_row: what became of each row that is compared.
+        margin: within which rows count as equivalent, in points.
+    """
+
+    key: str
+    name: str
+    question: str
+    by_row: Mapping[Pair, Compared]
+    margin: float
+    told: float
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """How many rows have each verdict."""
+        words = [found.verdict for found in self.by_row.values()]
+        return {word: words.count(word) for word in VERDICTS}
+
+    @cached_property
+    def seeds(self) -> tuple[int, int]:
+        """The fewest and the most runs of a row."""
+        counts = [found.n for found in self.by_row.values()]
+        return min(counts, default=0), max(counts, default=0)
+
+    @cached_property
+    def baselines(self) -> frozenset[Pair]:
+        """The rows that others are held against."""
+        return frozenset(found.other for found in self.by_row.values())
+
+    @property
+    def known(self) -> bool:
+        """Whether any row has an interval."""
+        return any(found.known for found in self.by_row.values())
+
+    @cached_property
+    def clear(self) -> int:
+        """Rows whose whole interval is above the margin."""
+        return sum(found.low >= self.margin for found in self.by_row.values())
+
+    @property
+    def sentence(self) -> str:
+        """The verdicts in one sentence."""
+        rows = len(self.by_row)
+        low, high = self.seeds
+        seeds = f"{low} to {high} seeds" if low != high else _counted(low, "seed")
+        same = {
+            "reference": "",
+            "architecture": " under the same weighting",
+            "weighting": " on the same architecture",
+        }[self.key]
+        if not self.known:
+            return (
+                f"Nothing is decided yet: {_counted(rows, 'row')} against {self.name}{same}, {seeds}, and verdicts need 3."
+            )
+        counts = self.counts
+        if counts["undecided"] == rows:
+            return f"None of {_counted(rows, 'row')} is decided against {self.name}{same}; {seeds} tell ± {self.told:.2g} points."
+        by_margin = f" ({self.clear} by ≥ {self.margin:g} points)" if self.clear else ""
+        better = f"{counts['better']} {'is' if counts['better'] == 1 else 'are'} better than {self.name}{same}{by_margin}"
+        others = [f"{counts[word]} {word}" for word in VERDICTS if word != "better" and counts[word]]
+        return f"Of {_counted(rows, 'row')}, {', '.join([better, *others])}; {seeds} tell ± {self.told:.2g} points."
+
+    def by_method(self, which: int, fixed: frozenset[Pair] = frozenset()) -> dict[str, list[Compared]]:
+        """The comparisons by architecture (0) or weighting (1), without the rows in ``fixed``."""
+        found: dict[str, list[Compared]] = defaultdict(list)
+        for row, compared in self.by_row.items():
+            if row not in fixed:
+                found[row[which]].append(compared)
+        return dict(found)
+
+
+def said_of(versus: Versus, fixed: frozenset[Pair] = frozenset()) -> str:
+    """What a comparison came to, in words: how many rows have each verdict, and which methods."""
+    return f"{versus.sentence} {_methods(versus, fixed)}".rstrip()
+
+
+def _methods(versus: Versus, fixed: frozenset[Pair]) -> str:
+    """Which architectures or weightings are better than the baseline; empty where nothing is decided.
+
+    A method counts as better where it is in every comparison; what differs between comparisons is counted out.
+    """
+    if versus.key == "reference" or versus.counts["undecided"] == len(versus.by_row):
+        return ""
+    which = 0 if versus.key == "architecture" else 1
+    said: dict[str, list[str]] = defaultdict(list)
+    mixed = []
+    for name, found in versus.by_method(which, fixed).items():
+        words = [compared.verdict for compared in found]
+        if len(set(words)) == 1:
+            said[words[0]].append(name)
+        else:
+            parts = ", ".join(f"{words.count(word)} {word}" for word in VERDICTS if word in words)
+            mixed.append(f"{name} ({parts})")
+    several = max((len(found) for found in versus.by_method(which, fixed).values()), default=1) > 1
+    always = "always " if several else ""
+    parts = [f"{always}{word}: {_list(said[word])}" for word in ("better", "equivalent", "worse") if said[word]]
+    if mixed:
+        parts.append(f"mixed: {_list(mixed)}")
+    if said["undecided"]:
+        parts.append(f"undecided{' throughout' if several else ''}: {_list(said['undecided'])}")
+    text = "; ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def judged(
+    test: pd.DataFrame, kinds: Mapping[Pair, Pair], *, definition: str = "pooled", margin: float = MARGIN
+) -> list[Versus]:
+    """Hold a board's rows against its baselines.
+
+    Args:
+        test: tidy test numbers of one epoch per run, chosen against the mean of the references.
+        kinds: by row, those without finished runs included, the registered names of architecture and weighting.
+        definition: of the metrics.
+
+    Returns:
+        One entry for each baseline with which a row can be compared: single-task, split, equal.
+    """
+    reference = reference_row(test)
+    if reference is None:
+        return []
+    deltas = gains(test, definition=definition)[DELTA].unstack("seed")
+    shown = []
+    for key, name, question in (
+        ("reference", kinds[reference][0], "Is sharing worth it?"),
+        ("architecture", "split", "Which architecture?"),
+        ("weighting", "equal", "Which weighting?"),
+    ):
+        baseline = _baseline(key, name, kinds)
+        if baseline is None:
+            continue
+        others = {row: baseline.of(row, reference) for row in kinds}
+        pairs = {row: other for row, other in others.items() if other is not None and other in kinds}
+        if not pairs:
+            continue
+        found = verdicts(test, baseline, margin=margin, rows=len(pairs), definition=definition)
+        found = found[(found["task"] == DELTA[0]) & (found["metric"] == DELTA[1])]
+        lines = {(line["architecture"], line["weighting"]): line for line in found.to_dict("records")}
+        by_row = {row: _compared(row, other, lines.get(row), deltas) for row, other in pairs.items()}
+        shown.append(Versus(key, name, question, by_row, margin, told(found) if len(found) else np.inf))
+    return shown
+
+
+def _baseline(key: str, name: str, kinds: Mapping[Pair, Pair]) -> Baseline | None:
+    """The baseline with rows' names in place of methods'; None where no row has the method, or several options."""
+    if key == "reference":
+        return Baseline()
+    place = 0 if key == "architecture" else 1
+    names = {row[place] for row, kind in kinds.items() if kind[place] == name}
+    return Baseline(**{key: names.pop()}) if len(names) == 1 else None
+
+
+def _compared(row: Pair, other: Pair, line: Mapping[str, object] | None, deltas: pd.DataFrame) -> Compared:
+    if line is None:
+        own = deltas.loc[row].notna().sum() if row in deltas.index else 0
+        base = deltas.loc[other].notna().sum() if other in deltas.index else 0
+        return Compared(row, other, np.nan, -np.inf, np.inf, (), int(own), int(base), False, "undecided")
+    own, base = deltas.loc[row], deltas.loc[other]
+    seeds = (own - base if line["paired"] else own - base.mean()).dropna()
+    numbers = {name: float(line[name]) for name in ("difference", "low", "high")}  # type: ignore[arg-type]
+    return Compared(
+        row,
+        other,
+        **numbers,
+        seeds=tuple(seeds.tolist()),
+        n=int(line["n"]),  # type: ignore[call-overload]
+        n_baseline=int(line["n_baseline"]),  # type: ignore[call-overload]
+        paired=bool(line["paired"]),
+        verdict=str(line["verdict"]),
+    )
+
+
+def _list(names: Sequence[str]) -> str:
+    shown = list(names[:MOST_NAMES])
+    return ", ".join(shown) + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
