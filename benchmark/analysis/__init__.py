@@ -14,7 +14,7 @@ or step by step, on frames that may come from anywhere::
     test = analysis.of_definition(chosen[chosen["split"] == "test"], "pooled")
     delta = analysis.delta_m(test, analysis.references(test))
     print(analysis.compare(delta, "delta_m", baseline=("mtan", "equal")))
-    print(analysis.mean_ranks(test).table)
+    print(analysis.mean_ranks(test))
 
 Which rows are better than, worse than or equivalent to a baseline, however often one looks::
 
@@ -34,7 +34,7 @@ from benchmark.analysis.fronts import Fronts, fronts
 from benchmark.analysis.intervals import METHODS, Estimate, estimate, estimates
 from benchmark.analysis.noise import judge, within_noise
 from benchmark.analysis.pareto import corners, hypervolume, non_dominated
-from benchmark.analysis.ranks import Ranking, critical_difference, mean_ranks
+from benchmark.analysis.ranks import mean_ranks
 from benchmark.analysis.repeats import Difference, Verdict, first_difference
 from benchmark.analysis.scores import SCORES, scores
 from benchmark.analysis.selection import AGAINST, RULES, mean_reference, references, select
@@ -57,7 +57,6 @@ __all__ = [
     "Difference",
     "Estimate",
     "Fronts",
-    "Ranking",
     "Summary",
     "Verdict",
     "best_group",
@@ -66,7 +65,6 @@ __all__ = [
     "contrasts",
     "corners",
     "costs",
-    "critical_difference",
     "decathlon_score",
     "decathlon_scores",
     "delta_flat",

@@ -18,11 +18,9 @@ from benchmark.report.cards import About
 from benchmark.report.columns import COSTS, primary, task_columns
 from benchmark.report.explore import axes, payload
 from benchmark.report.forest import Forest
-from benchmark.report.heat import atlas
 from benchmark.report.links import row_link
 from benchmark.report.marks import Marks
 from benchmark.report.pictures import Gallery
-from benchmark.report.ranking import ranked
 from benchmark.report.rows import Numbers, Row, different, machines
 from benchmark.report.table import table
 from benchmark.report.titles import settings
@@ -71,26 +69,12 @@ class BoardPage:
     @cached_property
     def sections(self) -> list[tuple[str, str]]:
         """Pages of the board: (name, file)."""
-        found = [("Table", self.file()), ("Trade-offs", self.file("pareto")), ("Map", self.file("map"))]
-        if sum(bool(row.finished) for row in self.rows) > 1 and self.has_metrics:
-            found.append(("Ranks", self.file("ranks")))
-        if self.sweeps:
-            found.append(("Fronts", self.file("fronts")))
-        found.append(("Curves", self.file("curves")))
-        if any(epoch.weights for record in self.numbers.finished for epoch in record.curves[:1]):
-            found.append(("Weights", self.file("weights")))
-        if conflict.has_gradients(self.numbers):
-            found.append(("Gradients", self.file("gradients")))
+        found = [("Results", self.file())]
+        if self.numbers.finished:
+            found += [("Trade-offs", self.file("trade-offs")), ("Training", self.file("training"))]
         if self.gallery is not None:
             found.append(("Pictures", self.file("pictures")))
         return found
-
-    @cached_property
-    def has_metrics(self) -> bool:
-        """Whether any two rows can be ranked."""
-        whole = {column.key for column in task_columns(self.board.tasks)}
-        complete = [row for row in self.rows if whole and all(row.estimate(key).n for key in whole)]
-        return len(complete) > 1
 
     @cached_property
     def sweeps(self) -> bool:
@@ -150,19 +134,8 @@ def board_files(page: BoardPage, marks: Marks, fill: Fill, abouts: Sequence[Abou
     """Every file of a board."""
     found = page.numbers
     makers: Mapping[str, Callable[[], tuple[str, dict[str, Any]]]] = {
-        "Trade-offs": lambda: ("pareto.html", _trade_offs(found, marks)),
-        "Map": lambda: ("map.html", {"atlas": atlas(found)}),
-        "Ranks": lambda: ("ranks.html", {"ranked": ranked(found, marks)}),
-        "Fronts": lambda: (
-            "fronts.html",
-            {"sections": figures.fronts(found, marks, row_link), "standings": _standings(found)},
-        ),
-        "Curves": lambda: ("curves.html", {"panels": _curves(found, marks)}),
-        "Weights": lambda: ("weights.html", {"panels": figures.trajectories(found, marks)}),
-        "Gradients": lambda: (
-            "gradients.html",
-            {"overview": conflict.overview(found, marks, row_link), "panels": conflict.by_epoch(found, marks)},
-        ),
+        "Trade-offs": lambda: ("trade_offs.html", _trade_offs(page, marks)),
+        "Training": lambda: ("training.html", _training(found, marks)),
         "Pictures": lambda: ("pictures.html", {"gallery": page.gallery}),
     }
     result = _tables(page, fill)
@@ -183,7 +156,7 @@ def _tables(page: BoardPage, fill: Fill) -> dict[str, bytes]:
         result[page.file(slug)] = fill(
             "board.html",
             page=page,
-            section="Table",
+            section="Results",
             numbers=reading,
             table=laid,
             forests=forests,
@@ -200,7 +173,8 @@ def _tables(page: BoardPage, fill: Fill) -> dict[str, bytes]:
     return result
 
 
-def _trade_offs(numbers: Numbers, marks: Marks) -> dict[str, Any]:
+def _trade_offs(page: BoardPage, marks: Marks) -> dict[str, Any]:
+    numbers = page.numbers
     y = figures.quality(numbers)
     costs = figures.cost_axes(numbers)
     first = next((c for c in costs if c.key == COSTS[0].key), next(iter(costs), None))
@@ -211,6 +185,8 @@ def _trade_offs(numbers: Numbers, marks: Marks) -> dict[str, Any]:
         "plot": figures.pareto(numbers, first, y, marks, row_link) if y and first else None,
         "data": payload(numbers, marks, row_link),
         "volumes": volumes(numbers),
+        "fronts": figures.fronts(numbers, marks, row_link) if page.sweeps else [],
+        "standings": _standings(numbers) if page.sweeps else {},
     }
 
 
@@ -226,8 +202,15 @@ def _standings(numbers: Numbers) -> dict[str, dict[str, str]]:
     return dict(sorted(found.items()))
 
 
-def _curves(numbers: Numbers, marks: Marks) -> list[tuple[Any, Any, list[figures.Figure]]]:
-    return [(task, primary(task), figures.curves(numbers, task, marks)) for task in numbers.board.tasks]
+def _training(numbers: Numbers, marks: Marks) -> dict[str, Any]:
+    weighted = any(epoch.weights for record in numbers.finished for epoch in record.curves[:1])
+    gradients = conflict.has_gradients(numbers)
+    return {
+        "curves": [(task, primary(task), figures.curves(numbers, task, marks)) for task in numbers.board.tasks],
+        "weights": figures.trajectories(numbers, marks) if weighted else [],
+        "overview": conflict.overview(numbers, marks, row_link) if gradients else None,
+        "conflicts": conflict.by_epoch(numbers, marks) if gradients else [],
+    }
 
 
 def notes(found: Numbers) -> list[str]:

@@ -27,8 +27,9 @@ from benchmark.report.links import Links, row_link, run_link
 from benchmark.report.marks import Marks, palette_css
 from benchmark.report.pictures import gallery
 from benchmark.report.plot import dash_icon
+from benchmark.report.readings import readings
 from benchmark.report.reported import tables
-from benchmark.report.rows import Variant, commit, machine, read
+from benchmark.report.rows import commit, machine
 from benchmark.report.runs import run_page
 from benchmark.report.speed import NETWORK_COLUMNS, WEIGHTING_COLUMNS, speed_page
 from benchmark.report.table import DASH, SAID, written
@@ -40,7 +41,7 @@ from benchmark.tasks import KINDS
 from benchmark.toyproblem import ToyRecord
 from benchmark.trust import LEVELS, Standing, standing
 
-ASSETS = ("style.css", "theme.js", "board.js", "pareto.js", "map.js", "gallery.js")
+ASSETS = ("style.css", "theme.js", "board.js", "pareto.js", "gallery.js")
 #: Who vouches for a run that was made here.
 OWN = Standing("rerun")
 #: Samples whose attention masks are on a run's page.
@@ -103,12 +104,6 @@ def release(version: str) -> Version:
         return Version("0.dev0")
 
 
-def variants(rule: str) -> list[Variant]:
-    """How every board is read: by the given rule, by the others, and in the metrics of the papers' scripts."""
-    others = [Variant(name, name) for name in analysis.RULES if name != rule]
-    return [Variant("", rule), *others, Variant("legacy", rule, legacy=True)]
-
-
 def render(
     boards: Sequence[Board], problems: Sequence[Problem], store: Store, rule: str
 ) -> Iterator[tuple[str, bytes]]:
@@ -168,11 +163,10 @@ def _speed(store: Store) -> tuple[tuple[SpeedRecord, ...], list[Problem]]:
 
 def _boards(boards: Sequence[Board], store: Store, rule: str) -> Iterator[BoardPage]:
     for board, stem, title in zip(boards, stems(boards), titles(boards), strict=True):
-        twins = any(metric.legacy for task in board.tasks for metric in metrics_of(task, legacy=True))
-        readings = tuple(read(board, [v for v in variants(rule) if twins or not v.legacy], floor=_floor(board, store)))
+        offered = readings(board, rule, floor=_floor(board, store))
         standings = {record.id: standing(store, record) for record in board.records}
         foreign = {run: found for run, found in standings.items() if found != OWN}
-        yield BoardPage(readings, stem, title, gallery(readings[0], store), foreign)
+        yield BoardPage(offered, stem, title, gallery(offered[0], store), foreign)
 
 
 def _floor(board: Board, store: Store) -> dict[tuple[str, str], float]:

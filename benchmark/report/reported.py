@@ -70,7 +70,7 @@ def _published(table: ReportedTable, boards: Sequence[Numbers], marks: Marks) ->
 
 def _lines(table: ReportedTable) -> list[Line]:
     deltas = table.delta_m().set_index(["architecture", "weighting"])
-    ranks: dict[Any, float] = table.ranks().table.set_index(["architecture", "weighting"])["rank"].to_dict()
+    ranks: dict[Any, float] = table.ranks.set_index(["architecture", "weighting"])["rank"].to_dict()
     rivals = [r for r in table.records if not r.reference]
     best = max((deltas["delta_m"].get((r.architecture, r.weighting), np.nan) for r in rivals), default=np.nan)
     columns = [

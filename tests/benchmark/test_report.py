@@ -144,7 +144,7 @@ def test_missing_reference_is_said(tmp_path):
     (mtan,) = [row for row in page.rows if row and row[0].startswith("mtan") and row[1] == "equal"]
     assert mtan[2] == "–"
     assert "last epoch" in mtan[0]
-    (plot,) = (tmp_path / "out").glob("scenes-*-pareto.html")
+    (plot,) = (tmp_path / "out").glob("scenes-*-trade-offs.html")
     assert ("aria-label", "mIoU against parameters") in Page(plot.read_text()).attributes
 
 

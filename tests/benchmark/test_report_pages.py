@@ -31,6 +31,7 @@ from benchmark.report.links import Links
 from benchmark.report.marks import Marks
 from benchmark.report.pages import release
 from benchmark.report.plot import Scale, limits
+from benchmark.report.readings import readings
 from benchmark.report.reproduce import command, grid_file
 from benchmark.report.rows import Variant, read
 from benchmark.spec import Component, Protocol, RunSpec
@@ -79,11 +80,43 @@ def test_every_page_is_valid_html(folder, tmp_path):
         html5lib.HTMLParser(strict=True).parse(path.read_text())
 
 
-def test_what_has_no_page_of_its_own_is_left_out(tmp_path):
-    report.build(made.fill(tmp_path / "results", made.grid(epochs=2)[:4], pictures=False), tmp_path / "out")
-    names = {path.name.partition("-")[2].partition("-")[2] for path in (tmp_path / "out").glob("scenes-*.html")}
-    assert {"curves.html", "map.html", "pareto.html"} <= names
-    assert not {"gradients.html", "fronts.html", "pictures.html"} & names
+def test_a_board_has_four_pages_and_of_them_what_its_records_fill(tmp_path, folder):
+    def sections(where):
+        return {path.name[len("scenes-abcdef-") :] for path in where.glob("scenes-*.html")} - {"html"}
+
+    assert {"trade-offs.html", "training.html", "pictures.html"} < sections(folder)
+    text = next(folder.glob("scenes-*-training.html")).read_text()
+    assert [part in text for part in ('id="curves"', 'id="weights"', 'id="gradients"')] == [True] * 3
+    records = [made.record("single-task", None, epochs=2), made.record("mtan", "equal", epochs=2)]
+    report.build(made.fill(tmp_path / "results", records, pictures=False), tmp_path / "out")
+    assert sections(tmp_path / "out") & {"trade-offs.html", "training.html", "pictures.html"} == {
+        "trade-offs.html", "training.html",
+    }  # fmt: skip
+    text = next((tmp_path / "out").glob("scenes-*-training.html")).read_text()
+    assert [part in text for part in ('id="curves"', 'id="weights"', 'id="gradients"')] == [True, False, False]
+    assert 'id="fronts"' not in next((tmp_path / "out").glob("scenes-*-trade-offs.html")).read_text()
+
+
+def slugs(records):
+    (board,) = boards(records)
+    return [numbers.variant.slug for numbers in readings(board, "val-delta-m") if not numbers.variant.legacy]
+
+
+def test_a_reading_is_offered_where_it_says_something_else():
+    def run(architecture, weighting, epochs, level):
+        found = made.record(architecture, weighting, tasks=made.SCENES[:1], epochs=epochs)
+        return made.edited(found, lambda e, s, t, m, v: level(e))
+
+    def rising(epochs):
+        return [run("single-task", None, epochs, lambda e: 40.0), run("mtan", "equal", epochs, lambda e: 40.0 + e)]
+
+    # Best and last epoch are the same; the mean over ten epochs is another number, that over nine is none of ten.
+    assert slugs(rising(9)) == [""]
+    assert slugs(rising(10)) == ["", "last-10-mean"]
+    falling = [run("single-task", None, 9, lambda e: 40.0), run("mtan", "equal", 9, lambda e: 60.0 - e)]
+    assert slugs(falling) == ["", "last"]
+    nearly = [run("single-task", None, 9, lambda e: 40.0), run("mtan", "equal", 9, lambda e: 60.0 - e / 1e4)]
+    assert slugs(nearly) == [""]
 
 
 def strips(text):
@@ -291,7 +324,7 @@ def test_a_grid_file_is_toml_whatever_the_options_hold(options):
 
 
 def test_the_numbers_of_the_trade_off_page_are_the_table_s(folder):
-    text = next(folder.glob("scenes-*-pareto.html")).read_text()
+    text = next(folder.glob("scenes-*-trade-offs.html")).read_text()
     raw = text.split('<script type="application/json" id="data">')[1].split("</script>")[0]
     data = json.loads(raw)
     place = [axis["id"] for axis in data["axes"]].index("delta_m")
@@ -304,7 +337,7 @@ def test_the_numbers_of_the_trade_off_page_are_the_table_s(folder):
 
 def test_data_in_a_page_cannot_end_it(tmp_path):
     report.build(pages.Held(tmp_path, pages.hostile()), tmp_path / "out")
-    (path,) = (tmp_path / "out").glob("*-pareto.html")
+    (path,) = (tmp_path / "out").glob("*-trade-offs.html")
     raw = path.read_text().split('<script type="application/json" id="data">')[1].split("</script>")[0]
     assert "<" not in raw
     names = {row["a"] for row in json.loads(raw)["rows"]}
@@ -394,18 +427,10 @@ def test_unranked_rows_are_counted_with_their_reason(folder):
     assert "22 rows not ranked: fewer than 3 seeds" in words
 
 
-def test_the_map_has_a_cell_per_row(folder):
-    shown = page(folder, "scenes-*-map.html")
-    first = shown.rows[1 : 1 + len(made.ARCHITECTURES)]
-    cells = {row[0]: [cell for cell in row[1:] if cell] for row in first}
-    assert len(cells["mtan"]) == 3 + 5
-    assert len(cells["single-task"]) == 1
-
-
 def test_the_gradients_of_a_board_are_one_figure(folder):
-    shown = page(folder, "scenes-*-gradients.html")
+    shown = page(folder, "scenes-*-training.html")
     assert "a = semantic with depth" in shown.words
-    text = next(folder.glob("scenes-*-gradients.html")).read_text()
+    text = next(folder.glob("scenes-*-training.html")).read_text()
     figure = text.split('<svg class="figure wide"')[1].split("</svg>")[0]
     assert figure.count('class="rn"') == 15
     runs = [made.conflicting(made.record("dense", "dwa", seed=s)) for s in (0, 1)]
@@ -414,7 +439,7 @@ def test_the_gradients_of_a_board_are_one_figure(folder):
 
 
 def test_fixed_weights_form_a_front_per_architecture_and_pair_of_tasks(folder):
-    text = next(folder.glob("scenes-*-fronts.html")).read_text()
+    text = next(folder.glob("scenes-*-trade-offs.html")).read_text()
     assert text.count('class="panel"') == 3
     assert text.count("hollow") == 3 * 5
     standings = [row for row in pages.Page(text).rows if row and row[0] in ("dwa", "uncertainty")]
@@ -534,16 +559,11 @@ def numbers_of(folder, dataset):
     return read(board, [Variant("", "val-delta-m")])[0]
 
 
-def test_ranks_are_those_of_the_analysis(folder):
-    text = next(folder.glob("scenes-*-ranks.html")).read_text()
-    assert text.count('class="rn te"') == len([row for row in numbers_of(folder, "scenes").rows if row.finished])
-
-
 def test_the_hypervolume_of_a_small_board_by_hand(tmp_path):
     """mIoU of 40, 50 and 60 at 74.9, 44.4 and 99.7 million parameters: Δm of 0, 12.5 and 25."""
     records = [flat("single-task", None, 0, 40.0), flat("mtan", "equal", 0, 50.0), flat("dense", "equal", 0, 60.0)]
     report.build(pages.Held(tmp_path, records), tmp_path / "out")
-    (path,) = (tmp_path / "out").glob("scenes-*-pareto.html")
+    (path,) = (tmp_path / "out").glob("scenes-*-trade-offs.html")
     shown = {row[0]: row[1] for row in pages.Page(path.read_text()).rows}
     # mtan: half the way up, all the way in parameters. dense: all the way up, none in parameters.
     assert (shown["mtan"], shown["dense"], shown["single-task"]) == ("50", "0", "0")

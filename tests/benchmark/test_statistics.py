@@ -325,50 +325,14 @@ def blocks(values):
 def test_ranks_equal_scipys(values):
     found = analysis.mean_ranks(blocks(values))
     expected = stats.rankdata(-values, axis=1).mean(axis=0)
-    by_name = found.table.set_index("architecture")["rank"]
-    assert by_name[list("abcde")].tolist() == pytest.approx(expected.tolist())
-    assert found.table["rank"].is_monotonic_increasing
-    if (np.ptp(values, axis=1) > 0).any():
-        assert found.p == pytest.approx(stats.friedmanchisquare(*values.T).pvalue, rel=1e-9)
-    else:
-        assert found.p == 1.0
+    assert found.set_index("architecture")["rank"][list("abcde")].tolist() == pytest.approx(expected.tolist())
+    assert found["rank"].is_monotonic_increasing
 
 
-def test_the_critical_difference_is_demsars():
-    """Demšar (2006), table 5: q = 2.569 for four rows; CD = 2.569 √(4 · 5 / (6 · 14)) = 1.25 in his example."""
-    assert analysis.critical_difference(4, 14) == pytest.approx(1.25, abs=0.005)
-
-
-def test_bars_join_what_nemenyi_does_not_tell_apart():
-    values = made.noise("ranks").normal(size=(12, 6)) + np.array([0, 0.3, 2, 2.3, 4, 6.0])
-    found = analysis.mean_ranks(blocks(values))
-    p = found.nemenyi().to_numpy()
-    joined = np.zeros_like(p, dtype=bool)
-    for first, last in found.cliques:
-        joined[first : last + 1, first : last + 1] = True
-    np.fill_diagonal(joined, True)
-    assert (joined == (p >= 0.05)).all()
-    assert found.table["architecture"].tolist()[0] == "f"
-
-
-def test_rows_with_gaps_are_left_out_of_the_ranking_and_named():
+def test_rows_with_gaps_are_left_out_of_the_ranking():
     values = np.arange(12.0).reshape(3, 4)
     values[1, 2] = math.nan
-    found = analysis.mean_ranks(blocks(values))
-    assert found.left_out == (("c", "equal"),)
-    assert found.table["architecture"].tolist() == ["d", "b", "a"]
-    few = analysis.mean_ranks(blocks(values[:, :2]))
-    assert (few.critical_difference, few.cliques) == (None, ())
-
-
-def test_a_task_with_many_metrics_can_count_once():
-    # Five metrics of one task prefer a, one of each of two other tasks prefers b.
-    data = blocks([[2.0, 1.0, 0.0]] * 5 + [[1.0, 2.0, 0.0]] * 2)
-    data["task"] = ["many"] * 15 + ["one"] * 3 + ["two"] * 3
-    assert analysis.mean_ranks(data).table["architecture"].tolist() == ["a", "b", "c"]
-    by_task = analysis.mean_ranks(data, blocks=("dataset", "task"))
-    assert by_task.table["architecture"].tolist() == ["b", "a", "c"]
-    assert by_task.blocks == 3
+    assert analysis.mean_ranks(blocks(values))["architecture"].tolist() == ["d", "b", "a"]
 
 
 # Hypervolume

@@ -25,10 +25,8 @@ made = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "benchma
 #: One page of every kind.
 BOARD = "scenes-??????.html"
 KINDS = [
-    "index.html", "methods.html", "method.html", "published.html", "toy.html", "speed.html", "scenes-*-ranks.html",
-    BOARD, "scenes-*-last.html", "scenes-*-pareto.html",
-    "scenes-*-map.html", "scenes-*-fronts.html", "scenes-*-curves.html", "scenes-*-weights.html",
-    "scenes-*-gradients.html", "scenes-*-pictures.html", "multi-fashion-*-pictures.html", "architectures/mtan.html",
+    "index.html", "methods.html", "method.html", "published.html", "toy.html", "speed.html",
+    BOARD, "scenes-*-last.html", "scenes-*-trade-offs.html", "scenes-*-training.html", "scenes-*-pictures.html", "multi-fashion-*-pictures.html", "architectures/mtan.html",
     "weightings/uncertainty.html", "datasets/scenes.html", "run of mtan",
 ]  # fmt: skip
 
@@ -139,7 +137,7 @@ def test_links_lead_to_every_page(visit, folder):
     page = visit("index.html")
     page.get_by_role("link", name="scenes", exact=True).click()
     sections = page.get_by_role("navigation", name="Pages of this board")
-    for section in ("Trade-offs", "Map", "Ranks", "Fronts", "Curves", "Weights", "Gradients", "Pictures", "Table"):
+    for section in ("Trade-offs", "Training", "Pictures", "Results"):
         sections.get_by_role("link", name=section).click()
         assert sections.locator("a[aria-current]").inner_text() == section
     page.get_by_role("link", name="2 runs of mtan").first.click()
@@ -262,23 +260,22 @@ def test_the_page_is_complete_without_scripts(visit):
     assert page.locator("#board tbody tr").count() == 20
     assert not page.locator("#filters").is_visible()
     assert page.locator("#board button").count() == 0
-    trade_offs = visit("scenes-*-pareto.html", java_script_enabled=False)
+    trade_offs = visit("scenes-*-trade-offs.html", java_script_enabled=False)
     assert trade_offs.locator("#plot svg a").count() == 19
-    assert visit("scenes-*-map.html", java_script_enabled=False).locator(".heat").nth(3).is_visible()
 
 
 def test_axes_can_be_picked_and_shared(visit):
-    page = visit("scenes-*-pareto.html")
+    page = visit("scenes-*-trade-offs.html")
     assert page.locator("#plot svg a").count() == 19
     page.locator("#x").select_option("seconds_per_step")
     page.locator("#y").select_option("depth.abs_error")
     assert "depth: absolute error (m) ↓, better on top" in page.locator("#plot svg").text_content()
-    other = visit("scenes-*-pareto.html", place=page.evaluate("location.hash"))
+    other = visit("scenes-*-trade-offs.html", place=page.evaluate("location.hash"))
     assert other.locator("#plot").inner_html() == page.locator("#plot").inner_html()
 
 
 def test_the_front_is_that_of_the_rows_shown(visit):
-    page = visit("scenes-*-pareto.html")
+    page = visit("scenes-*-trade-offs.html")
     page.locator("#x").select_option("parameters")
     data = page.evaluate(
         """() => {
@@ -302,7 +299,7 @@ def test_the_front_is_that_of_the_rows_shown(visit):
 
 
 def test_a_mark_says_its_run_under_the_pointer_and_to_the_keyboard(visit):
-    page = visit("scenes-*-pareto.html")
+    page = visit("scenes-*-trade-offs.html")
     page.locator("#plot svg a").last.hover()
     assert "Δm (%): " in page.locator("#tip").inner_text()
     page.mouse.move(2, 2)
@@ -313,17 +310,8 @@ def test_a_mark_says_its_run_under_the_pointer_and_to_the_keyboard(visit):
     page.wait_for_url("**/runs/*.html")
 
 
-def test_the_map_shows_one_measure_at_a_time(visit):
-    page = visit("scenes-*-map.html")
-    assert page.locator(".heat:visible").count() == 1
-    page.locator("#measure").select_option("normals.mean_angle")
-    assert page.locator(".heat:visible h2").inner_text().startswith("normals: mean angle")
-    other = visit("scenes-*-map.html", place=page.evaluate("location.hash"))
-    assert other.locator(".heat:visible h2").inner_text() == page.locator(".heat:visible h2").inner_text()
-
-
 def test_names_end_before_the_gradients_figure_begins(visit):
-    page = visit("scenes-*-gradients.html")
+    page = visit("scenes-*-training.html")
     ends = page.locator("svg.wide .rn").evaluate_all(
         "found => found.map(text => text.getBBox()).map(b => b.x + b.width)"
     )
@@ -366,7 +354,7 @@ def test_markup_in_names_is_text(visit):
     assert page.get_by_text("<img src=x onerror=alert(1)>").first.is_visible()
     assert page.get_by_text("<script>alert(1)</script>").first.is_visible()
     assert page.locator("img").count() == 0
-    page = visit("scenes-*-pareto.html")
+    page = visit("scenes-*-trade-offs.html")
     page.locator('#plot svg a[aria-label^="<img"]').focus()
     assert "<img src=x onerror=alert(1)>" in page.locator("#tip").inner_text()
 
@@ -395,7 +383,7 @@ def test_text_and_figures_are_legible_in_both_themes(visit, scheme):
     fills = {mark.evaluate(STYLE, "backgroundColor") for mark in marks.all()}
     assert len(fills) == 8
     assert all(contrast(fill, paper) >= 2.9 for fill in fills)
-    curves = visit("scenes-*-curves.html", color_scheme=scheme)
+    curves = visit("scenes-*-training.html", color_scheme=scheme)
     assert contrast(curves.locator("svg.figure text").first.evaluate(STYLE, "fill"), paper) >= 4.5
     strokes = {line.evaluate(STYLE, "stroke") for line in curves.locator("svg.figure .ln").all()}
     assert all(contrast(stroke, paper) >= 2.9 for stroke in strokes)

@@ -38,7 +38,7 @@ def standings(table: ReportedTable) -> pd.DataFrame:
         parameters. The best Δm (else the best rank) first.
     """
     data, rows = table.frame(), table.delta_m().merge(table.costs(), on=["architecture", "weighting"])
-    ranks = table.ranks().table.rename(columns={"rank": "_rank"})
+    ranks = table.ranks.rename(columns={"rank": "_rank"})
     rows = rows.merge(ranks, on=["architecture", "weighting"], how="left")
     signed = np.where(data["higher_is_better"], data["value"], -data["value"])
     best = pd.Series(signed).groupby([data["task"], data["metric"]]).transform("max").to_numpy() == signed

@@ -11,7 +11,7 @@ import pandas as pd
 from pydantic import Field
 
 from benchmark.analysis.delta import delta_flat, delta_m
-from benchmark.analysis.ranks import Ranking, mean_ranks
+from benchmark.analysis.ranks import mean_ranks
 from benchmark.errors import unknown
 from benchmark.spec import Frozen
 
@@ -151,12 +151,9 @@ class ReportedTable(Frozen):
         single = data[data["reference"]]
         return delta_m(data, single).merge(delta_flat(data, single), on=["architecture", "weighting", "seed"])
 
-    def ranks(self) -> Ranking:
-        """``analysis.mean_ranks`` over the table's metrics."""
-        return self._ranks
-
     @cached_property
-    def _ranks(self) -> Ranking:
+    def ranks(self) -> pd.DataFrame:
+        """``analysis.mean_ranks`` over the table's metrics. Computed once: every claim and every page asks for it."""
         return mean_ranks(self.frame())
 
     def costs(self) -> pd.DataFrame:
