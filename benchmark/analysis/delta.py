@@ -49,7 +49,10 @@ def delta_flat(data: pd.DataFrame, reference: pd.DataFrame, *, definition: str =
     Navon et al., *Multi-task learning as a bargaining game*, ICML 2022.) Arguments, gaps and errors as in ``delta_m``;
     the column is ``delta_flat``.
     """
-    flat = -_gains(data, reference, definition).mean(axis=1, skipna=False)
+    gains = _gains(data, reference, definition)
+    # In one order, so that a run's last bit does not hang on how many runs are in the frame.
+    values = np.ascontiguousarray(gains, dtype=float) if gains.shape[1] else np.full((len(gains), 1), np.nan)
+    flat = pd.Series(-values.mean(axis=1), index=gains.index)
     return flat.rename(named("delta_flat", definition)).reset_index()
 
 

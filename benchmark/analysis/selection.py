@@ -110,6 +110,8 @@ def mean_reference(reference: pd.DataFrame, seeds: Iterable[int]) -> pd.DataFram
     Returns:
         ``seed``, ``task``, ``metric``, ``value``, ``higher_is_better``.
     """
+    if reference.empty:
+        return reference[["seed", "task", "metric", "value", "higher_is_better"]]
     means = reference.groupby(["task", "metric", "higher_is_better"])["value"].agg(lambda own: own.mean(skipna=False))
     return means.reset_index().merge(pd.DataFrame({"seed": sorted(set(seeds))}), how="cross")
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, median_high
 
 from benchmark.analysis import Estimate
 from benchmark.report.columns import RELATIVE, Column, columns
@@ -179,7 +179,7 @@ def formatter(values: Sequence[float], signed: bool = False) -> Callable[[float]
     of its own, and one that is far too large for the column an exponent.
     """
     sizes = [abs(value) for value in values if value and math.isfinite(value)]
-    typical = median(sizes) if sizes else 0.0
+    typical = median_high(sizes) if sizes else 0.0
     decimals = next((places for limit, places in ((1000, 0), (100, 1), (10, 2), (1, 3)) if typical >= limit), 4)
     decimals = min(decimals, 1) if signed else decimals
 

@@ -18,15 +18,18 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from benchmark import report, speed, toyproblem
+from benchmark import analysis, report, speed, toyproblem
 from benchmark.analysis import boards
 from benchmark.grid import Grid, expand
 from benchmark.record import record_bytes
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
 from benchmark.report import conflict, titles
 from benchmark.report.attention import look
+from benchmark.report.board import BoardPage
 from benchmark.report.cards import about
 from benchmark.report.exports import tex
+from benchmark.report.forest import Forest, points
+from benchmark.report.judged import Compared, Versus
 from benchmark.report.links import Links
 from benchmark.report.marks import Marks
 from benchmark.report.pages import release
@@ -34,6 +37,7 @@ from benchmark.report.plot import Scale, limits
 from benchmark.report.readings import readings
 from benchmark.report.reproduce import command, grid_file
 from benchmark.report.rows import Variant, read
+from benchmark.report.table import formatter, table
 from benchmark.spec import Component, Protocol, RunSpec
 from benchmark.store import Store
 from benchmark.trust import Trust, trust_bytes
@@ -229,7 +233,7 @@ def test_every_column_links_to_its_definition(folder):
     heads = text[text.index("<thead>") : text.index("</thead>")].split("<tr>")[1].split("<th ")[3:]
     method = (folder / "method.html").read_text()
     assert len(heads) > 10
-    for head in heads:
+    for head in (head for head in heads if 'data-id="difference"' not in head):  # the verdict's definition is its own
         place = head.split('href="method.html#')[1].split('"')[0]
         assert f'id="{place}"' in method
 
@@ -330,9 +334,10 @@ def test_the_numbers_of_the_trade_off_page_are_the_table_s(folder):
     place = [axis["id"] for axis in data["axes"]].index("delta_m")
     values = {row["n"]: row["v"][place] for row in data["rows"]}
     table = {row[0].split(" ")[0]: row for row in page(folder, "scenes-??????.html").rows if len(row) > 8}
-    mean, half = table["stan"][2].replace("−", "-").split(" ± ")
-    assert values["stan"] == pytest.approx([float(mean), float(half)], abs=0.01)
-    assert values["single-task"] == [0.0]
+    stan = next(row for row in numbers_of(folder, "scenes").rows if row.architecture == "stan")
+    assert values["stan"] == pytest.approx([stan.gain.mean, stan.gain.half], abs=0.01)
+    assert table["stan"][4] == points(stan.gain.mean)
+    assert values["single-task"] == [pytest.approx(0.0, abs=1e-9)]
 
 
 def test_data_in_a_page_cannot_end_it(tmp_path):
@@ -368,22 +373,88 @@ def test_latex_is_balanced_and_escaped(folder):
     (path,) = folder.glob("scenes-??????.tex")
     text = path.read_text()
     assert text.count("{") == text.count("}")
-    rows = [line for line in text.splitlines() if line.endswith("\\\\")]
-    assert {line.count("&") for line in rows} == {13}
+    rows = [line for line in text.splitlines() if line.endswith("\\\\") and "&" in line]
+    # Names, verdict and interval, Δm, a metric of each of three tasks, parameters.
+    assert {line.count("&") for line in rows} == {8}
+    assert "\\endhead" in text
     assert tex("a_b & 50% #1 {x} \\y") == r"a\_b \& 50\% \#1 \{x\} \textbackslash{}y"
 
 
-def test_leaders_are_a_group_where_seeds_cannot_tell_them_apart(tmp_path):
-    records = [flat("single-task", None, s, 40.0) for s in (0, 1, 2)]
-    records += [flat("mtan", "equal", s, m) for s, m in ((0, 44.0), (1, 45.0), (2, 46.0))]
-    records += [flat("dense", "equal", s, m) for s, m in ((0, 45.0), (1, 43.0), (2, 46.5))]
-    records += [flat("split-deep", "equal", s, m) for s, m in ((0, 30.0), (1, 31.0), (2, 32.0))]
+def test_the_first_screen_says_what_was_decided(tmp_path):
+    rng = np.random.default_rng(3)
+    means = {"single-task": 40.0, "mtan": 44.0, "dense": 40.1, "split-deep": 34.0}
+    records = [
+        flat(name, None if name == "single-task" else "equal", seed, mean + float(rng.normal(0, 0.2)))
+        for name, mean in means.items()
+        for seed in range(6)
+    ]
     store = pages.Held(tmp_path, records)
     (board,) = report.boards(store.scan()[0])
     (numbers,) = read(board, [Variant("", "val-delta-m")])
-    assert [row.architecture for row in numbers.leaders] == ["mtan", "dense"]
+    chosen = analysis.select(analysis.frame(board.records, board.labels), against="mean")
+    frame = analysis.verdicts(chosen[chosen["split"] == "test"])
+    frame = frame[frame["metric"] == "delta_m"].set_index("architecture")
+    assert dict(frame["verdict"]) == {"mtan": "better", "dense": "equivalent", "split-deep": "worse"}
+    (versus,) = numbers.versus
+    for row, found in versus.by_row.items():
+        told = frame.loc[row[0]]
+        assert (found.verdict, found.low, found.high) == (told["verdict"], told["low"], told["high"])
+        assert np.mean(found.seeds) == pytest.approx(found.difference)
     report.build(store, tmp_path / "out")
-    assert "2 rows that the seeds cannot tell apart" in pages.Page((tmp_path / "out/index.html").read_text()).words
+    words = "Of 3 rows, 1 is better than single-task (1 by ≥ 2 points), 1 worse, 1 equivalent; 6 seeds tell ±"
+    board_file = pages.board_page(tmp_path / "out")
+    assert words in board_file.words
+    assert words in pages.Page((tmp_path / "out/index.html").read_text()).words
+    by_name = {row[0].split(" ")[0]: row for row in board_file.rows if len(row) > 6}
+    assert {name: by_name[name][2].split()[1] for name in ("mtan", "dense", "split-deep")} == dict(frame["verdict"])
+
+
+def test_a_forest_draws_the_numbers_of_its_comparisons():
+    compared = Compared(("a", "w"), ("b", "w"), 3.0, 1.0, 5.0, (2.0, 4.0), 2, 2, False, "better")
+    far = Compared(("c", "w"), ("b", "w"), -400.0, -600.0, -200.0, (), 3, 3, False, "worse")
+    versus = Versus("reference", "b", "?", {compared.row: compared, far.row: far}, 2.0, 1.0)
+    forest = Forest(versus, -10.0, 10.0)
+    # The axis has 20 points on 250 − 2 · 9 pixels.
+    x = {value: 9 + (value + 10) * 232 / 20 for value in (-2.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0)}
+    drawn = forest.cell(compared, "c1")
+    assert f'd="M{x[1.0]:.1f} 10.0H{x[5.0]:.1f}"' in drawn
+    assert f'd="M{x[3.0]:.1f} 5.5l' in drawn
+    assert [f"{x[2.0]:.1f}", f"{x[4.0]:.1f}"] == re.findall(r'<circle class="sd" cx="([\d.]+)"', drawn)
+    assert "−400" in forest.cell(far, "c1")  # beyond the axis: an arrow and the number
+    assert forest.places == f"--zero-reference:{x[0.0]:.1f}px;--from-reference:{x[-2.0]:.1f}px;--to-reference:{x[2.0]:.1f}px"
+
+
+def test_rows_below_the_floor_are_counted_and_marked(tmp_path):
+    records = [flat("single-task", None, s, 40.0) for s in (0, 1)]
+    records += [flat("mtan", "equal", s, 5.0) for s in (0, 1)] + [flat("dense", "equal", s, 41.0) for s in (0, 1)]
+    (board,) = report.boards(records)
+    floor = {("semantic", "miou"): 6.0, ("semantic", "pixel_accuracy"): 25.0}
+    (numbers,) = read(board, [Variant("", "val-delta-m")], floor=floor)
+    # 6 of 40 is −85 %, 25 of 50 is −50 %.
+    assert numbers.floor["delta_m"] == pytest.approx(-67.5)
+    laid = table(numbers, {})
+    at = [column.id for column in laid.columns].index("semantic.miou")
+    assert {line.row.architecture: line.cells[at].below for line in laid.lines} == {
+        "mtan": True, "dense": False, "single-task": False,
+    }  # fmt: skip
+    assert laid.floor[at].text == "6.00"
+    page = BoardPage((numbers,), "scenes", "", None, {})
+    assert page.below == [("semantic", 1)]
+
+
+def test_numbers_of_a_column_have_the_typical_one_s_decimals():
+    write = formatter([0.0512, 0.0498, 8.754])
+    assert [write(v) for v in (0.0512, 8.754, -0.00001, 0.0)] == ["0.0512", "8.7540", "−1e−05", "0.0000"]
+    assert formatter([12.0, -0.04, -1385.2], signed=True)(-0.04) == "0.0"
+    assert formatter([300e-6, 2.5])(0.0000003) == "3e−07"
+
+
+def test_fixed_weights_fold_into_one_line(folder):
+    text = next(folder.glob("scenes-??????.html")).read_text()
+    (head,) = re.findall(r'<th scope="rowgroup"[^>]*>Fixed weights <span class="muted">([^<]*)</span>', text)
+    rows = [r for r in numbers_of(folder, "scenes").rows if r.kind[1] == "constant"]
+    gains = sorted(row.gain.mean for row in rows)
+    assert head == f"5 rows of fixed weights: best Δm {points(gains[-1])}, median {points(gains[2])}"
 
 
 def test_readings_do_not_mix(tmp_path):
@@ -412,19 +483,6 @@ def test_many_seeds_are_read_in_parts_without_a_difference(monkeypatch):
     (parts,) = read(board, variants)
     assert [row.samples for row in parts.rows] == [row.samples for row in whole.rows]
     assert [row.epochs for row in parts.rows] == [row.epochs for row in whole.rows]
-
-
-def test_coverage_names_what_is_missing(tmp_path):
-    records = [r for r in made.grid((0, 1), epochs=1) if r.spec.label != "scenes mtan dwa seed 1"]
-    report.build(pages.Held(tmp_path, records), tmp_path / "out")
-    words = pages.board_page(tmp_path / "out").words
-    assert "33 of 34 runs of this board’s grid are there" in words
-    assert "Missing: mtan · dwa (seed 1)." in words
-
-
-def test_unranked_rows_are_counted_with_their_reason(folder):
-    words = pages.Page((folder / "index.html").read_text()).words
-    assert "22 rows not ranked: fewer than 3 seeds" in words
 
 
 def test_the_gradients_of_a_board_are_one_figure(folder):
@@ -547,7 +605,7 @@ def test_a_claim_stands_beside_what_boards_measure(folder):
     shown = pages.Page((folder / "published.html").read_text())
     assert "The greatest Δm of all architectures under every weighting" in shown.words
     gains = [row.gain.mean for row in numbers_of(folder, "scenes").rows if row.kind[0] == "mtan" and row.gain.n]
-    words = f"{np.mean(gains):+.2f} ({min(gains):+.2f} to {max(gains):+.2f})"
+    words = f"{np.mean(gains):+.1f} ({min(gains):+.1f} to {max(gains):+.1f})"
     measured = [row for row in shown.rows if row and row[0] == "mtan"]
     assert measured
     assert all(words in [cell.replace("−", "-") for cell in row] for row in measured)

@@ -368,11 +368,17 @@ def test_a_summary_holds_every_number_of_a_board():
     (board,) = analysis.boards(made.grid((0, 1, 2)))
     found = analysis.summarise(board.records, board.labels)
     row = found.rows.set_index(["architecture", "weighting", "task", "metric"]).loc[("mtan", "equal")]
-    test = analysis.select(analysis.frame(board.records, board.labels))
+    test = analysis.select(analysis.frame(board.records, board.labels), against="mean")
     test = test[(test["split"] == "test") & ~test["legacy"]]
-    delta = analysis.delta_m(test, analysis.references(test))
+    delta = analysis.delta_m(test, analysis.mean_reference(analysis.references(test), (0, 1, 2)))
     mine = delta[(delta["architecture"] == "mtan") & (delta["weighting"] == "equal")]["delta_m"]
     assert row.loc[("", "delta_m"), "mean"] == pytest.approx(mine.mean())
+    paired = analysis.summarise(board.records, board.labels, against="seed").rows
+    paired = paired.set_index(["architecture", "weighting", "task", "metric"]).loc[("mtan", "equal", "", "delta_m")]
+    test = analysis.select(analysis.frame(board.records, board.labels))
+    test = test[(test["split"] == "test") & ~test["legacy"]]
+    of_seed = analysis.delta_m(test, analysis.references(test)).set_index(["architecture", "weighting"])["delta_m"]
+    assert paired["mean"] == pytest.approx(of_seed.loc[("mtan", "equal")].mean())
     assert row.loc[("", "delta_m"), "half"] == pytest.approx(analysis.estimate(mine).half)
     assert row.loc[("", "parameters"), "mean"] == made.record("mtan").cost.parameters
     assert pd.isna(row.loc[("", "parameters"), "tied"])

@@ -100,9 +100,9 @@ def column(page, name):
     return heads.evaluate_all("(heads, name) => heads.findIndex((head) => head.dataset.id === name)", name)
 
 
-def shown(page, name):
+def shown(page, name, section="sharing"):
     """Sort keys of a column's visible cells, in the order on the page; unfinished rows are left out."""
-    return page.locator("#board tbody tr:not(.unfinished, .group)").evaluate_all(
+    return page.locator(f"#board tbody[data-section={section}] tr:not(.unfinished, .group)").evaluate_all(
         "(rows, column) => rows.filter((row) => !row.hidden).map((row) => row.cells[column].dataset.value)",
         column(page, name),
     )
@@ -158,12 +158,15 @@ def test_sorting_by_keyboard(visit):
     assert miou.get_attribute("aria-sort") == "descending"
     assert page.locator("[aria-sort]").count() == 1
     values = [float(value) for value in shown(page, "semantic.miou")]
-    assert len(values) == 19
+    assert len(values) == 15
     assert values == sorted(values, reverse=True)
+    apart = [float(value) for value in shown(page, "semantic.miou", "apart")]
+    assert len(apart) == 2
+    assert apart == sorted(apart, reverse=True)
     page.keyboard.press("Enter")
     assert miou.get_attribute("aria-sort") == "ascending"
     assert [float(value) for value in shown(page, "semantic.miou")] == values[::-1]
-    assert "unfinished" in page.locator("#board tbody tr").last.get_attribute("class")
+    assert "unfinished" in page.locator("#board tbody[data-section=sharing] tr").last.get_attribute("class")
 
 
 def test_errors_are_sorted_smallest_first_and_names_by_letter(visit):
@@ -173,91 +176,105 @@ def test_errors_are_sorted_smallest_first_and_names_by_letter(visit):
     assert values == sorted(values)
     head(page, "architecture").locator("button").click()
     names = shown(page, "architecture")
-    assert names[-1] == "stan"
+    assert names[-1] == "split-wide"
     assert [name for name in names if name[0].isalpha()] == sorted(name for name in names if name[0].isalpha())
 
 
 def test_a_shared_address_shows_the_same_table(visit):
     page = visit(BOARD)
     assert page.locator("#count").inner_text() == "20 of 20 rows"
-    page.locator("#filter").fill("mtan dwa")
+    page.locator("#filter").fill("mtan, dwa")
     assert page.locator("#count").inner_text() == "1 of 20 rows"
-    page.locator("#filter").fill("")
-    page.get_by_role("checkbox", name="mtan").uncheck()
-    page.get_by_role("checkbox", name="equal", exact=True).uncheck()
+    page.locator("#filter").fill("nonesuch")
+    assert "No row has all of: nonesuch" in page.locator("#nothing").inner_text()
+    page.locator("#filter").fill("uncertainty")
     page.locator("summary", has_text="Columns").click()
+    assert not head(page, "semantic.pixel_accuracy").is_visible()  # a table begins with one metric of each task
+    page.get_by_role("checkbox", name="semantic: pixel accuracy").check()
     page.get_by_role("checkbox", name="semantic: mIoU").uncheck()
-    page.locator("#group").select_option("weighting")
     head(page, "architecture").locator("button").click()
-    assert "mtan" not in shown(page, "architecture")
-    assert "equal" not in shown(page, "weighting")
-    before = page.locator("#board tbody").inner_text()
+    assert set(shown(page, "weighting")) == {"uncertainty"}
+    before = page.locator("#board tbody").first.inner_text()
     other = visit(BOARD, place=page.evaluate("location.hash"))
-    assert other.locator("#board tbody").inner_text() == before
+    assert other.locator("#board tbody").first.inner_text() == before
     assert not head(other, "semantic.miou").is_visible()
     assert head(other, "semantic.pixel_accuracy").is_visible()
-    other.get_by_role("button", name="Show all").click()
+    other.get_by_role("button", name="Reset").click()
     other.locator("#count", has_text="20 of 20 rows").wait_for()
     assert head(other, "semantic.miou").is_visible()
+    assert not head(other, "semantic.pixel_accuracy").is_visible()
 
 
-def test_grouping_keeps_the_order_within_groups(visit):
+def test_a_reader_chooses_the_baseline(visit):
     page = visit(BOARD)
-    page.locator("#group").select_option("architecture")
-    names = page.locator("#board tbody tr.group").all_inner_texts()
-    assert len(names) == len(set(names)) == 8
-    rows = page.locator("#board tbody tr").evaluate_all(
-        "rows => rows.map(row => row.className === 'group' ? row.textContent : row.dataset.a)"
+    assert head(page, "difference").inner_text().startswith("difference from single-task")
+    page.get_by_text("equal", exact=True).first.click()
+    assert head(page, "difference").inner_text().startswith("difference from equal")
+    differences = page.locator("#board tbody[data-section=sharing] tr:not(.unfinished)").evaluate_all(
+        "(rows, column) => rows.map((row) => row.cells[column].dataset.weighting).filter(Boolean).map(Number)",
+        column(page, "difference"),
     )
-    assert rows == sorted(rows, key=names.index)
-    page.locator("#group").select_option("")
-    assert page.locator("#board tbody tr.group").count() == 0
+    assert len(differences) == 9  # what has no counterpart under equal weights, and equal weights, have none
+    assert differences == sorted(differences, reverse=True)
+    other = visit(BOARD, place=page.evaluate("location.hash"))
+    assert head(other, "difference").inner_text().startswith("difference from equal")
 
 
-def test_a_long_table_is_whole_and_in_order_soon_after_a_click(browser, tmp_path):
+def test_fixed_weights_are_folded_until_they_are_asked_for(visit):
+    page = visit(BOARD)
+    assert shown(page, "architecture", "fixed") == []
+    page.get_by_role("button", name="show", exact=True).click()
+    assert shown(page, "architecture", "fixed") == ["mtan", "mtan"]
+    page.get_by_role("button", name="hide", exact=True).click()
+    page.locator("#filter").fill("constant")
+    assert len(shown(page, "architecture", "fixed")) == 2  # who looks for them finds them
+
+
+def test_the_table_begins_on_the_first_screen(visit):
+    page = visit(BOARD, viewport={"width": 1280, "height": 800})
+    rows = page.locator("#board tbody tr").evaluate_all("rows => rows.map((row) => row.getBoundingClientRect().bottom)")
+    assert sum(bottom < 800 for bottom in rows) >= 5
+    page.locator(".scroll.tall").evaluate("box => box.scrollTop = 200")
+    box, top = page.locator(".scroll.tall").bounding_box(), page.locator("#board thead").bounding_box()
+    assert abs(top["y"] - box["y"]) < 3  # the head stays
+
+
+def test_few_steps_by_keyboard_lead_to_the_table(visit):
+    page = visit(BOARD)
+    for steps in range(1, 30):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.closest('#board thead') !== null"):
+            break
+    assert steps < 22
+
+
+def test_a_long_table_is_sorted_and_filtered(browser, tmp_path):
     records = [
         made.record(f"net-{a}", f"w{w:02}", tasks=made.SCENES[:1], epochs=1) for a in range(6) for w in range(30)
     ]
     report.build(made.fill(tmp_path / "results", records, pictures=False), tmp_path / "out")
     page = browser.new_page()
     page.goto(find(tmp_path / "out", BOARD).as_uri())
-    done = page.locator("#board:not([aria-busy])")
-
-    def click(name):
-        head(page, name).locator("button").click()
-        done.wait_for()
-
-    click("semantic.miou")
+    head(page, "semantic.miou").locator("button").click()
     values = [float(value) for value in shown(page, "semantic.miou")]
     assert len(values) == 180
     assert values == sorted(values, reverse=True)
     page.locator("#filter").fill("w07")
-    done.wait_for()
     assert len(shown(page, "semantic.miou")) == 6
-    page.locator("#group").select_option("weighting")
-    page.locator("#filter").fill("")
-    done.wait_for()
-    assert page.locator("#board tbody tr.group").count() == 30
-    assert len(shown(page, "semantic.miou")) == 180
-    page.locator("#group").select_option("")
-    click("weighting")
-    click("architecture")  # while nothing else is under way, and then at once a second time
-    page.evaluate("document.querySelectorAll('#board thead tr')[1].cells[1].querySelector('button').click()")
-    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")  # paper does not wait
-    assert shown(page, "weighting") == sorted(shown(page, "weighting"))
-    assert done.count() == 1
     page.close()
 
 
 def test_a_wrong_address_shows_the_whole_table(visit):
-    page = visit(BOARD, place="#sort=nothing:up&hide=column:&group=x&%%%")
+    page = visit(BOARD, place="#sort=nothing:up&hide=column:&against=x&%%%")
     assert page.locator("#count").inner_text() == "20 of 20 rows"
-    assert head(page, "delta_m").get_attribute("aria-sort") == "descending"
+    assert head(page, "difference").get_attribute("aria-sort") == "descending"
 
 
 def test_the_page_is_complete_without_scripts(visit):
     page = visit(BOARD, java_script_enabled=False)
-    assert page.locator("#board tbody tr").count() == 20
+    assert page.locator("#board tbody tr:not(.group)").count() == 20
+    page.get_by_text("equal", exact=True).first.click()  # the baseline is chosen without scripts
+    assert head(page, "difference").inner_text().startswith("difference from equal")
     assert not page.locator("#filters").is_visible()
     assert page.locator("#board button").count() == 0
     trade_offs = visit("scenes-*-trade-offs.html", java_script_enabled=False)
@@ -425,7 +442,7 @@ def test_print_is_black_on_white_and_holds_the_whole_table(visit):
 
 def test_downloads_are_files_of_the_folder(visit, folder):
     page = visit(BOARD)
-    for name, suffix in (("CSV of all runs", "csv"), ("LaTeX table", "tex"), ("BibTeX", "bib")):
+    for name, suffix in (("CSV of rows", "csv"), ("CSV of all runs", "csv"), ("LaTeX table", "tex"), ("BibTeX", "bib")):
         target = page.get_by_role("link", name=name).get_attribute("href")
         assert target.endswith(suffix)
         assert (folder / target).stat().st_size > 100
