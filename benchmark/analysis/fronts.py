@@ -1,13 +1,14 @@
 """The empirical front of fixed weights, and where every other method lies against it."""
 
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from benchmark.analysis.boards import Board
 from benchmark.analysis.frames import frame
+from benchmark.analysis.intervals import estimate
 from benchmark.analysis.pareto import non_dominated
 from benchmark.analysis.selection import select
 from benchmark.tasks import KINDS
@@ -24,7 +25,7 @@ class Fronts(NamedTuple):
 
     Attributes:
         rows: ``architecture``, ``weighting`` (as in ``Board.labels``), ``seeds`` (how many), ``fixed``, ``standing``,
-            and a column per task: the mean over seeds of its metric.
+            ``clear``, and a column per task: the mean over seeds of its metric.
         maximise: by those columns, whether greater is better.
         metrics: by those columns, the metric's name.
     """
@@ -56,6 +57,10 @@ def fronts(
     * ``on`` where neither is so: a trade-off that the front does not answer,
     * ``undefined`` where a metric is missing or not finite (fixed weights too).
 
+    Means alone decide that. It is ``clear`` that a method is dominated or beyond where noise does not explain it: where
+    in some task the interval of the difference from such a point of the front, over the seeds of both, is beyond 0.
+    These are plain 95 % intervals, one per task and point; with one seed nothing is clear.
+
     Args:
         board: its runs of status ``ok`` count; architectures with fewer than two fixed weightings are left out.
         fixed: names of the weightings that are fixed weights.
@@ -70,24 +75,54 @@ def fronts(
     maximise = {
         name: next(m.higher_is_better for m in kind.metrics if m.name == judged[name]) for name, kind in kinds.items()
     }
-    points = _points(board, judged, rule)
+    values = _values(board, judged, rule)
+    points = _points(values, list(judged))
     names = {board.labels[record.id][1]: record.spec.weighting_name for record in board.records}
     points["fixed"] = [names[label] in fixed for label in points["weighting"]]
     groups = [group for _, group in points.groupby("architecture", sort=True) if group["fixed"].sum() > 1]
     standings = [_standings(group, maximise) for group in groups]
     rows = pd.concat(groups) if groups else points.iloc[:0]
     rows = rows.assign(standing=pd.concat(standings) if standings else pd.Series(dtype=str))
-    columns = [*CELL, "seeds", "fixed", "standing", *maximise]
+    rows["clear"] = [_clear(row, rows, values, maximise) for row in rows.to_dict("records")]
+    columns = [*CELL, "seeds", "fixed", "standing", "clear", *maximise]
     return Fronts(rows[columns].reset_index(drop=True), maximise, judged)
 
 
-def _points(board: Board, metrics: Mapping[str, str], rule: str) -> pd.DataFrame:
-    """A row per cell: means over its seeds; NaN where a seed has no finite value."""
+def _values(board: Board, metrics: Mapping[str, str], rule: str) -> pd.DataFrame:
+    """The judged metric of each cell, seed and task."""
     chosen = select(frame([r for r in board.records if r.status == "ok"], board.labels), rule, against="mean")
-    rows = chosen[(chosen["split"] == "test") & (chosen["metric"] == chosen["task"].map(metrics))]
+    return chosen[(chosen["split"] == "test") & (chosen["metric"] == chosen["task"].map(metrics))]
+
+
+def _points(rows: pd.DataFrame, tasks: list[str]) -> pd.DataFrame:
+    """A row per cell: means over its seeds; NaN where a seed has no finite value."""
     seeds = rows.groupby(CELL)["seed"].nunique().rename("seeds")
     values = rows.groupby([*CELL, "task"])["value"].agg(lambda v: v.mean(skipna=False)).unstack("task")
-    return values.reindex(columns=list(metrics)).join(seeds).reset_index()
+    return values.reindex(columns=tasks).join(seeds).reset_index()
+
+
+def _clear(row: dict[Any, Any], rows: pd.DataFrame, values: pd.DataFrame, maximise: dict[str, bool]) -> bool:
+    """Whether the interval of some difference on which a standing rests is beyond 0."""
+    sign = {"beyond": 1.0, "dominated": -1.0}.get(row["standing"])
+    if sign is None:
+        return False
+    own = _by_seed(values, row)
+    front = rows[(rows["architecture"] == row["architecture"]) & (rows["standing"] == "front")]
+    for point in front.to_dict("records"):
+        ahead = {task: sign * (1 if up else -1) * (row[task] - point[task]) for task, up in maximise.items()}
+        if min(ahead.values()) < 0:
+            continue
+        differences = own - _by_seed(values, point)
+        found = [estimate(differences[task]) for task, by in ahead.items() if by > 0]
+        if any(e.half is not None and abs(e.mean) > e.half for e in found):
+            return True
+    return False
+
+
+def _by_seed(values: pd.DataFrame, cell: Mapping[Any, Any]) -> pd.DataFrame:
+    """A cell's values, a row per seed and a column per task."""
+    own = values[(values["architecture"] == cell["architecture"]) & (values["weighting"] == cell["weighting"])]
+    return own.pivot(index="seed", columns="task", values="value")
 
 
 def _standings(group: pd.DataFrame, maximise: dict[str, bool]) -> pd.Series:

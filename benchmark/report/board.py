@@ -15,7 +15,7 @@ from benchmark.record import RunRecord
 from benchmark.report import conflict, exports, figures
 from benchmark.report.answers import answers
 from benchmark.report.cards import About
-from benchmark.report.columns import COSTS, primary, task_columns
+from benchmark.report.columns import primary
 from benchmark.report.explore import axes, payload
 from benchmark.report.forest import Forest
 from benchmark.report.links import row_link
@@ -29,6 +29,8 @@ from benchmark.trust import Standing
 
 #: Fills a template: (template, context) -> the page.
 Fill = Callable[..., bytes]
+#: How a method stands to the front of fixed weights, in words.
+STANDINGS = {"beyond": "beyond it", "on": "on it", "dominated": "behind it"}
 
 
 @dataclass(frozen=True)
@@ -175,14 +177,12 @@ def _tables(page: BoardPage, fill: Fill) -> dict[str, bytes]:
 
 def _trade_offs(page: BoardPage, marks: Marks) -> dict[str, Any]:
     numbers = page.numbers
-    y = figures.quality(numbers)
-    costs = figures.cost_axes(numbers)
-    first = next((c for c in costs if c.key == COSTS[0].key), next(iter(costs), None))
+    x, y = figures.default_axes(numbers)
     return {
         "axes": axes(numbers),
-        "x": first,
+        "x": x,
         "y": y,
-        "plot": figures.pareto(numbers, first, y, marks, row_link) if y and first else None,
+        "plot": figures.pareto(numbers, x, y, marks, row_link) if x and y else None,
         "data": payload(numbers, marks, row_link),
         "volumes": volumes(numbers),
         "fronts": figures.fronts(numbers, marks, row_link) if page.sweeps else [],
@@ -190,25 +190,25 @@ def _trade_offs(page: BoardPage, marks: Marks) -> dict[str, Any]:
     }
 
 
-def _standings(numbers: Numbers) -> dict[str, dict[str, str]]:
-    """By weighting and architecture, how each method stands to the front of fixed weights, in all tasks together."""
+def _standings(numbers: Numbers) -> dict[str, dict[str, list[str]]]:
+    """By architecture, which methods are beyond the front of fixed weights, on it and behind it, all tasks together."""
     rows = analysis.fronts(numbers.board, rule=numbers.variant.rule).rows
-    found: dict[str, dict[str, str]] = defaultdict(dict)
-    for architecture, weighting, standing, known in zip(
-        rows["architecture"], rows["weighting"], rows["standing"], rows["fixed"], strict=True
-    ):
-        if not known:
-            found[weighting][architecture] = standing
+    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: {word: [] for word in STANDINGS.values()})
+    for row in rows[~rows["fixed"].astype(bool)].sort_values("weighting").to_dict("records"):
+        if row["standing"] != "undefined":
+            standing = row["standing"] if row["clear"] else "on"
+            found[row["architecture"]][STANDINGS[standing]].append(row["weighting"])
     return dict(sorted(found.items()))
 
 
 def _training(numbers: Numbers, marks: Marks) -> dict[str, Any]:
-    weighted = any(epoch.weights for record in numbers.finished for epoch in record.curves[:1])
     gradients = conflict.has_gradients(numbers)
     return {
         "curves": [(task, primary(task), figures.curves(numbers, task, marks)) for task in numbers.board.tasks],
-        "weights": figures.trajectories(numbers, marks) if weighted else [],
+        "weights": figures.trajectories(numbers, marks),
         "overview": conflict.overview(numbers, marks, row_link) if gradients else None,
+        "sampled": conflict.sampled(numbers),
+        "enough": conflict.ENOUGH,
         "conflicts": conflict.by_epoch(numbers, marks) if gradients else [],
     }
 

@@ -1,6 +1,6 @@
 """How the tasks' gradients met: one figure per board, and curves by epoch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -8,15 +8,19 @@ from statistics import fmean
 from markupsafe import Markup, escape
 
 from benchmark.report import series as curves_of
-from benchmark.report.figures import CROWD, Figure, Link
+from benchmark.report.figures import CROWD, Figure, Link, by_weighting, swept
 from benchmark.report.marks import Marks
 from benchmark.report.plot import Chart, Frame, Scale
 from benchmark.report.rows import Numbers, Row
 from benchmark.report.series import mean_over_training, series
 
-LINE = 20
+LINE = 24
 GAP, PANEL = 40, 190
 TOP = 46
+#: Sampled steps of a run from which rows are ranked by what they show: shares of fewer are mostly chance.
+ENOUGH = 30
+#: Pixels that a sign of a pair or task takes.
+SIGN = 9.0
 #: Pixels before the first panel: at least and at most; a mark's place, and a letter's width on average, rather wide.
 LEFT = (236, 330)
 MARK, LETTER = 24, 6.2
@@ -60,16 +64,24 @@ def has_gradients(numbers: Numbers) -> bool:
     return any(epoch.gradients for record in numbers.finished for epoch in record.curves[:3])
 
 
+def sampled(numbers: Numbers) -> tuple[int, int]:
+    """In how many steps the gradients of a run were sampled: the fewest and the most over runs that recorded any."""
+    steps = [sum(e.gradients.steps for e in record.curves if e.gradients) for record in numbers.finished]
+    known = [count for count in steps if count] or [0]
+    return min(known), max(known)
+
+
 def overview(numbers: Numbers, marks: Marks, link: Link) -> Figure | None:
     """A line per row: share of conflicting pairs, mean cosine of every pair, and each task's share of the norms.
 
     Means over training, then over seeds; the bar reaches from the least seed to the greatest. Where there are more than
-    ``CROWD`` rows, a line per weighting with a dot per architecture. Most conflict comes first.
+    ``CROWD`` rows, a line per weighting with a dot per architecture. Most conflict comes first where enough steps were
+    sampled for that; else rows stand as on the board, weightings by name.
     """
     tasks = [task.name for task in numbers.board.tasks]
     pairs = curves_of.pairs(numbers.rows)
     found = [_measured(row, tasks, pairs) for row in numbers.rows]
-    entries = _entries([m for m in found if m.conflicts])
+    entries = _entries([m for m in found if m.conflicts], ranked=sampled(numbers)[0] >= ENOUGH)
     if not entries:
         return None
     reach = max((abs(v) for e in entries for i in range(len(pairs)) for v in e.spread("cosines", i)), default=1.0)
@@ -105,13 +117,13 @@ def _measured(row: Row, tasks: Sequence[str], pairs: Sequence[str]) -> Measured:
     )
 
 
-def _entries(found: Sequence[Measured]) -> list[Entry]:
+def _entries(found: Sequence[Measured], ranked: bool) -> list[Entry]:
     if len(found) <= CROWD:
         entries = [Entry(m.row.name, (m,)) for m in found]
     else:
         names = sorted({m.row.kind[1] for m in found})
         entries = [Entry(name, tuple(m for m in found if m.row.kind[1] == name)) for name in names]
-    return sorted(entries, key=lambda entry: (-entry.conflict, entry.name))
+    return sorted(entries, key=lambda entry: (-entry.conflict, entry.name)) if ranked else entries
 
 
 def _line(entry: Entry, y: float, scales: Sequence[Scale], marks: Marks, link: Link) -> str:
@@ -124,13 +136,43 @@ def _line(entry: Entry, y: float, scales: Sequence[Scale], marks: Marks, link: L
     parts = [f'<a href="{escape(link(first))}">{head}</a>' if alone else head]
     for member in sorted(entry.members, key=lambda m: m.row.pair):
         own = marks.colour(member.row.kind[0])
-        dot = _dot(member.conflicts, scales[0], y, own, "", bar=alone)
+        dot = _dot(member.conflicts, scales[0], y, own, bar=alone)
         parts.append(f"<g><title>{escape(member.row.name)}: {fmean(member.conflicts):.0f} %</title>{dot}</g>")
     for scale, part, sign in ((scales[1], "cosines", _letter), (scales[2], "shares", lambda i: str(i + 1))):
-        for i in range(len(getattr(entry.members[0], part))):
-            if values := entry.spread(part, i):
-                parts.append(_dot(values, scale, y, colour, sign(i), bar=True))
+        places = range(len(getattr(entry.members[0], part)))
+        parts.append(_signs({sign(i): values for i in places if (values := entry.spread(part, i))}, scale, y, colour))
     return "".join(parts)
+
+
+def _signs(found: Mapping[str, Sequence[float]], scale: Scale, y: float, colour: str) -> str:
+    """Bars from least to greatest and ticks at the means; the signs stand near their ticks, in order, side by side."""
+    means = {sign: scale(fmean(values)) for sign, values in found.items()}
+    bars = "".join(f"M{scale(min(values)):.1f} {y + 6:.1f}H{scale(max(values)):.1f}" for values in found.values())
+    ticks = "".join(f"M{at:.1f} {y + 3:.1f}V{y + 9:.1f}" for at in means.values())
+    order = sorted(means, key=lambda sign: (means[sign], sign))
+    places = side_by_side([means[sign] for sign in order], SIGN, (scale.start, scale.end))
+    signs = "".join(
+        f'<text class="lt {colour}" x="{at:.1f}" y="{y + 2:.1f}">{sign}</text>'
+        for sign, at in zip(order, places, strict=True)
+    )
+    return f'<path class="er {colour}" d="{bars}"/><path class="ln thin {colour}" d="{ticks}"/>{signs}'
+
+
+def side_by_side(at: Sequence[float], gap: float, ends: tuple[float, float]) -> list[float]:
+    """Places in the order of ``at``, each as near to its own as lets all be ``gap`` apart, between two ends."""
+    groups: list[tuple[float, int]] = []  # (middle, members) of neighbours that touch
+    for place in at:
+        groups.append((place, 1))
+        while len(groups) > 1 and groups[-1][0] - groups[-2][0] < gap * (groups[-1][1] + groups[-2][1]) / 2:
+            (one, n), (other, m) = groups[-2:]
+            groups[-2:] = [((one * n + other * m) / (n + m), n + m)]
+    found = [middle + gap * (i - (n - 1) / 2) for middle, n in groups for i in range(n)]
+    low, high = ends
+    for i, place in enumerate(found):
+        found[i] = max(place, low + gap * i)
+    for i, place in enumerate(found):
+        found[i] = min(place, high - gap * (len(found) - 1 - i))
+    return found
 
 
 def _fitting(name: str) -> Markup:
@@ -159,11 +201,9 @@ def _head(title: str, scale: Scale, bottom: float) -> str:
     return f'<path class="gr" d="{grid}"/>{words}<text class="al" x="{scale.start:.1f}" y="{TOP - 26}">{title}</text>'
 
 
-def _dot(values: Sequence[float], scale: Scale, y: float, colour: str, letter: str, *, bar: bool) -> str:
+def _dot(values: Sequence[float], scale: Scale, y: float, colour: str, *, bar: bool) -> str:
     low, middle, high = scale(min(values)), scale(fmean(values)), scale(max(values))
     line = f'<path class="er {colour}" d="M{low:.1f} {y:.1f}H{high:.1f}"/>' if bar and high - low > 1 else ""
-    if letter:
-        return f'{line}<text class="lt {colour}" x="{middle:.1f}" y="{y + 4:.1f}">{letter}</text>'
     return f'{line}<circle class="mf {colour}" cx="{middle:.1f}" cy="{y:.1f}" r="4"/>'
 
 
@@ -174,16 +214,15 @@ def by_epoch(numbers: Numbers, marks: Marks) -> list[Figure]:
     ends = [line.epochs[-1] for line in lines.values()]
     starts = [line.epochs[0] for line in lines.values()]
     figures = []
-    for weighting in sorted({row.weighting for row in rows}):
-        own = [row for row in rows if row.weighting == weighting]
+    for title, own in by_weighting(rows):
         across = (min(min(starts), max(ends) - 1), max(ends))
         chart = Chart(Frame(across, (0, 100), "epoch", "% of pairs", whole_x=True))
         for row in own:
             colour = marks.colour(row.kind[0])
-            if lines[row.pair].several:
+            if lines[row.pair].several and not swept(row):
                 chart.band(*lines[row.pair].ends, colour)
             chart.line(lines[row.pair].middle, colour)
-        names = ", ".join(row.architecture for row in own)
-        label = f"Share of conflicting pairs of gradients by epoch, {weighting}: {names}"
-        figures.append(Figure(weighting, chart.render(label), kind=(None, own[0].kind[1])))
+        names = ", ".join(sorted({row.architecture for row in own}))
+        label = f"Share of conflicting pairs of gradients by epoch, {title}: {names}"
+        figures.append(Figure(title, chart.render(label), kind=(None, own[0].kind[1])))
     return figures

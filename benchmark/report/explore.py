@@ -4,11 +4,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup
 
-from benchmark.analysis import Estimate
 from benchmark.report.columns import Column, columns
+from benchmark.report.figures import printed, turned
 from benchmark.report.marks import SHAPES, Marks
 from benchmark.report.rows import Numbers, Row, machines
 from benchmark.report.table import scaled
@@ -23,28 +22,29 @@ def axes(numbers: Numbers) -> list[Column]:
 def payload(numbers: Numbers, marks: Marks, link: Callable[[Row], str]) -> Markup:
     """JSON to stand in a ``<script type="application/json">``."""
     shown = axes(numbers)
+    words = [printed(numbers.rows, column) for column in shown]
     rows = [
         {
             "a": row.kind[0], "w": row.kind[1], "n": row.name.replace("\u00a0", " "), "u": link(row),
             "s": len(row.finished), "c": marks.architectures[row.kind[0]], "m": marks.weightings[row.kind[1]].shape,
             "l": marks.weightings[row.kind[1]].letter,
-            "v": [_values(scaled(row.estimate(column.key), column.scale), column, row) for column in shown],
+            "v": [_values(row, column, text.get(row.pair)) for column, text in zip(shown, words, strict=True)],
         }
         for row in numbers.rows
         if row.finished
     ]  # fmt: skip
     described = [
-        {"id": c.id, "name": c.name, "up": c.higher_is_better, "signed": c.signed, "group": c.group or "overall"}
-        for c in shown
+        {"id": c.id, "name": c.name, "up": c.higher_is_better, "signed": c.signed, "turned": turned(c)} for c in shown
     ]
     return embedded({"axes": described, "rows": rows, "shapes": [list(shape) for shape in SHAPES]})
 
 
-def _values(found: Estimate, column: Column, row: Row) -> list[float] | None:
-    if not np.isfinite(found.mean):
+def _values(row: Row, column: Column, text: str | None) -> list[float | str] | None:
+    """Mean, half the interval's width (0 where there is none), and both in words."""
+    found = scaled(row.estimate(column.key), column.scale)
+    if text is None:
         return None
-    fixed = not column.measured or (row.reference and column.key == row.delta)
-    return [_short(found.mean)] if fixed or found.half is None else [_short(found.mean), _short(found.half)]
+    return [_short(found.mean), _short(found.half or 0.0), text]
 
 
 def _short(value: float) -> float:

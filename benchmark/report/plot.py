@@ -14,6 +14,11 @@ from markupsafe import Markup, escape
 LARGEST = 1e12
 MINUS = "−"
 
+#: The least part of an axis's greatest value that it spans: what hardly moves is not magnified.
+LEAST_SPAN = 0.02
+#: Pixels of a letter of a name in a plot, rather wide, and of its line.
+LETTER, LINE = 6.2, 12
+
 #: Dash patterns that tell tasks apart where colour stands for the architecture.
 DASHES = ("", "6 3", "2 2.5", "8 2.5 2 2.5", "12 4", "4 2 1 2 1 2")
 
@@ -89,12 +94,15 @@ def _tidy(text: str) -> str:
 def limits(values: Iterable[float], room: float = 0.06) -> tuple[float, float] | None:
     """Least and greatest of the drawable values, with some room; None where there is none."""
     found = [value for value in values if drawable(value)]
-    if not found:
-        return None
-    low, high = min(found), max(found)
-    extra = room * (high - low)
-    if not extra > 1e-12 * max(abs(low), abs(high)):
-        extra = max(abs(high), 1e-9) * 0.1
+    return roomy(min(found), max(found), room) if found else None
+
+
+def roomy(low: float, high: float, room: float = 0.06) -> Point:
+    """Ends of an axis with some room beyond them, and no less than ``LEAST_SPAN`` between them."""
+    largest = max(abs(low), abs(high))
+    extra = max(room * (high - low), (LEAST_SPAN * largest - (high - low)) / 2)
+    if low == high:
+        extra = max(largest, 1e-9) * 0.1
     return low - extra, high + extra
 
 
@@ -113,6 +121,7 @@ class Frame:
         log_x, log_y: whether the axis is logarithmic.
         marked_x: values along x and how to write them, in place of round ones.
         flip: True draws small y on top: up is better, whatever the metric.
+        flip_x: True draws small x at the right.
     """
 
     x: Point
@@ -131,17 +140,24 @@ class Frame:
     whole_x: bool = False
     log_y: bool = False
     marked_x: tuple[tuple[float, str], ...] = ()
+    flip_x: bool = False
 
     @property
     def across(self) -> Scale:
         """The horizontal scale."""
-        return Scale(*self.x, self.left, self.width - self.right, self.log_x)
+        left, right = self.left, self.width - self.right
+        return Scale(*self.x, right if self.flip_x else left, left if self.flip_x else right, self.log_x)
 
     @property
     def up(self) -> Scale:
         """The vertical scale."""
         low, high = self.height - self.bottom, self.top
         return Scale(*self.y, high if self.flip else low, low if self.flip else high, self.log_y)
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom of the plane in pixels."""
+        return self.left, self.top, self.width - self.right, self.height - self.bottom
 
 
 @dataclass
@@ -155,13 +171,15 @@ class Chart:
         self.across, self.up = self.frame.across, self.frame.up
 
     def line(self, points: Sequence[Point], colour: str = "cx", *, dashes: str = "", kind: str = "ln") -> None:
-        """A line through the drawable ones of ``points``; a single one becomes a dot."""
+        """A line through the drawable ones of ``points``, as far as it is in the frame; a single one becomes a dot."""
         known = [(self.across(x), self.up(y)) for x, y in points if drawable(x) and drawable(y)]
         if len(known) == 1:
             self.parts.append(f'<circle class="{colour} mf" cx="{known[0][0]:.1f}" cy="{known[0][1]:.1f}" r="2.5"/>')
         elif known:
             dash = f' stroke-dasharray="{dashes}"' if dashes else ""
-            self.parts.append(f'<path class="{kind} {colour}"{dash} d="M{_path(known)}"/>')
+            if inside := clipped(known, self.frame.box):
+                path = "M".join(map(_path, inside))
+                self.parts.append(f'<path class="{kind} {colour}"{dash} d="M{path}"/>')
 
     def band(self, low: Sequence[Point], high: Sequence[Point], colour: str) -> None:
         """The area between two lines of the same x."""
@@ -196,13 +214,37 @@ class Chart:
                 f'<path class="rf" d="M{at:.1f} {self.frame.top}V{self.frame.height - self.frame.bottom}"/>'
             )
 
-    def cross(self, at: Point, half: tuple[float | None, float | None], colour: str) -> None:
-        """Intervals about a point."""
-        x, y = at
+    def cross(self, at: Point, half: tuple[float | None, float | None], kind: str) -> str:
+        """Intervals about a point, as far as they lie in the frame; empty where there are none."""
+        (x, y), bars = at, []
         for dx, dy in ((half[0], 0.0), (0.0, half[1])):
             if dx is not None and dy is not None and (dx or dy) and drawable(dx) and drawable(dy):
-                a, b = self._inside(x - dx, y - dy), self._inside(x + dx, y + dy)
-                self.parts.append(f'<path class="er {colour}" d="M{_path([a, b])}"/>')
+                bars.append(_path([self._inside(x - dx, y - dy), self._inside(x + dx, y + dy)]))
+        return f'<path class="{kind}" d="M{"M".join(bars)}"/>' if bars else ""
+
+    def names(self, found: Sequence[tuple[Point, str]], size: float, others: Iterable[Point] = ()) -> None:
+        """Names of marks of ``size`` at some pixels: where they meet no mark, failing that no named one and no name.
+
+        A name that has no such place is left out.
+        """
+        frame = self.frame
+        taken = [_box(at, size) for at, _ in found]
+        avoided = [_box(at, size - 1) for at in others]
+        for (x, y), text in found:
+            width, gap = LETTER * len(text), size + 3
+            lefts, tops = (x + gap, x - gap - width), (y - gap - LINE / 2, y + gap - LINE / 2)
+            places = [(left, top) for left in lefts for top in tops]  # corners first: lines leave a mark at its sides
+            places += [(x - width / 2, y - gap - LINE), (x - width / 2, y + gap)]
+            places += [(left, y - LINE / 2) for left in lefts]
+            boxes = [(left, top, left + width, top + LINE) for left, top in places]
+            room = (frame.left, 0, frame.width, frame.height)
+            free = [box for box in boxes if _within(box, room) and not any(_overlap(box, other) for other in taken)]
+            best = [box for box in free if not any(_overlap(box, other) for other in avoided)] or free
+            if best:
+                left, _, right, bottom = best[0]
+                taken.append(best[0])
+                at = f'x="{(left + right) / 2:.1f}" y="{bottom - 2:.1f}"'
+                self.parts.append(f'<text class="nm tm" {at}>{escape(text)}</text>')
 
     def _inside(self, x: float, y: float) -> Point:
         (left, right), (low, high) = self.frame.x, self.frame.y
@@ -241,6 +283,52 @@ class Chart:
         if frame.x_label:
             words += f'<text x="{right}" y="{frame.height - 3}" class="te al">{escape(frame.x_label)}</text>'
         return f'<path class="gr" d="{grid}"/>{words}'
+
+
+def clipped(points: Sequence[Point], box: tuple[float, float, float, float]) -> list[list[Point]]:
+    """The pieces of a line that lie in a box of left, top, right and bottom."""
+    pieces: list[list[Point]] = []
+    for start, end in pairwise(points):
+        ends = _part(start, end, box)
+        if ends is None:
+            continue
+        if pieces and pieces[-1][-1] == ends[0]:
+            pieces[-1].append(ends[1])
+        else:
+            pieces.append(list(ends))
+    return pieces
+
+
+def _part(start: Point, end: Point, box: tuple[float, float, float, float]) -> tuple[Point, Point] | None:
+    """The part of a segment in a box (Liang and Barsky, 1984)."""
+    (x, y), (dx, dy) = start, (end[0] - start[0], end[1] - start[1])
+    first, last = 0.0, 1.0
+    for step, room in ((-dx, x - box[0]), (dx, box[2] - x), (-dy, y - box[1]), (dy, box[3] - y)):
+        if step == 0:
+            if room < 0:
+                return None
+        elif step < 0:
+            first = max(first, room / step)
+        else:
+            last = min(last, room / step)
+    if first > last:
+        return None
+    return (
+        start if first == 0 else (x + first * dx, y + first * dy),
+        end if last == 1 else (x + last * dx, y + last * dy),
+    )
+
+
+def _box(at: Point, size: float) -> tuple[float, float, float, float]:
+    return at[0] - size, at[1] - size, at[0] + size, at[1] + size
+
+
+def _within(box: Sequence[float], room: Sequence[float]) -> bool:
+    return box[0] >= room[0] and box[1] >= room[1] and box[2] <= room[2] and box[3] <= room[3]
+
+
+def _overlap(one: Sequence[float], other: Sequence[float]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def thin(points: Sequence[Point], most: int) -> Sequence[Point]:

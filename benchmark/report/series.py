@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmark.record import EpochRecord
-from benchmark.report.plot import drawable
+from benchmark.report.plot import drawable, roomy
 from benchmark.report.rows import Row
 
 #: What an epoch has of a quantity; None where it has none.
@@ -23,6 +23,12 @@ class Series:
     low: tuple[float, ...]
     high: tuple[float, ...]
     several: bool
+
+    @property
+    def still(self) -> bool:
+        """Whether all runs have one and the same value throughout, but for rounding."""
+        low, high = min(self.low), max(self.high)
+        return high - low <= 1e-6 * max(abs(low), abs(high))
 
     @property
     def middle(self) -> list[tuple[float, float]]:
@@ -82,9 +88,7 @@ def common_limits(
     first, third = np.quantile(values, [0.25, 0.75])
     spread = third - first
     near = values[np.abs(values - (first + third) / 2) <= fence * spread] if spread else values
-    low, high = float(near.min()), float(near.max())
-    extra = room * (high - low) or max(abs(high), 1) * room
-    return low - extra, high + extra
+    return roomy(float(near.min()), float(near.max()), room)
 
 
 def metric(split: str, task: str, name: str) -> Getter:

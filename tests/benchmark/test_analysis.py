@@ -391,6 +391,29 @@ def swept(weighting, semantic, depth, seed=0, **changes):
     return found.model_copy(update={"curves": (epoch,)} | changes)
 
 
+def test_what_is_beyond_a_front_is_clear_where_noise_does_not_explain_it():
+    def cell(name, semantic, depth):
+        return [swept(name, s, d, seed=seed) for seed, (s, d) in enumerate(zip(semantic, depth, strict=True))]
+
+    records = [
+        *cell(("constant", [0.75, 0.25]), (44.0, 45.0, 46.0), (0.5, 0.5, 0.5)),
+        *cell(("constant", [0.25, 0.75]), (36.0, 37.0, 38.0), (0.3, 0.3, 0.3)),
+        *cell("dwa", (45.0, 46.1, 47.0), (0.5, 0.5, 0.5)),  # differences of 1, 1.1 and 1
+        *cell("gls", (43.0, 45.0, 47.3), (0.5, 0.5, 0.5)),  # of −1, 0 and 1.3
+        *cell("si", (36.0, 37.0, 38.0), (0.4, 0.41, 0.4)),  # worse in depth, every time
+        *cell("mgda", (36.0, 37.0, 38.0), (0.2, 0.3, 0.41)),
+    ]
+    (board,) = analysis.boards(records)
+    rows = analysis.fronts(board).rows.set_index("weighting")
+    found = {name: (row["standing"], bool(row["clear"])) for name, row in rows.iterrows() if not row["fixed"]}
+    assert found == {
+        "dwa": ("beyond", True),
+        "gls": ("beyond", False),
+        "si": ("dominated", True),
+        "mgda": ("dominated", False),
+    }
+
+
 def test_the_front_of_fixed_weights_by_hand():
     records = [
         # Higher is better in the first number, lower in the second.
@@ -424,6 +447,7 @@ def test_the_front_of_fixed_weights_by_hand():
         "dwa": "beyond",
         "si": "undefined",
     }
+    assert not found.rows["clear"].any()  # one seed of each shows nothing
     equal = found.rows.set_index("weighting").loc["equal"]
     assert (equal["seeds"], equal["semantic"], equal["depth"]) == (2, 41.0, 0.375)
     assert analysis.fronts(board, metrics={"depth": "rel_error"}).metrics["depth"] == "rel_error"

@@ -25,9 +25,10 @@ made = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "benchma
 #: One page of every kind.
 BOARD = "scenes-??????.html"
 KINDS = [
-    "index.html", "methods.html", "method.html", "published.html", "toy.html", "speed.html",
-    BOARD, "scenes-*-last.html", "scenes-*-trade-offs.html", "scenes-*-training.html", "scenes-*-pictures.html", "multi-fashion-*-pictures.html", "architectures/mtan.html",
-    "weightings/uncertainty.html", "datasets/scenes.html", "run of mtan",
+    "index.html", "methods.html", "method.html", "published.html", "toy.html", "speed.html", BOARD,
+    "scenes-*-last.html", "scenes-*-trade-offs.html", "scenes-*-training.html", "scenes-*-pictures.html",
+    "multi-fashion-*-pictures.html", "architectures/mtan.html", "weightings/uncertainty.html", "datasets/scenes.html",
+    "run of mtan",
 ]  # fmt: skip
 
 
