@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -100,6 +101,31 @@ class Grid(Frozen):
     datasets: dict[str, DataSetChoice] = Field(min_length=1)
 
 
+class Grids(Frozen):
+    """A grid file that puts others together.
+
+    Attributes:
+        include: names of the suite's grids.
+    """
+
+    description: str = ""
+    include: tuple[str, ...] = Field(min_length=1)
+
+    @cached_property
+    def parts(self) -> list[Grid]:
+        """The grids.
+
+        Raises:
+            UsageError: a name is none of a grid's, or that of a file or of a grid that includes others.
+        """
+        found = [load_grid(name) for name in self.include if name in grid_names()]
+        if len(found) < len(self.include) or not all(isinstance(grid, Grid) for grid in found):
+            raise UsageError(
+                f"'include' must name grids of the suite that include no others; found {', '.join(self.include)}"
+            )
+        return [grid for grid in found if isinstance(grid, Grid)]
+
+
 @dataclass(frozen=True)
 class Filters:
     """What the command line narrows a grid to; None keeps what the grid says. Any registered name may be given.
@@ -127,7 +153,7 @@ def grid_names() -> list[str]:
     return sorted(Path(str(item)).stem for item in BUILTIN.iterdir() if item.name.endswith(".toml"))
 
 
-def load_grid(name: str) -> Grid:
+def load_grid(name: str) -> Grid | Grids:
     """Load a grid of the suite by name, or a TOML file.
 
     Raises:
@@ -144,6 +170,8 @@ def load_grid(name: str) -> Grid:
         raise UsageError(f"{unknown('grid', name, grid_names())}, or a path that ends in .toml")
     try:
         raw = tomllib.loads(text)
+        if "include" in raw:
+            return Grids.model_validate(raw)
         _check_lists(name, raw)
         return Grid.model_validate(raw)
     except tomllib.TOMLDecodeError as error:
@@ -182,13 +210,18 @@ class Undefined:
         return f"{self.architecture} × {self.weighting} is undefined: {self.reason}"
 
 
-def expand(grid: Grid, filters: Filters = NO_FILTERS) -> list[RunSpec]:
+def expand(grid: Grid | Grids, filters: Filters = NO_FILTERS) -> list[RunSpec]:
     """Every run of a grid, references first, without repetition and without undefined cells.
+
+    Of grids that are put together, seed by seed.
 
     Raises:
         UsageError: an unknown name or option, a value that the protocol does not allow, or nothing but references is
             left without the undefined cells.
     """
+    if isinstance(grid, Grids):
+        both = {spec.id: spec for part in grid.parts for spec in expand(part, filters)}
+        return sorted(both.values(), key=lambda spec: spec.seed)
     if filters.smoke:
         grid = shrunk(grid)
     seeds, further = grid.seeds if filters.seeds is None else filters.seeds, _further_seeds(grid, filters)
@@ -214,12 +247,14 @@ def _further_seeds(grid: Grid, filters: Filters) -> list[int]:
     return [] if filters.seeds is not None else [n for n in range(grid.reference_seeds or 0) if n not in grid.seeds]
 
 
-def unpictured(grid: Grid, specs: Sequence[RunSpec]) -> frozenset[str]:
+def unpictured(grid: Grid | Grids, specs: Sequence[RunSpec]) -> frozenset[str]:
     """Ids of the runs that keep no pictures; whatever part of the grid ``specs`` are, the same runs do.
 
     Args:
         specs: what the grid, or a part of it, expands to.
     """
+    if isinstance(grid, Grids):
+        return frozenset.intersection(*(unpictured(part, specs) for part in grid.parts))
     if grid.pictures == "all":
         return frozenset()
     first, first_reference = min(grid.seeds), min(*grid.seeds, 0 if grid.reference_seeds else min(grid.seeds))
@@ -230,12 +265,14 @@ def unpictured(grid: Grid, specs: Sequence[RunSpec]) -> frozenset[str]:
     )
 
 
-def undefined(grid: Grid, filters: Filters = NO_FILTERS) -> list[Undefined]:
+def undefined(grid: Grid | Grids, filters: Filters = NO_FILTERS) -> list[Undefined]:
     """The cells that ``expand`` leaves out, each once whatever the data sets and seeds.
 
     Raises:
         UsageError: an unknown name or option.
     """
+    if isinstance(grid, Grids):
+        return list(dict.fromkeys(cell for part in grid.parts for cell in undefined(part, filters)))
     chosen = _choices(ARCHITECTURES, grid.architectures, filters.architectures, Choice)
     weightings = _choices(WEIGHTINGS, grid.weightings, filters.weightings, WeightingChoice)
     cells = {

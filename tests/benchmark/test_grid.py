@@ -209,6 +209,23 @@ def test_an_unknown_grid_names_the_known():
         load_grid("no-such-file.toml")
 
 
+def test_grids_are_put_together_run_by_run(tmp_path):
+    both, own = load_grid("study"), [load_grid(name) for name in STUDIES]
+    found = expand(both)
+    assert {spec.id for spec in found} == {spec.id for grid in own for spec in expand(grid)}
+    assert [spec.seed for spec in found] == sorted(spec.seed for spec in found)
+    assert unpictured(both, found) == unpictured(own[0], found)
+    file = tmp_path / "again.toml"
+    for names in ('["study"]', '["no-such-grid"]', f'["{file}"]'):
+        file.write_text(f"include = {names}")
+        with pytest.raises(UsageError, match="'include' must name grids of the suite that include no others") as caught:
+            expand(load_grid(str(file)))
+        assert "\n" not in str(caught.value)
+    file.write_text("include = []")
+    with pytest.raises(UsageError, match="not valid: include"):
+        load_grid(str(file))
+
+
 def test_all_means_everything_registered():
     everything = Grid(
         seeds=(0,),
