@@ -279,6 +279,43 @@ def raced(truth: np.ndarray) -> list[tuple[int, int]]:
     return history
 
 
+def raced_falsely(truth: np.ndarray, runs: int) -> bool:
+    """Whether a race of a board on which nothing differs ever says *better* or *worse*, within so many runs."""
+    rows = len(truth)
+    family = Family(np.arange(rows - 1), np.full(rows - 1, rows - 1), rows - 1)
+    values, nothing = np.full(truth.shape, np.nan), np.zeros(truth.shape, dtype=bool)
+    standing = Standing(values, nothing.copy(), nothing, np.ones(rows), np.ones(rows, dtype=bool))
+    for _ in range(runs):
+        found = ranking(standing, [family])
+        if not found:
+            break
+        row = found[0][1]
+        place = row, standing.next_seed(row)
+        values[place], standing.tried[place] = truth[place], True
+        judged = contrasts(values[family.rows], values[family.baselines], rows=family.size)
+        if ((judged.low > 0) | (judged.high < 0)).any():
+            return True
+    return False
+
+
+def race_errors(options: argparse.Namespace) -> str:
+    """False verdicts of races: 21 rows that do not differ, looked at after every run, on draws of their own."""
+    draws = {
+        "normal, SD 1": gaussian,
+        "normal, SDs 0.6 to 1.8": unequal,
+        "normal, baseline of SD 2 among 0.7": noisy_baseline,
+        "heavy-tailed (t₃)": heavy,
+        "real records": recorded(options.results),
+    }
+    boards = max(options.boards // 3, 1)
+    lines = ["| noise | races | with a false verdict at any look | upper 95 % bound |", "|---|---|---|---|"]
+    for name, draw in draws.items():
+        rng = np.random.default_rng(77)
+        bad = sum(raced_falsely(draw(rng, (1, 21, SEEDS))[0], 600) for _ in range(boards))
+        lines.append(f"| {name} | {boards} | {bad / boards:.1%} | {upper(bad, boards):.1%} |")
+    return "\n".join(lines).replace("%", " %")
+
+
 def equal_seeds(truth: np.ndarray) -> list[tuple[int, int]]:
     """The same of seeds that all rows get in turn."""
     rows, seeds = truth.shape
@@ -323,6 +360,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], str]] = {
     "power": power,
     "methods": methods,
     "race": race,
+    "race-errors": race_errors,
 }
 
 
