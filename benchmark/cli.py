@@ -15,6 +15,7 @@ from rich.table import Table
 
 import benchmark.report as report_pages
 from benchmark.arithmetic import Arithmetic
+from benchmark.commands.calibrate import calibrate
 from benchmark.commands.data import data
 from benchmark.commands.datacard import card
 from benchmark.commands.decathlon import decathlon
@@ -322,6 +323,7 @@ def list_(kind: str | None, verbose: bool, plugins: tuple[Path, ...]) -> None:
         console.print(table)
 
 
+main.add_command(calibrate)
 main.add_command(plan)
 main.add_command(race)
 main.add_command(speed)

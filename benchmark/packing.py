@@ -16,7 +16,7 @@ from benchmark.files import write_atomically
 from benchmark.index.summary import summarise
 from benchmark.packs import FOLDER, SUFFIX, TRUST_SUFFIX, Item, Reader, read_index, segment_bytes, segment_name
 from benchmark.record import RunRecord, parse_record
-from benchmark.store import CARDS, PACKABLE, Problem, Store
+from benchmark.store import CARDS, COSTS, PACKABLE, Problem, Store
 
 #: How a run ended whose record is packed. What failed otherwise is tried again, and stays a file.
 FINISHED = ("ok", "diverged")
@@ -114,9 +114,9 @@ def _counts(store: Store, name: str, status: str) -> bool:
 def merge(store: Store, sources: Sequence[Store]) -> Moved:
     """Take over every record of other results folders, packed or not, that this one lacks or has as a failure only.
 
-    Segments all of whose records are taken come over as they are. Cards, truths, whole predictions, networks and
-    foreign plugins' sources that are missing come too. A run that went well here and there with other curves is a
-    problem; the one here stays.
+    Segments all of whose records are taken come over as they are. Cards, costs of steps, truths, whole predictions,
+    networks and foreign plugins' sources that are missing come too. A run that went well here and there with other
+    curves is a problem; the one here stays.
 
     Raises:
         UserError: a source does not exist, or the folder cannot be written.
@@ -348,8 +348,9 @@ def _is_elsewhere(source: Store, name: str) -> bool:
 
 
 def _take_others(store: Store, source: Store) -> None:
-    """Cards and sources of plugins that are missing."""
-    for path in sorted([*source.root.glob(f"*/{CARDS}/*"), *source.root.glob(f"{SOURCES}/*.txt")]):
+    """Cards, costs of steps and sources of plugins that are missing."""
+    costs = [path for path in source.root.glob("*/*.json") if COSTS.fullmatch(path.name)]
+    for path in sorted([*source.root.glob(f"*/{CARDS}/*"), *costs, *source.root.glob(f"{SOURCES}/*.txt")]):
         _copy_missing(path, store.root / path.relative_to(source.root))
 
 

@@ -29,6 +29,8 @@ MODEL = "model-"
 MASKS, MASK_ENDS, MASK_LEVELS = "masks-", "maskends-", "masklevels-"
 #: Folder of a data set's cards, below the data set's own.
 CARDS = "cards"
+#: Files of what a step of each of a board's rows costs (``benchmark.speed.calibration``), by the board's key.
+COSTS = re.compile(r"costs-[0-9a-f]{16}\.json")
 #: What lies beside a record and is packed with it. Whole predictions and networks are large, and stay files.
 PACKABLE = (".npz", TRUST_SUFFIX)
 
@@ -57,7 +59,8 @@ class Store:
     from all this or belongs to runs in progress, and may be deleted whenever nothing runs. ``….test.npz`` holds the
     predictions for the whole test split, and ``….safetensors`` the network after the last epoch, where a run was told
     to keep them; ``….trust.json`` says who vouches for a record that came in a submission. ``<data set>/cards`` holds
-    what the data measurably are (``benchmark.datacards``).
+    what the data measurably are (``benchmark.datacards``), ``<data set>/costs-<board>.json`` what a step of each row of
+    a board costs (``benchmark.speed.calibration``).
 
     ``<data set>/packs`` holds segments (``benchmark.packs``): records that are finished, with their pictures and notes
     (``benchmark.packing``). They are read like files; where there is a file too, that is newer, and counts.
@@ -92,6 +95,14 @@ class Store:
             UserError: a name would lead out of the folder.
         """
         return self.root / _safe(dataset) / CARDS / f"{_safe(data_hash[:16])}.json"
+
+    def costs_path(self, dataset: str, board: str) -> Path:
+        """The file of what a step of each row of the board with this key costs.
+
+        Raises:
+            UserError: a name would lead out of the folder.
+        """
+        return self.root / _safe(dataset) / _safe(f"costs-{board}.json")
 
     def check_writable(self) -> None:
         """Try to write, before hours are spent on runs.
@@ -394,7 +405,7 @@ def packed_stamp(packed: Packed) -> Stamp:
 
 def is_record(name: str) -> bool:
     """Whether a file of this name in a data set's folder is a record's."""
-    return name.endswith(".json") and not name.endswith(TRUST_SUFFIX)
+    return name.endswith(".json") and not name.endswith(TRUST_SUFFIX) and not COSTS.fullmatch(name)
 
 
 def place(spec: RunSpec) -> str:

@@ -51,6 +51,8 @@ class Weighting(nn.Module, ABC):
     #: Names of buffers that the rule reads in the memory of the host, and that stay there whatever device the rest is
     #: on; True for all, also those of its modules.
     on_host: ClassVar[tuple[str, ...] | bool] = ()
+    #: Steps after which what a step costs repeats, where not every step does the same work.
+    period: int = 1
     card: ClassVar[Card | None] = None
     #: Options with which its authors run the two-task toy problem, where they are not the defaults.
     toy_options: ClassVar[Mapping[str, Any]] = {}

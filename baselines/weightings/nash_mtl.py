@@ -79,7 +79,7 @@ class NashMTL(SolvedWeighting):
             raise UsageError(
                 f"'nash-mtl' needs a positive integer as 'update_weights_every', found {update_weights_every!r}"
             )
-        self.update_weights_every = update_weights_every
+        self.update_weights_every = self.period = update_weights_every
         self.register_buffer("last_alpha", torch.ones(len(self.tasks), dtype=torch.float64))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 

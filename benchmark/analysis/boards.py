@@ -11,10 +11,23 @@ from typing import Any
 from pydantic import JsonValue
 
 from benchmark.record import RunRecord, TaskInfo
-from benchmark.spec import Component, Protocol, plain
+from benchmark.spec import Component, Protocol, RunSpec, plain
 
 #: Options that describe the backbone where no reference says which options count.
 BACKBONE = ("width", "backbone")
+
+#: A row by what no other has: its architecture and its weighting with version and options, in JSON.
+Row = tuple[str, str]
+
+
+def row_of(spec: RunSpec) -> Row:
+    """The row that a run belongs to; the weighting is ``none`` without one."""
+    return row_by(spec.architecture, spec.weighting)
+
+
+def row_by(architecture: Component, weighting: Component | None) -> Row:
+    """The row of these methods."""
+    return architecture.model_dump_json(), weighting.model_dump_json() if weighting else "none"
 
 
 @dataclass(frozen=True)

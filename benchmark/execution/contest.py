@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from benchmark.analysis.boards import boards
+from benchmark.analysis.boards import Row, boards, row_of
 from benchmark.analysis.frames import frame
 from benchmark.analysis.race import Family, Standing
 from benchmark.analysis.selection import select
@@ -18,16 +18,8 @@ from benchmark.record import RunRecord
 from benchmark.registry import ARCHITECTURES, WEIGHTINGS
 from benchmark.spec import RunSpec
 
-#: A row by what no other has: its architecture and its weighting with version and options, in JSON.
-Row = tuple[str, str]
-
 #: So many runs of a cell in turn that end without a number, and it gets no more.
 HOPELESS = 3
-
-
-def row_of(spec: RunSpec) -> Row:
-    """The row that a run belongs to; the weighting is ``none`` without one."""
-    return spec.architecture.model_dump_json(), spec.weighting.model_dump_json() if spec.weighting else "none"
 
 
 def of_seed(spec: RunSpec, seed: int) -> RunSpec:

@@ -36,6 +36,7 @@ class Workload:
         batch: pictures per step, of each task that has its own.
         joint: False where every task has its own pictures.
         arithmetic: for which memory is laid out.
+        protocol: names the optimiser and its options; None for Adam at its defaults.
     """
 
     tasks: tuple[Task, ...]
@@ -44,6 +45,7 @@ class Workload:
     hardware: Hardware
     joint: bool = True
     arithmetic: Arithmetic = "native"
+    protocol: Protocol | None = None
 
     @classmethod
     def of(cls, spec: RunSpec, hardware: Hardware, batch: int | None = None) -> "Workload":
@@ -56,6 +58,7 @@ class Workload:
             hardware,
             joint=data.joint,
             arithmetic=spec.protocol.arithmetic,
+            protocol=spec.protocol,
         )
 
     def split(self) -> AnySplit:
@@ -90,7 +93,9 @@ class Stepper:
             architecture=architecture,
             weighting=weighting,
             seed=0,
-            protocol=Protocol(epochs=1, batch_size=load.batch),
+            protocol=(load.protocol or Protocol(epochs=1, batch_size=load.batch)).model_copy(
+                update={"batch_size": load.batch}
+            ),
         )
 
         def trainer() -> Trainer:

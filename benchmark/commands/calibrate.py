@@ -1,0 +1,197 @@
+"""`mtbench calibrate`: what a step of each row of a board costs, relative to one of them."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from benchmark.analysis import Board
+from benchmark.analysis.boards import Row, row_of
+from benchmark.commands.boards import board_options, chosen_boards
+from benchmark.commands.options import device_option, plugin_option, results_option
+from benchmark.errors import UserError
+from benchmark.execution.apart import call_in
+from benchmark.record import Provenance
+from benchmark.registry import WEIGHTINGS, load_plugin_file
+from benchmark.spec import RunSpec
+from benchmark.speed import Alone, Spread, calibration
+from benchmark.speed.calibration import CalibratedRow, Calibration, measure_rows, named
+from benchmark.store import Store
+from benchmark.training.hardware import Hardware
+from benchmark.training.provenance import git_state, numerics, provenance
+from benchmark.training.workload import Workload
+
+console = Console(highlight=False)
+
+#: What rows are relative to, where a board has it; else the reference.
+BASELINE = ("split", "equal")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One board to calibrate.
+
+    Attributes:
+        steps: of each row.
+        device: as on the command line.
+        threads: of a step on the CPU.
+        again: whether rows that are known are measured anew.
+    """
+
+    store: Path
+    board: Board
+    steps: int
+    device: str
+    threads: int
+    again: bool
+    plugins: tuple[Path, ...]
+
+
+@click.command()
+@results_option
+@board_options
+@click.option(
+    "--steps", type=click.IntRange(1), default=20, show_default=True, help="Timed steps of each row, or a few more."
+)
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads.")
+@device_option
+@click.option("--again", is_flag=True, help="Also measure rows anew that are known under the same conditions.")
+@plugin_option
+def calibrate(
+    results: Path,
+    keys: tuple[str, ...],
+    datasets: tuple[str, ...],
+    steps: int,
+    threads: int,
+    device: str,
+    again: bool,
+    plugins: tuple[Path, ...],
+) -> None:
+    """Time a training step of each row of the boards, for the column of costs in the report.
+
+    Steps are those of the board's own runs (network, picture size, batch, optimiser, arithmetic), on random pictures,
+    in turn with steps of split with equal weights, or of the reference where a board has no such row. A board's numbers
+    stand in one file beside its records. Rows that are there already are kept as long as machine, threads and PyTorch
+    are the same; where they are not, all of the board are made anew. Other work on the machine slows both steps of a
+    pair alike, but leave it idle all the same.
+
+    \b
+    Example:
+      mtbench calibrate
+      mtbench calibrate --dataset scenes --steps 40 --again
+    """
+    for plugin in plugins:
+        load_plugin_file(plugin)
+    store = Store(results)
+    boards = chosen_boards(store, keys, datasets)
+    store.check_writable()
+    failed = 0
+    for board in boards:
+        try:
+            found = call_in(
+                board.protocol.arithmetic,
+                plugins,
+                calibrated,
+                Job(results, board, steps, device, threads, again, plugins),
+            )
+        except UserError as error:
+            failed += 1
+            console.print(f"[yellow]Not calibrated:[/] {escape(str(error))}", soft_wrap=True)
+            continue
+        console.print(_table(board, found))
+        console.print(f"{escape(found.heading)}.", soft_wrap=True)
+        console.print(f"The numbers are in {escape(str(calibration.file_of(store, board)))}", soft_wrap=True)
+        for row in found.rows:
+            if row.error:
+                name = escape(f"{named(row.architecture, row.weighting)}: {row.error}")
+                console.print(f"[yellow]Not measured:[/] {name}", soft_wrap=True)
+    if failed:
+        raise UserError(f"{failed} of {len(boards)} boards were not calibrated: the lines above say why")
+
+
+def calibrated(job: Job) -> Calibration:
+    """Measure what is missing of a board, in a process of its arithmetic, and keep it row by row.
+
+    Raises:
+        UserError: the board has no baseline, or that cannot take a step here.
+    """
+    store, board, protocol = Store(job.store), job.board, job.board.protocol
+    device = "cpu" if job.device == "auto" and protocol.arithmetic == "portable" else job.device
+    hardware = Hardware.choose(device, protocol.precision, job.threads).computing(protocol)
+    computing = numerics(hardware, protocol.arithmetic)
+    origin = provenance(hardware, board.data_hash, datetime.now(UTC), git_state(), numerics=computing)
+    baseline, specs = baseline_of(board), {row_of(record.spec): record.spec for record in board.records}
+    known = {row: found for row, found in _known(store, board, baseline, origin).items() if row in specs}
+    missing = [spec for row, spec in specs.items() if job.again or row not in known or known[row].error]
+
+    def result() -> Calibration:
+        return Calibration(
+            board=board.key,
+            baseline=(baseline.architecture, baseline.weighting),
+            rows=tuple(known[row] for row in specs if row in known),
+            provenance=origin,
+        )
+
+    with Alone(job.plugins) as alone, console.status("") as status:
+        begun = lambda spec: status.update(f"timing {escape(named(spec.architecture, spec.weighting))}")  # noqa: E731
+        load = Workload.of(baseline, hardware)
+        for row in measure_rows(missing, baseline, load, steps=job.steps, alone=alone, begun=begun):
+            known[row.key] = row
+            calibration.save(result(), store, board)
+    return result()
+
+
+def _known(store: Store, board: Board, baseline: RunSpec, origin: Provenance) -> dict[Row, CalibratedRow]:
+    """The rows that were measured as they would be now; an unusable file is made anew."""
+    try:
+        found = calibration.load(store, board)
+    except UserError:
+        return {}
+    return dict(found.by_row) if found and found.agrees(row_of(baseline), origin) else {}
+
+
+def baseline_of(board: Board) -> RunSpec:
+    """A run of the row that a board's costs are relative to.
+
+    Raises:
+        UserError: there is none.
+    """
+    specs = {row_of(record.spec): record.spec for record in board.records}
+    usual = WEIGHTINGS[BASELINE[1]].defaults if BASELINE[1] in WEIGHTINGS else {}
+    plain = [spec for spec in specs.values() if (spec.architecture.name, spec.weighting_name) == BASELINE]
+    plain.sort(key=lambda spec: (spec.weighting is not None and spec.weighting.options != usual, row_of(spec)))
+    references = sorted((r.spec for r in board.records if r.reference), key=row_of)
+    if not (found := [*plain, *references]):
+        raise UserError(
+            f"the board {board.key} of '{board.dataset.name}' has neither {' · '.join(BASELINE)} nor a single-task "
+            "reference, so there is nothing to relate its costs to: run one of them first"
+        )
+    return found[0]
+
+
+def _table(board: Board, found: Calibration) -> Table:
+    title = f"{board.dataset.name}, board {board.key}"
+    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("row", overflow="fold", min_width=12)
+    for column in (f"× {found.baseline_words}", "quartiles", "ms", "memory ×"):
+        table.add_column(escape(column), no_wrap=True, justify="right")
+    labels = {row_of(record.spec): board.labels[record.id] for record in board.records}
+    for row in found.rows:
+        architecture, weighting = labels.get(row.key, (row.architecture.name, ""))
+        name = architecture if row.weighting is None else f"{architecture} · {weighting}"
+        memory = found.relative_memory(row.key)
+        table.add_row(
+            escape(name),
+            *(["–"] * 3 if row.ratio is None or row.seconds is None else _cells(row.ratio, row.seconds)),
+            "–" if memory is None else f"{memory:.2f}",
+        )
+    return table
+
+
+def _cells(ratio: Spread, seconds: Spread) -> list[str]:
+    return [f"{ratio.median:.2f}", f"{ratio.low:.2f}–{ratio.high:.2f}", f"{1000 * seconds.median:.4g}"]
