@@ -41,6 +41,7 @@ class BoardPage:
         readings: the board's numbers, the default reading first.
         stem: its file names without suffix.
         foreign: by run id who vouches for the runs that came in submissions.
+        calibrated: how relative costs were measured, in words; empty where they were not.
     """
 
     readings: tuple[Numbers, ...]
@@ -48,6 +49,7 @@ class BoardPage:
     title: str
     gallery: Gallery | None
     foreign: Mapping[str, Standing]
+    calibrated: str = ""
 
     @property
     def numbers(self) -> Numbers:

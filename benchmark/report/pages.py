@@ -12,6 +12,7 @@ from packaging.version import InvalidVersion, Version
 
 from benchmark import analysis, speed, toyproblem
 from benchmark.analysis import METHODS, VERDICTS, Board
+from benchmark.analysis.boards import row_of
 from benchmark.datacards import read_card
 from benchmark.errors import UserError
 from benchmark.report import cards
@@ -36,6 +37,8 @@ from benchmark.report.table import DASH, SAID, written
 from benchmark.report.titles import stems, titles
 from benchmark.report.toy import toy_page
 from benchmark.speed import SpeedRecord
+from benchmark.speed import calibration as calibrations
+from benchmark.speed.calibration import Calibration
 from benchmark.store import Problem, Store
 from benchmark.tasks import KINDS
 from benchmark.toyproblem import ToyRecord
@@ -110,9 +113,10 @@ def render(
     """All files of the report by path, one after another: together they may be large."""
     toy, further = _toy(store)
     times, unusable = _speed(store)
-    pages = tuple(_boards(boards, store, rule))
+    calibrated, uncalibrated = _calibrations(boards, store)
+    pages = tuple(_boards(boards, store, rule, calibrated))
     held = holdings(pages, store)
-    unread = _relative([*problems, *further, *unusable, *held.problems], store)
+    unread = _relative([*problems, *further, *unusable, *uncalibrated, *held.problems], store)
     site = Site(pages, tuple(unread), rule, toy, times)
     fill = _filler(_environment(site))
     for name in ("index.html", "methods.html", "method.html"):
@@ -161,12 +165,32 @@ def _speed(store: Store) -> tuple[tuple[SpeedRecord, ...], list[Problem]]:
     return tuple(found), problems
 
 
-def _boards(boards: Sequence[Board], store: Store, rule: str) -> Iterator[BoardPage]:
+def _calibrations(boards: Sequence[Board], store: Store) -> tuple[dict[str, Calibration], list[Problem]]:
+    """By board's key what its rows' steps cost; unusable files are problems of the store like any other."""
+    found, problems = {}, []
+    for board in boards:
+        try:
+            calibration = calibrations.load(store, board)
+        except UserError as error:
+            problems.append(Problem(calibrations.file_of(store, board), str(error)))
+            continue
+        if calibration:
+            found[board.key] = calibration
+    return found, problems
+
+
+def _boards(
+    boards: Sequence[Board], store: Store, rule: str, calibrated: Mapping[str, Calibration]
+) -> Iterator[BoardPage]:
     for board, stem, title in zip(boards, stems(boards), titles(boards), strict=True):
-        offered = readings(board, rule, floor=_floor(board, store))
+        known = calibrated.get(board.key)
+        costs = {board.labels[r.id]: known.relative(row_of(r.spec)) for r in board.records} if known else {}
+        relative = {row: cost[0] for row, cost in costs.items() if cost}
+        offered = readings(board, rule, floor=_floor(board, store), relative=relative)
         standings = {record.id: standing(store, record) for record in board.records}
         foreign = {run: found for run, found in standings.items() if found != OWN}
-        yield BoardPage(offered, stem, title, gallery(offered[0], store), foreign)
+        words = known.heading if known and relative else ""
+        yield BoardPage(offered, stem, title, gallery(offered[0], store), foreign, words)
 
 
 def _floor(board: Board, store: Store) -> dict[tuple[str, str], float]:

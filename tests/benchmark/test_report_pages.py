@@ -335,9 +335,9 @@ def test_the_numbers_of_the_trade_off_page_are_the_table_s(folder):
     values = {row["n"]: row["v"][place] for row in data["rows"]}
     table = {row[0].split(" ")[0]: row for row in page(folder, "scenes-??????.html").rows if len(row) > 8}
     stan = next(row for row in numbers_of(folder, "scenes").rows if row.architecture == "stan")
-    assert values["stan"] == pytest.approx([stan.gain.mean, stan.gain.half], abs=0.01)
+    assert values["stan"][:2] == pytest.approx([stan.gain.mean, stan.gain.half], abs=0.01)
     assert table["stan"][4] == points(stan.gain.mean)
-    assert values["single-task"] == [pytest.approx(0.0, abs=1e-9)]
+    assert values["single-task"][0] == pytest.approx(0.0, abs=1e-9)
 
 
 def test_data_in_a_page_cannot_end_it(tmp_path):
