@@ -38,7 +38,9 @@ def summaries(test: pd.DataFrame, floor: dict[tuple[str, str], float]) -> dict[s
         "log ratio": sign * np.log(wide / single),
         "from the floor": (wide - blind) / (single - blind) - 1.0,
     }
-    return {name: 100 * found.T.groupby(level="task").mean().T.mean(axis=1, skipna=False) for name, found in each.items()}
+    return {
+        name: 100 * found.T.groupby(level="task").mean().T.mean(axis=1, skipna=False) for name, found in each.items()
+    }
 
 
 def described(values: pd.Series) -> dict[str, float]:

@@ -70,8 +70,8 @@ def summarise(
         rule: a name of ``RULES``.
         definition: a name of ``DEFINITIONS``.
         split: whose metrics are shown; they choose nothing.
-        against: what Δm is taken against, a name of ``AGAINST``: the mean over the reference's seeds, or the reference of
-            the run's own ``seed``.
+        against: what Δm is taken against, a name of ``AGAINST``: the mean over the reference's seeds, or the reference
+            of the run's own ``seed``.
 
     Raises:
         UsageError: the rule, the definition or what Δm is taken against is unknown.
@@ -83,9 +83,7 @@ def summarise(
     return Summary(rule, definition, values, tabulate(values))
 
 
-def _chosen(
-    records: Sequence[RunRecord], labels: Labels | None, rule: str, split: str, against: str
-) -> pd.DataFrame:
+def _chosen(records: Sequence[RunRecord], labels: Labels | None, rule: str, split: str, against: str) -> pd.DataFrame:
     """What ``select`` keeps of a split, some records at a time: all epochs of a large board would fill the memory.
 
     Only references have a say in which epoch of another run is chosen, so that they are there each time.

@@ -10,7 +10,6 @@ from markupsafe import Markup
 
 from benchmark import analysis
 from benchmark.analysis import Board
-from benchmark.analysis.intervals import FULL_ROW
 from benchmark.record import RunRecord
 from benchmark.report import conflict, exports, figures
 from benchmark.report.answers import answers
@@ -173,7 +172,9 @@ def _tables(page: BoardPage, fill: Fill) -> dict[str, bytes]:
         caption = f"{page.board.dataset.name}, {page.title}, board {page.board.key}"
         result[page.file(slug, "csv")] = exports.run_table(reading, page.foreign)
         result[page.file(f"{slug}-rows".lstrip("-"), "csv")] = exports.row_table(reading)
-        result[page.file(slug, "tex")] = exports.latex(laid, next(iter(reading.versus), None), caption, page.file(slug, "")[:-1])
+        result[page.file(slug, "tex")] = exports.latex(
+            laid, next(iter(reading.versus), None), caption, page.file(slug, "")[:-1]
+        )
     return result
 
 

@@ -59,8 +59,8 @@ class Column:
 
 DELTA = Column(
     "delta_m", "", "Δm", "%", True,
-    "Mean over tasks of the mean over each task’s metrics of ±(m − s) / |s|, plus when m is better than s, the mean over "
-    "seeds of the single-task networks’ values on the same data, with the same protocol and backbone. Metrics marked "
+    "Mean over tasks of the mean over each task’s metrics of ±(m − s) / |s|, plus when m is better than s, the mean "
+    "over seeds of the single-task networks’ values on the same data, with the same protocol and backbone. Metrics marked "
     "legacy do not count. Without single-task runs there is no Δm.",
     "delta-m", signed=True,
 )  # fmt: skip
@@ -81,8 +81,8 @@ LEGACY_FLAT = replace(FLAT, key="legacy_delta_flat", title="Δm flat (legacy)")
 COST_GROUP = "cost"
 RELATIVE = Column(
     "relative_cost", COST_GROUP, "relative cost", "×", False,
-    "Time of a training step relative to that of split with equal weights. Both take turns on one machine for the whole "
-    "board (mtbench calibrate); the times that runs took where they were made do not count.",
+    "Time of a training step relative to that of split with equal weights. Both take turns on one machine for the "
+    "whole board (mtbench calibrate); the times that runs took where they were made do not count.",
     "relative-cost", measured=False,
 )  # fmt: skip
 COSTS = (

@@ -58,7 +58,7 @@ def row_table(numbers: Numbers) -> bytes:
             found = row.estimate(column.key)
             if not found.n:
                 continue
-            task = column.key[0] if isinstance(column.key, tuple) else None
+            task = column.key[0] if isinstance(column.key, tuple) else ""
             epochs = [f"{seed}:{chosen[task]}" for seed, chosen in sorted(row.epochs.items()) if task in chosen]
             ends = ["" if end is None else end for end in (found.low, found.high)]
             writer.writerow([*names, column.id, found.n, found.mean, *ends, "", " ".join(epochs)])

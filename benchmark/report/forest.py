@@ -70,7 +70,9 @@ class Forest:
     def axis(self) -> Markup:
         """Ticks, for the head of the column."""
         words = _ticks(self.scale, 13)
-        return Markup(f'<svg class="fp" viewBox="0 0 {WIDTH} 18" width="{WIDTH}" height="18" aria-hidden="true">{words}</svg>')
+        return Markup(
+            f'<svg class="fp" viewBox="0 0 {WIDTH} 18" width="{WIDTH}" height="18" aria-hidden="true">{words}</svg>'
+        )
 
     def figure(self, named: Sequence[tuple[Compared, str, str, str]], label: str) -> Markup:
         """The whole board.
@@ -99,10 +101,10 @@ class Forest:
                 parts.append(f'<text x="{NAMES - 8}" y="{y + 12:.1f}" class="te">{cut} more</text>')
                 y += PITCH
             short = name if len(name) <= 32 else f"{name[:31]}…"
-            parts.append(
-                f'<a href="{escape(link)}"><text x="{NAMES - 8}" y="{y + 12:.1f}" class="te rn">{escape(short)}</text></a>'
-                f'<g class="{colour}"><title>{escape(f"{name}: {told(compared)}")}</title>{_drawn(scale, compared, y + 7)}</g>'
-            )
+            words = f'<text x="{NAMES - 8}" y="{y + 12:.1f}" class="te rn">{escape(short)}</text>'
+            tip = f"<title>{escape(f'{name}: {told(compared)}')}</title>"
+            parts.append(f'<a href="{escape(link)}">{words}</a>')
+            parts.append(f'<g class="{colour}">{tip}{_drawn(scale, compared, y + 7)}</g>')
             y += PITCH
         parts.append(f'<g transform="translate(0 {height})">{_ticks(scale, 13)}</g>')
         return Markup(
@@ -147,7 +149,10 @@ def _drawn(scale: Scale, compared: Compared, y: float) -> str:
             parts.append(f'<path class="mn" d="M{at:.1f} {y - 4.5:.1f}l4.5 4.5-4.5 4.5-4.5-4.5z"/>')
         else:
             parts.append(_arrow(scale, compared.difference, y))
-    parts += [f'<circle class="sd" cx="{scale(seed):.1f}" cy="{y + 8:.1f}" r="1.8"/>' for seed in _within(scale, compared.seeds)]
+    parts += [
+        f'<circle class="sd" cx="{scale(seed):.1f}" cy="{y + 8:.1f}" r="1.8"/>'
+        for seed in _within(scale, compared.seeds)
+    ]
     return "".join(parts)
 
 

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -106,14 +107,15 @@ class Versus:
             "weighting": " on the same architecture",
         }[self.key]
         if not self.known:
-            return (
-                f"Nothing is decided yet: {_counted(rows, 'row')} against {self.name}{same}, {seeds}, and verdicts need 3."
-            )
+            return f"Nothing is decided yet: {_counted(rows, 'row')} against {self.name}{same}, {seeds}, and verdicts need 3."
         counts = self.counts
         if counts["undecided"] == rows:
-            return f"None of {_counted(rows, 'row')} is decided against {self.name}{same}; {seeds} tell ± {self.told:.2g} points."
+            held = f"None of {_counted(rows, 'row')} is decided against {self.name}{same}"
+            return f"{held}; {seeds} tell ± {self.told:.2g} points."
         by_margin = f" ({self.clear} by ≥ {self.margin:g} points)" if self.clear else ""
-        better = f"{counts['better']} {'is' if counts['better'] == 1 else 'are'} better than {self.name}{same}{by_margin}"
+        better = (
+            f"{counts['better']} {'is' if counts['better'] == 1 else 'are'} better than {self.name}{same}{by_margin}"
+        )
         others = [f"{counts[word]} {word}" for word in VERDICTS if word != "better" and counts[word]]
         return f"Of {_counted(rows, 'row')}, {', '.join([better, *others])}; {seeds} tell ± {self.told:.2g} points."
 
@@ -141,14 +143,15 @@ def _methods(versus: Versus, fixed: frozenset[Pair]) -> str:
     which = 0 if versus.key == "architecture" else 1
     said: dict[str, list[str]] = defaultdict(list)
     mixed = []
-    for name, found in versus.by_method(which, fixed).items():
+    by_method = versus.by_method(which, fixed)
+    for name, found in by_method.items():
         words = [compared.verdict for compared in found]
         if len(set(words)) == 1:
             said[words[0]].append(name)
         else:
-            parts = ", ".join(f"{words.count(word)} {word}" for word in VERDICTS if word in words)
-            mixed.append(f"{name} ({parts})")
-    several = max((len(found) for found in versus.by_method(which, fixed).values()), default=1) > 1
+            counts = ", ".join(f"{words.count(word)} {word}" for word in VERDICTS if word in words)
+            mixed.append(f"{name} ({counts})")
+    several = max((len(found) for found in by_method.values()), default=1) > 1
     always = "always " if several else ""
     parts = [f"{always}{word}: {_list(said[word])}" for word in ("better", "equivalent", "worse") if said[word]]
     if mixed:
@@ -175,7 +178,8 @@ def judged(
     reference = reference_row(test)
     if reference is None:
         return []
-    deltas = gains(test, definition=definition)[DELTA].unstack("seed")
+    wide = gains(test, definition=definition)[DELTA].unstack("seed")
+    deltas = dict(zip(((str(a), str(w)) for a, w in wide.index), wide.to_numpy(dtype=float), strict=True))
     shown = []
     for key, name, question in (
         ("reference", kinds[reference][0], "Is sharing worth it?"),
@@ -185,8 +189,7 @@ def judged(
         baseline = _baseline(key, name, kinds)
         if baseline is None:
             continue
-        others = {row: baseline.of(row, reference) for row in kinds}
-        pairs = {row: other for row, other in others.items() if other is not None and other in kinds}
+        pairs = {row: other for row in kinds if (other := baseline.of(row, reference)) is not None and other in kinds}
         if not pairs:
             continue
         found = verdicts(test, baseline, margin=margin, rows=len(pairs), definition=definition)
@@ -206,23 +209,25 @@ def _baseline(key: str, name: str, kinds: Mapping[Pair, Pair]) -> Baseline | Non
     return Baseline(**{key: names.pop()}) if len(names) == 1 else None
 
 
-def _compared(row: Pair, other: Pair, line: Mapping[str, object] | None, deltas: pd.DataFrame) -> Compared:
+def _compared(row: Pair, other: Pair, line: Mapping[Any, Any] | None, deltas: Mapping[Pair, np.ndarray]) -> Compared:
+    """One comparison; without a line of ``verdicts``, of a row or a baseline that has no run."""
+    nothing = np.zeros(0)
+    own, base = deltas.get(row, nothing), deltas.get(other, nothing)
     if line is None:
-        own = deltas.loc[row].notna().sum() if row in deltas.index else 0
-        base = deltas.loc[other].notna().sum() if other in deltas.index else 0
-        return Compared(row, other, np.nan, -np.inf, np.inf, (), int(own), int(base), False, "undecided")
-    own, base = deltas.loc[row], deltas.loc[other]
-    seeds = (own - base if line["paired"] else own - base.mean()).dropna()
-    numbers = {name: float(line[name]) for name in ("difference", "low", "high")}  # type: ignore[arg-type]
+        n, n_baseline = (int(np.isfinite(values).sum()) for values in (own, base))
+        return Compared(row, other, np.nan, -np.inf, np.inf, (), n, n_baseline, False, "undecided")
+    seeds = own - base if line["paired"] else own - np.nanmean(base)
     return Compared(
         row,
         other,
-        **numbers,
-        seeds=tuple(seeds.tolist()),
-        n=int(line["n"]),  # type: ignore[call-overload]
-        n_baseline=int(line["n_baseline"]),  # type: ignore[call-overload]
-        paired=bool(line["paired"]),
-        verdict=str(line["verdict"]),
+        difference=line["difference"],
+        low=line["low"],
+        high=line["high"],
+        seeds=tuple(seeds[np.isfinite(seeds)].tolist()),
+        n=line["n"],
+        n_baseline=line["n_baseline"],
+        paired=line["paired"],
+        verdict=line["verdict"],
     )
 
 

@@ -248,7 +248,9 @@ class _Reading:
         """The floor's metrics, and its Δm where all of them are known."""
         test = self.test
         single = analysis.references(test)
-        values = {key: value for key, value in found.items() if key in set(zip(test["task"], test["metric"], strict=True))}
+        values = {
+            key: value for key, value in found.items() if key in set(zip(test["task"], test["metric"], strict=True))
+        }
         shown = single.drop_duplicates(["task", "metric"])
         blind = [values.get(key, np.nan) for key in zip(shown["task"], shown["metric"], strict=True)]
         if not len(shown) or not values:
@@ -287,7 +289,7 @@ class _Reading:
 
 
 def _in_parts(records: Sequence[RunRecord]) -> Iterator[tuple[list[RunRecord], set[str]]]:
-    """All references with about ``CHUNK`` other runs at a time, and the ids of those that are there for the first time."""
+    """All references with about ``CHUNK`` other runs at a time, and the ids of those that were not there before."""
     single = [record for record in records if record.reference]
     others = [record for record in records if not record.reference]
     for start in range(0, max(len(others), 1), CHUNK):
@@ -301,9 +303,7 @@ def _costs(records: Sequence[RunRecord], labels: Mapping[str, Pair]) -> pd.DataF
     return table.assign(task="", higher_is_better=False, rule="")[VALUE_COLUMNS]
 
 
-def _relative(
-    records: Sequence[RunRecord], labels: Mapping[str, Pair], relative: Mapping[Pair, float]
-) -> pd.DataFrame:
+def _relative(records: Sequence[RunRecord], labels: Mapping[str, Pair], relative: Mapping[Pair, float]) -> pd.DataFrame:
     """Calibrated costs as numbers of each row's first run: they vary with no seed."""
     firsts = {labels[record.id]: record for record in reversed(records)}
     found = [

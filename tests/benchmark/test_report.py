@@ -128,7 +128,9 @@ def test_numbers_of_a_row(tmp_path):
     assert rows["single-task"][4] == "0.0"
     assert "reference" in rows["single-task"][0]
     assert rows["mtan"][7:] == ["44.40", "3"]
-    csv = {tuple(line.split(",")[:3]): line.split(",")[3:] for line in _lines(tmp_path / "out", "scenes-??????-rows.csv")}
+    csv = {
+        tuple(line.split(",")[:3]): line.split(",")[3:] for line in _lines(tmp_path / "out", "scenes-??????-rows.csv")
+    }
     n, mean, low, high = (float(number) for number in csv["mtan", "equal", "delta_m"][:4])
     assert (n, mean) == (3, 5.0)
     assert high - mean == pytest.approx(4.302653 * 2.5 / 3**0.5)  # Student's quantile of two degrees of freedom

@@ -421,7 +421,10 @@ def test_a_forest_draws_the_numbers_of_its_comparisons():
     assert f'd="M{x[3.0]:.1f} 5.5l' in drawn
     assert [f"{x[2.0]:.1f}", f"{x[4.0]:.1f}"] == re.findall(r'<circle class="sd" cx="([\d.]+)"', drawn)
     assert "−400" in forest.cell(far, "c1")  # beyond the axis: an arrow and the number
-    assert forest.places == f"--zero-reference:{x[0.0]:.1f}px;--from-reference:{x[-2.0]:.1f}px;--to-reference:{x[2.0]:.1f}px"
+    assert (
+        forest.places
+        == f"--zero-reference:{x[0.0]:.1f}px;--from-reference:{x[-2.0]:.1f}px;--to-reference:{x[2.0]:.1f}px"
+    )
 
 
 def test_rows_below_the_floor_are_counted_and_marked(tmp_path):
