@@ -62,6 +62,7 @@ class Row:
         tied: keys by which seeds cannot tell the row from the best.
         epochs: the chosen epochs by seed and task.
         rules: selection rules that chose the epochs.
+        board: the board's key, which tells the row from the same row on other data.
     """
 
     architecture: str
@@ -73,6 +74,7 @@ class Row:
     tied: frozenset[Any] = frozenset()
     epochs: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
     rules: frozenset[str] = frozenset()
+    board: str = ""
 
     @cached_property
     def reference(self) -> bool:
@@ -165,7 +167,7 @@ def read(board: Board, variants: Sequence[Variant]) -> list[Numbers]:
     cells: dict[Pair, list[RunRecord]] = defaultdict(list)
     for record in board.records:
         cells[board.labels[record.id]].append(record)
-    found = [_Reading(board.dataset.name, variant) for variant in variants]
+    found = [_Reading(board, variant) for variant in variants]
     finished = [record for record in board.records if record.status == "ok"]
     for records in _by_seed(finished):
         metrics = analysis.frame(records, board.labels).astype(dict.fromkeys(WORDS, object))
@@ -179,8 +181,9 @@ def read(board: Board, variants: Sequence[Variant]) -> list[Numbers]:
 class _Reading:
     """The numbers of a variant as they come."""
 
-    def __init__(self, dataset: str, variant: Variant) -> None:
-        self.dataset = dataset
+    def __init__(self, board: Board, variant: Variant) -> None:
+        self.board = board.key
+        self.dataset = board.dataset.name
         self.variant = variant
         self.parts: list[pd.DataFrame] = []
         self.epochs: dict[Pair, dict[int, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
@@ -232,6 +235,7 @@ class _Reading:
                 frozenset(tied.get(pair, ())),
                 self.epochs.get(pair, {}),
                 frozenset(self.rules.get(pair, ())),
+                self.board,
             )
             for pair, records in cells.items()
         ]

@@ -29,7 +29,7 @@ KINDS = [
     BOARD, "scenes-*-last.html", "scenes-*-pareto.html",
     "scenes-*-map.html", "scenes-*-fronts.html", "scenes-*-curves.html", "scenes-*-weights.html",
     "scenes-*-gradients.html", "scenes-*-pictures.html", "multi-fashion-*-pictures.html", "architectures/mtan.html",
-    "weightings/uncertainty.html", "datasets/scenes.html", "run of mtan",
+    "weightings/uncertainty.html", "datasets/scenes.html", "row of mtan",
 ]  # fmt: skip
 
 
@@ -90,8 +90,8 @@ def visit(browser, folder):
 
 
 def find(folder, name):
-    if name == "run of mtan":
-        return folder / "runs" / f"{made.conflicting(made.record('mtan', 'dwa')).id}.html"
+    if name == "row of mtan":
+        name = "rows/scenes-*-mtan-dwa-*.html"
     (path,) = folder.glob(name)
     return path
 
@@ -143,9 +143,10 @@ def test_links_lead_to_every_page(visit, folder):
         sections.get_by_role("link", name=section).click()
         assert sections.locator("a[aria-current]").inner_text() == section
     page.get_by_role("link", name="2 runs of mtan").first.click()
-    assert "/runs/" in page.url
-    page.get_by_role("link", name="seed 1").click()
-    assert "seed 1" in page.locator("h1").inner_text()
+    assert "/rows/" in page.url
+    page.get_by_role("region", name="Where each seed comes from").get_by_role("link", name="1", exact=True).click()
+    assert page.url.endswith("#seed-1")
+    assert page.locator("#seed-1").get_by_role("rowheader").inner_text() == "1"
     page.get_by_role("link", name="mtan", exact=True).click()
     assert page.url == (folder / "architectures/mtan.html").as_uri()
     page.get_by_role("link", name="mtbench").click()
@@ -310,7 +311,7 @@ def test_a_mark_says_its_run_under_the_pointer_and_to_the_keyboard(visit):
     page.locator("#plot svg a").first.focus()
     assert page.locator("#tip").is_visible()
     page.keyboard.press("Enter")
-    page.wait_for_url("**/runs/*.html")
+    page.wait_for_url("**/rows/*.html")
 
 
 def test_the_map_shows_one_measure_at_a_time(visit):
