@@ -1,15 +1,18 @@
 """Where pages lie. Names of files are readable, stable and distinct."""
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from benchmark.record import RunRecord
 from benchmark.report.rows import Row
-from benchmark.report.titles import slug
+from benchmark.report.titles import SHORT, slug
 
-RUNS = "runs"
+ROWS = "rows"
+#: Hex digits that tell rows of one architecture and weighting apart.
+DIGITS = 8
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,23 @@ class Links:
         return [name for found, name in self.pages if found == kind]
 
 
-def run_link(record: RunRecord) -> str:
-    """The page of a run."""
-    return f"{RUNS}/{record.id}.html"
-
-
 def row_link(row: Row) -> str:
-    """The page of a row's first run."""
-    return run_link((row.finished or row.records)[0])
+    """The page of a row. It keeps its address as seeds come and other rows appear."""
+    first = row.records[0]
+    spec = {name: value for name, value in first.spec.identity().items() if name != "seed"}
+    # Of rows that can hardly be told apart, the label says which: see ``Board.labels``.
+    apart = first.id if row.architecture.endswith(f"[{first.id}]") else ""
+    text = json.dumps([row.board, spec, apart], sort_keys=True)
+    digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:DIGITS]
+    words = [first.spec.dataset.name, row.board[:SHORT], *(name for name in row.kind if name != "none")]
+    return f"{ROWS}/{'-'.join([*(slug(word) for word in words), digest])}.html"
+
+
+def run_link(row: Row, record: RunRecord) -> str:
+    """A run's place on its row's page."""
+    return f"{row_link(row)}#{seed_anchor(record)}"
+
+
+def seed_anchor(record: RunRecord) -> str:
+    """The name of a run's place on its row's page."""
+    return f"seed-{record.spec.seed}"

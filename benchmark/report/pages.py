@@ -24,14 +24,14 @@ from benchmark.report.exports import bibliography
 from benchmark.report.forest import points
 from benchmark.report.holdings import Holding, holdings
 from benchmark.report.judged import SIGNS, said_of
-from benchmark.report.links import Links, row_link, run_link
+from benchmark.report.links import Links, row_link, run_link, seed_anchor
 from benchmark.report.marks import Marks, palette_css
 from benchmark.report.pictures import gallery
 from benchmark.report.plot import dash_icon
 from benchmark.report.readings import readings
 from benchmark.report.reported import tables
+from benchmark.report.rowpage import READINGS, row_page
 from benchmark.report.rows import commit, machine
-from benchmark.report.runs import run_page
 from benchmark.report.speed import NETWORK_COLUMNS, WEIGHTING_COLUMNS, speed_page
 from benchmark.report.table import DASH, SAID, written
 from benchmark.report.titles import stems, titles
@@ -47,7 +47,7 @@ from benchmark.trust import LEVELS, Standing, standing
 ASSETS = ("style.css", "theme.js", "board.js", "pareto.js", "gallery.js")
 #: Who vouches for a run that was made here.
 OWN = Standing("rerun")
-#: Samples whose attention masks are on a run's page.
+#: Samples whose attention masks are on a row's page.
 RUN_SAMPLES = 2
 #: Kinds of pages about one thing, and what they are called.
 KINDS_OF_PAGES = {"architectures": "Architecture", "weightings": "Weighting", "datasets": "Data set"}
@@ -134,7 +134,7 @@ def render(
         kinds |= {("weightings", row.kind[1]) for row in page.rows if row.kind[1] != "none"}
         kinds.add(("datasets", page.board.dataset.name))
         yield from board_files(page, site.marks, fill, [about(*kind) for kind in sorted(kinds)], site.suite).items()
-        yield from _runs(page, site.marks, fill, store)
+        yield from _rows(page, site.marks, fill, store)
     yield from held.files.items()
     yield from _things(site, held.by_dataset, fill)
     for name in ASSETS:
@@ -211,13 +211,15 @@ def _floor(board: Board, store: Store) -> dict[tuple[str, str], float]:
     }
 
 
-def _runs(page: BoardPage, marks: Marks, fill: Fill, store: Store) -> Iterator[tuple[str, bytes]]:
+def _rows(page: BoardPage, marks: Marks, fill: Fill, store: Store) -> Iterator[tuple[str, bytes]]:
+    """A page per row, with the attention masks of its first run that has any."""
     for row in page.rows:
-        for record in row.records:
-            shown = run_page(page.numbers, row, record, marks.colour(row.kind[0]))
-            attention = attention_of(record, store, RUN_SAMPLES)
-            yield run_link(record), fill("run.html", root="../", page=page, run=shown, attention=attention)
-            yield from attention.files.items() if attention else ()
+        shown = row_page(row, marks.colour(row.kind[0]), page.foreign)
+        kept = ((record, attention_of(record, store, RUN_SAMPLES)) for record in row.records)
+        attending, attention = next((found for found in kept if found[1]), (None, None))
+        context = {"page": page, "shown": shown, "attending": attending, "attention": attention}
+        yield row_link(row), fill("row.html", root="../", **context)
+        yield from attention.files.items() if attention else ()
 
 
 def _things(site: Site, held: Mapping[str, tuple[Holding, ...]], fill: Fill) -> Iterator[tuple[str, bytes]]:
@@ -286,8 +288,10 @@ def _environment(site: Site) -> Environment:
         "verdicts": VERDICTS,
         "run_link": run_link,
         "row_link": row_link,
+        "seed_anchor": seed_anchor,
         "machine": machine,
         "commit": commit,
+        "readings": READINGS,
     }
     return environment
 

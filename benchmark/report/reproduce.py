@@ -1,20 +1,20 @@
-"""A run's spec as a grid file that makes the same run again, and the command for it."""
+"""A row's spec as a grid file that makes the same runs again, and the command for each."""
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmark.record import Provenance
 from benchmark.spec import Component, RunSpec
 
 
-def grid_file(spec: RunSpec) -> str:
-    """TOML that ``mtbench run --grid FILE`` expands to this run, and to the reference of its seed."""
+def grid_file(spec: RunSpec, seeds: Sequence[int]) -> str:
+    """TOML that ``mtbench run --grid FILE`` expands to this run with each of ``seeds``, and to their references."""
     weighting = [_choice(spec.weighting)] if spec.weighting else []
     options = spec.architecture.options
     lines = [
-        f"seeds = [{spec.seed}]",
+        f"seeds = {_value(seeds)}",
         f"architectures = [{_choice(spec.architecture)}]",
         f"weightings = [{', '.join(weighting)}]",
         "",
@@ -31,9 +31,9 @@ def grid_file(spec: RunSpec) -> str:
     return "\n".join(lines) + "\n"
 
 
-def command(origin: Provenance) -> str:
-    """The words that run that grid file where ``origin`` says."""
-    words = ["mtbench", "run", "--grid", "run.toml", "--device", origin.kind]
+def command(origin: Provenance, seed: int) -> str:
+    """The words that do one seed of that grid file where ``origin`` says."""
+    words = ["mtbench", "run", "--grid", "run.toml", "--seeds", str(seed), "--device", origin.kind]
     if origin.threads != 1:
         words += ["--threads", str(origin.threads)]
     return shlex.join([*words, "--results", "again", *(w for file in origin.plugins for w in ("--plugin", file))])

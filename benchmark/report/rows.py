@@ -65,6 +65,7 @@ class Row:
         estimates: the same over seeds.
         epochs: the chosen epochs by seed and task.
         rules: selection rules that chose the epochs.
+        board: the board's key, which tells the row from the same row on other data.
     """
 
     architecture: str
@@ -75,6 +76,7 @@ class Row:
     estimates: Mapping[Any, Estimate] = field(default_factory=dict)
     epochs: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
     rules: frozenset[str] = frozenset()
+    board: str = ""
 
     @cached_property
     def reference(self) -> bool:
@@ -190,7 +192,7 @@ def read(
     cells: dict[Pair, list[RunRecord]] = defaultdict(list)
     for record in board.records:
         cells[board.labels[record.id]].append(record)
-    found = [_Reading(board.dataset.name, variant) for variant in variants]
+    found = [_Reading(board, variant) for variant in variants]
     finished = [record for record in board.records if record.status == "ok"]
     for records, new in _in_parts(finished):
         metrics = analysis.frame(records, board.labels).astype(dict.fromkeys(WORDS, object))
@@ -209,8 +211,9 @@ def read(
 class _Reading:
     """The numbers of a variant as they come."""
 
-    def __init__(self, dataset: str, variant: Variant) -> None:
-        self.dataset = dataset
+    def __init__(self, board: Board, variant: Variant) -> None:
+        self.board = board.key
+        self.dataset = board.dataset.name
         self.variant = variant
         self.parts: list[pd.DataFrame] = []
         self.tests: list[pd.DataFrame] = []
@@ -282,6 +285,7 @@ class _Reading:
                 estimates.get(pair, {}),
                 self.epochs.get(pair, {}),
                 frozenset(self.rules.get(pair, ())),
+                self.board,
             )
             for pair, records in cells.items()
         ]

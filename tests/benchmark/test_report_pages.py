@@ -20,7 +20,7 @@ from PIL import Image
 
 from benchmark import analysis, report, speed, toyproblem
 from benchmark.analysis import boards
-from benchmark.grid import Grid, expand
+from benchmark.grid import Filters, Grid, expand
 from benchmark.record import record_bytes
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
 from benchmark.report import conflict, titles
@@ -30,7 +30,7 @@ from benchmark.report.cards import about
 from benchmark.report.exports import tex
 from benchmark.report.forest import Forest, points
 from benchmark.report.judged import Compared, Versus
-from benchmark.report.links import Links
+from benchmark.report.links import Links, row_link
 from benchmark.report.marks import Marks
 from benchmark.report.pages import release
 from benchmark.report.plot import Scale, limits
@@ -135,18 +135,18 @@ def strips(text):
     return found
 
 
-def test_masks_stand_by_task_and_level_in_the_gallery_and_on_the_runs_page(folder):
+def test_masks_stand_by_task_and_level_in_the_gallery_and_on_the_row_s_page(folder):
     (path,) = folder.glob("scenes-*-pictures.html")
     text, words = path.read_text(), page(folder, "scenes-*-pictures.html").words
     # Three weightings and five points of a sweep, three tasks, three pictures.
     assert len(strips(text)) == 8 * 3 * 3
     assert "encoder 1 0.25–0.75 decoder <b>1</b> 0.40–0.46" in words
-    record = made.conflicting(made.record("mtan", "dwa", seed=1))
-    text = (folder / "runs" / f"{record.id}.html").read_text()
+    record = made.conflicting(made.record("mtan", "dwa", seed=0))
+    text = row_page(folder, "mtan-dwa", (0, 1))
     found = strips(text)
     assert len(found) == 3 * 2
     arrays = made.attention(record)
-    with Image.open(folder / "runs" / found[2]["src"]) as picture:
+    with Image.open(folder / "rows" / found[2]["src"]) as picture:
         assert picture.size == (64 + 2 + 64, 48)
         assert (found[2]["width"], found[2]["height"]) == ("130", "48")
         pixels = np.asarray(picture.convert("RGBA"))
@@ -156,8 +156,7 @@ def test_masks_stand_by_task_and_level_in_the_gallery_and_on_the_runs_page(folde
     shades = arrays["masks-depth"][0, 0].astype(float)
     light = pixels[:, :64, :3] @ [0.2126, 0.7152, 0.0722]
     assert np.corrcoef(shades.ravel(), light.ravel())[0, 1] > 0.99
-    other = made.conflicting(made.record("dense", "dwa", seed=1))
-    assert "Where its tasks attend" not in (folder / "runs" / f"{other.id}.html").read_text()
+    assert "Where its tasks attend" not in row_page(folder, "dense-dwa", (0, 1))
 
 
 @pytest.mark.parametrize(
@@ -238,16 +237,86 @@ def test_every_column_links_to_its_definition(folder):
         assert f'id="{place}"' in method
 
 
-def test_a_run_page_shows_its_numbers(folder):
-    found = made.conflicting(made.record("mtan", "dwa", seed=1))
-    shown = pages.Page((folder / "runs" / f"{found.id}.html").read_text())
-    expected = ("Numbers", "Losses by epoch", "Weights", "Gradients over the shared parameters", "Run it again")
-    assert all(title in shown.words for title in expected)
+def row_page(folder, name, seeds):
+    """The text of the page of a row of ``scenes`` with these seeds."""
+    runs = [f'id="seed-{seed}"' for seed in seeds]
+    found = [text for path in (folder / "rows").glob(f"scenes-*-{name}-????????.html") if (text := path.read_text())]
+    (text,) = [text for text in found if all(run in text for run in runs)]
+    return text
+
+
+def test_a_row_s_page_shows_the_numbers_of_the_row_and_of_each_seed(folder):
+    runs = [made.conflicting(made.record("mtan", "dwa", seed=seed)) for seed in (0, 1)]
+    shown = pages.Page(row_page(folder, "mtan-dwa", (0, 1)))
+    expected = ("Numbers", "Seeds", "Losses by epoch", "Weights", "Gradients over the shared parameters")
+    assert all(title in shown.words for title in (*expected, "Run it again", "Where it comes from"))
+    seeds = [row for row in shown.rows if row and row[0] in ("0", "1") and len(row) > 8]
+    on_test, on_validation, last = seeds[:2], seeds[2:4], seeds[4:6]
+    value = {}
+    for found, test, validation, end in zip(runs, on_test, on_validation, last, strict=True):
+        best = found.curves[int(test[-1]) - 1].metrics
+        value[found.spec.seed] = best["test"]["semantic"]["miou"]
+        assert float(test[2]) == pytest.approx(best["test"]["semantic"]["miou"], abs=5e-3)
+        assert float(validation[1]) == pytest.approx(best["val"]["semantic"]["miou"], abs=5e-3)
+        assert float(end[1]) == pytest.approx(found.curves[-1].metrics["test"]["semantic"]["miou"], abs=5e-3)
     (row,) = [row for row in shown.rows if row and row[0].startswith("semantic: mIoU")]
-    best = found.curves[int(row[3]) - 1].metrics
-    assert float(row[1]) == pytest.approx(best["test"]["semantic"]["miou"], abs=5e-3)
-    assert float(row[2]) == pytest.approx(best["val"]["semantic"]["miou"], abs=5e-3)
-    assert float(row[4]) == pytest.approx(found.curves[-1].metrics["test"]["semantic"]["miou"], abs=5e-3)
+    mean, half = row[1].split(" ± ")
+    assert float(mean) == pytest.approx(np.mean(list(value.values())), abs=5e-3)
+    # Student's t with one degree of freedom: 12.706 standard errors, and those of two values are half their distance.
+    assert float(half) == pytest.approx(12.706 * abs(value[0] - value[1]) / 2, abs=5e-3)
+
+
+def test_a_row_s_page_draws_every_seed_and_marks_the_epochs_that_were_chosen(folder):
+    text = row_page(folder, "mtan-dwa", (0, 1))
+    assert len(re.findall(r"<title>seed \d+</title>", text)) == 2 * len(made.SCENES)
+    dots = re.findall(r'<path class="dots [^"]*" d="([^"]*)"', text)
+    assert [path.count("M") for path in dots] == [2] * len(made.SCENES)
+
+
+def test_a_curve_does_not_leave_its_frame(tmp_path):
+    records = [made.edited(r, lambda e, s, t, m, v: v * 1e4 if e == 5 else v) for r in made.grid((0, 1))]
+    report.build(made.fill(tmp_path / "results", records, pictures=False), tmp_path / "out")
+    text = next((tmp_path / "out/rows").glob("scenes-*-mtan-equal-*.html")).read_text()
+    drawn = re.findall(r'<path class="ln[^"]* c\d+"[^>]* d="M([^"]*)"', text)
+    heights = [float(point.split()[1]) for path in drawn for point in path.split("L")]
+    assert heights
+    assert min(heights) >= 20
+    assert max(heights) <= 170 - 32
+
+
+def test_the_page_of_a_row_says_once_what_its_runs_share_and_by_seed_what_differs(tmp_path):
+    places = [{"device": "Xeon"}, {"device": "Xeon", "workers": 2}]
+    records = [made.record(a, w, seed=s, place=places[s]) for s in (0, 1) for a, w in (("stan", None), ("mtan", "dwa"))]
+    report.build(made.fill(tmp_path / "results", records, pictures=False), tmp_path / "out")
+    text = next((tmp_path / "out/rows").glob("scenes-*-mtan-dwa-*.html")).read_text()
+    words = pages.Page(text).words
+    assert words.count("torch 2.13.0") == 1
+    assert words.count("d" * 64) == 1
+    assert "1 run at once" in words
+    assert "2 runs at once" in words
+    for record in (records[1], records[3]):
+        seed = record.spec.seed
+        assert record.id in words
+        assert f"mtbench run --grid run.toml --seeds {seed} --device cuda --threads 4 --results again" in words
+
+
+def test_a_row_keeps_its_address_as_seeds_and_rows_come_and_shares_it_with_none(tmp_path):
+    cells = [("single-task", None), ("mtan", "equal")]
+    sweep = [
+        made.record("mtan", "constant", seed=s, weighting_options={"weights": [i / 4, 1 - i / 4, 0]})
+        for i in range(5)
+        for s in (0, 1)
+    ]
+    few = [made.record(*cell, seed=0) for cell in cells]
+    many = [*few, *(made.record(*cell, seed=1) for cell in cells), *sweep]
+    other = [made.record(*cell, seed=2, place={"precision": "fp32"}) for cell in cells]
+    links = []
+    for records in (few, many, [*many, *other]):
+        rows = [row for board in boards(records) for row in read(board, [Variant("", "last")])[0].rows]
+        links.append({row_link(row) for row in rows})
+        assert len(links[-1]) == len(rows)
+    assert [len(found) for found in links] == [2, 7, 9]
+    assert links[0] < links[1] < links[2]
 
 
 @pytest.mark.parametrize(
@@ -264,7 +333,7 @@ def test_a_run_page_shows_its_numbers(folder):
 )
 def test_the_command_of_a_run_names_the_device_that_it_was_made_on(place, words):
     found = made.record("mtan", place=place).provenance
-    assert command(found) == f"mtbench run --grid run.toml {words} --results again"
+    assert command(found, 7) == f"mtbench run --grid run.toml --seeds 7 {words} --results again"
 
 
 @pytest.mark.parametrize("protocol", [{"precision": "bf16"}, {"arithmetic": "portable"}])
@@ -278,14 +347,17 @@ def test_runs_that_compute_in_another_way_have_a_board_of_their_own(protocol):
     assert len({board.key for board in found}) == 2
 
 
-def test_the_page_of_a_failed_run_says_why(folder):
-    (text,) = [t for path in (folder / "runs").glob("*.html") if "<b>diverged</b>" in (t := path.read_text())]
-    assert "<script>alert(1)</script>" in pages.Page(text).words
+def test_the_page_of_a_row_says_why_a_run_failed_and_at_which_seed(folder):
+    (text,) = [t for path in (folder / "rows").glob("*.html") if "<b>diverged</b>" in (t := path.read_text())]
+    shown = pages.Page(text)
+    (row,) = [row for row in shown.rows if row and any("diverged" in cell for cell in row)]
+    assert "<script>alert(1)</script>" in row[1]
+    assert f'id="seed-{row[0]}"' in text
 
 
-def test_the_page_of_a_run_says_that_its_activations_were_off_the_device(folder):
-    (text,) = [t for path in (folder / "runs").glob("*.html") if "off the device" in (t := path.read_text())]
-    assert "which takes time and saves memory" in pages.Page(text).words
+def test_the_page_of_a_row_says_that_activations_were_off_the_device(folder):
+    (text,) = [t for path in (folder / "rows").glob("*.html") if "off the device" in (t := path.read_text())]
+    assert "off the device for part of the seeds, which takes time and saves memory" in pages.Page(text).words
 
 
 SPECS = [
@@ -304,8 +376,11 @@ def test_the_grid_file_of_a_run_makes_that_run(architecture, options, weighting,
         seed=7,
         protocol=Protocol(epochs=3, batch_size=4, learning_rate=2e-3),
     )
-    grid = Grid.model_validate(tomllib.loads(grid_file(spec)))
-    assert spec.id in {found.id for found in expand(grid)}
+    grid = Grid.model_validate(tomllib.loads(grid_file(spec, [3, 7])))
+    found = expand(grid)
+    assert spec.id in {one.id for one in found}
+    assert {one.seed for one in found} == {3, 7}
+    assert spec.id in {one.id for one in expand(grid, Filters(seeds=(7,)))}
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -322,7 +397,7 @@ def test_a_grid_file_is_toml_whatever_the_options_hold(options):
         seed=0,
         protocol=Protocol(epochs=1, batch_size=1),
     )
-    read_back = tomllib.loads(grid_file(spec))
+    read_back = tomllib.loads(grid_file(spec, [0]))
     assert read_back["architectures"][0]["options"] == options
     assert read_back["datasets"]["x"]["options"] == options
 
@@ -669,7 +744,7 @@ def test_a_board_of_500_rows_stays_small(tmp_path):
     report.build(pages.Held(tmp_path, records), tmp_path / "out")
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "out").rglob("*.html")}
     assert max(sizes.values()) < 3e6
-    assert np.median([size for name, size in sizes.items() if len(name) == len("0123456789abcdef.html")]) < 20e3
+    assert np.median([path.stat().st_size for path in (tmp_path / "out/rows").iterdir()]) < 20e3
 
 
 def test_long_names_end_before_the_gradients_figure_begins():
@@ -716,17 +791,17 @@ def test_submitted_runs_say_who_vouches_for_them(tmp_path):
     assert any(text.startswith("stan") and text.endswith("rerun here") for text in said)
     assert any(text.startswith("split-wide dwa") and text.endswith("self-reported") for text in said)
     assert not any("report" in text or "rerun" in text for text in said if text.startswith("mtan equal"))
-    text = (tmp_path / "out/runs" / f"{mtan[0].id}.html").read_text()
-    assert "recomputed, epoch 2" in text
+    text = row_page(tmp_path / "out", "mtan-dwa", (0, 1))
+    assert {"recomputed, epoch 2", "self-reported"} <= {cell for row in pages.Page(text).rows for cell in row}
     assert "&lt;b&gt;A. Researcher&lt;/b&gt;" in text
     assert "<script>alert" not in text
-    assert "submitted by" not in (tmp_path / "out/runs" / f"{made.record('mtan', epochs=2).id}.html").read_text()
+    assert "submitted by" not in row_page(tmp_path / "out", "mtan-equal", (0, 1))
     for found in (tmp_path / "out").rglob("*.html"):
         html5lib.HTMLParser(strict=True).parse(found.read_text())
 
 
 def test_a_gallery_shows_the_seed_that_kept_pictures(tmp_path):
-    """Other seeds' pages have no masks, and no picture is missing from the report."""
+    """The page of its row says whose masks they are, and no picture is missing from the report."""
     records = [r for r in made.grid((0, 1), epochs=2) if r.spec.architecture.name in ("single-task", "mtan")]
     store = made.fill(tmp_path / "results", [r for r in records if r.spec.seed == 1])
     made.fill(tmp_path / "results", [r for r in records if r.spec.seed == 0], pictures=False)
@@ -737,13 +812,7 @@ def test_a_gallery_shows_the_seed_that_kept_pictures(tmp_path):
     sources = {value for key, value in found.attributes if key == "src"}
     assert sources
     assert all((tmp_path / "out" / source).is_file() for source in sources)
-    masked = {
-        record.spec.seed
-        for record in records
-        if record.spec.architecture.name == "mtan"
-        and "encoder 1" in (tmp_path / "out" / "runs" / f"{record.id}.html").read_text()
-    }
-    assert masked == {1}
+    assert "after the last epoch of seed 1," in pages.Page(row_page(tmp_path / "out", "mtan-equal", (0, 1))).words
 
 
 def test_the_newest_version_is_no_matter_of_letters():

@@ -26,9 +26,9 @@ made = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "benchma
 BOARD = "scenes-??????.html"
 KINDS = [
     "index.html", "methods.html", "method.html", "published.html", "toy.html", "speed.html", BOARD,
-    "scenes-*-last.html", "scenes-*-trade-offs.html", "scenes-*-training.html", "scenes-*-pictures.html",
+    "scenes-*-legacy.html", "scenes-*-trade-offs.html", "scenes-*-training.html", "scenes-*-pictures.html",
     "multi-fashion-*-pictures.html", "architectures/mtan.html", "weightings/uncertainty.html", "datasets/scenes.html",
-    "run of mtan",
+    "row of mtan",
 ]  # fmt: skip
 
 
@@ -89,8 +89,8 @@ def visit(browser, folder):
 
 
 def find(folder, name):
-    if name == "run of mtan":
-        return folder / "runs" / f"{made.conflicting(made.record('mtan', 'dwa')).id}.html"
+    if name == "row of mtan":
+        name = "rows/scenes-*-mtan-dwa-*.html"
     (path,) = folder.glob(name)
     return path
 
@@ -142,9 +142,10 @@ def test_links_lead_to_every_page(visit, folder):
         sections.get_by_role("link", name=section).click()
         assert sections.locator("a[aria-current]").inner_text() == section
     page.get_by_role("link", name="2 seeds of mtan").first.click()
-    assert "/runs/" in page.url
-    page.get_by_role("link", name="seed 1").click()
-    assert "seed 1" in page.locator("h1").inner_text()
+    assert "/rows/" in page.url
+    page.get_by_role("region", name="Where each seed comes from").get_by_role("link", name="1", exact=True).click()
+    assert page.url.endswith("#seed-1")
+    assert page.locator("#seed-1").get_by_role("rowheader").inner_text() == "1"
     page.get_by_role("link", name="mtan", exact=True).click()
     assert page.url == (folder / "architectures/mtan.html").as_uri()
     page.get_by_role("link", name="mtbench").click()
@@ -325,7 +326,7 @@ def test_a_mark_says_its_run_under_the_pointer_and_to_the_keyboard(visit):
     page.locator("#plot svg a").first.focus()
     assert page.locator("#tip").is_visible()
     page.keyboard.press("Enter")
-    page.wait_for_url("**/runs/*.html")
+    page.wait_for_url("**/rows/*.html")
 
 
 def test_names_end_before_the_gradients_figure_begins(visit):
