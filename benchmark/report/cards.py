@@ -104,18 +104,13 @@ def _parts(card: Mapping[str, Any]) -> list[Entry]:
         if name in ("bibtex", "hyperparameters", "flow") or not value or isinstance(value, bool):
             continue
         if isinstance(value, Mapping):
-            found.append(Entry(title, pairs=tuple((str(k), without_scheme(str(v))) for k, v in value.items())))
+            found.append(Entry(title, pairs=tuple((str(k), str(v)) for k, v in value.items())))
         elif isinstance(value, Sequence) and not isinstance(value, str):
-            found.append(Entry(title, items=tuple(without_scheme(str(item)) for item in value)))
+            found.append(Entry(title, items=tuple(str(item) for item in value)))
         else:
-            text = without_scheme(str(value))
+            text = str(value)
             found.append(Entry(title, text=text, verbatim=name == "formula"))
     return found
-
-
-def without_scheme(text: str) -> str:
-    """Addresses as text that is no link: pages lead nowhere outside the report."""
-    return re.sub(r"https?://", "", text)
 
 
 def _paragraphs(doc: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Every page of a report, as bytes by path."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -45,6 +46,8 @@ from benchmark.toyproblem import ToyRecord
 from benchmark.trust import LEVELS, Standing, standing
 
 ASSETS = ("style.css", "theme.js", "board.js", "pareto.js", "gallery.js")
+#: An address of the web in a text; what ends its sentence is no part of it.
+ADDRESS = re.compile(r"(https?://[^\s<>\"'()]*[^\s<>\"'().,;:])")
 #: Who vouches for a run that was made here.
 OWN = Standing("rerun")
 #: Samples whose attention masks are on a row's page.
@@ -172,7 +175,7 @@ def _calibrations(boards: Sequence[Board], store: Store) -> tuple[dict[str, Cali
         try:
             calibration = calibrations.load(store, board)
         except UserError as error:
-            problems.append(Problem(calibrations.file_of(store, board), str(error)))
+            problems.append(Problem(store.root / board.dataset.name, str(error)))
             continue
         if calibration:
             found[board.key] = calibration
@@ -259,7 +262,7 @@ def _environment(site: Site) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"commit": commit, "code": _code, "plain_address": cards.without_scheme}
+    environment.filters |= {"commit": commit, "code": _code}
     environment.globals |= {
         "site": site,
         "marks": site.marks,
@@ -304,10 +307,20 @@ def _filler(environment: Environment) -> Fill:
 
 
 def _code(text: str) -> Markup:
-    """Text with what stands between double backticks as code."""
+    """Text with what stands between double backticks as code, and with addresses of the web as links."""
     parts = text.split("``")
     return Markup("").join(
-        Markup("<code>{}</code>").format(part) if i % 2 and i < len(parts) - 1 else escape(part)
+        Markup("<code>{}</code>").format(part) if i % 2 and i < len(parts) - 1 else _linked(part)
+        for i, part in enumerate(parts)
+    )
+
+
+def _linked(text: str) -> Markup:
+    parts = ADDRESS.split(text)
+    return Markup("").join(
+        Markup('<a href="{}" rel="noopener noreferrer">{}</a>').format(part, part.partition("://")[2])
+        if i % 2
+        else escape(part)
         for i, part in enumerate(parts)
     )
 
