@@ -209,7 +209,7 @@ def _at(counts: Sequence[int] | None, place: int) -> int:
 def _ranked(curves: Sequence[Sequence[float]], label: str) -> Markup:
     """Shares in per cent by rank; a line per split."""
     top = max(map(max, curves)) * ROOM or 1
-    chart = Chart(Frame((1, len(curves[0])), (0, top), "class by frequency", "%", 560, 200, whole_x=True))
+    chart = Chart(Frame((1, len(curves[0])), (0, top), "class by frequency", "%", 440, 200, whole_x=True))
     for split, row in reversed(list(enumerate(curves))):
         points = [(float(rank), share) for rank, share in enumerate(row, 1)]
         chart.line(points, COLOUR, dashes=DASHES[split % len(DASHES)], kind="ln thin" if split else "ln")

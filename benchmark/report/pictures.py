@@ -48,13 +48,31 @@ class Method:
     """A row whose pictures are in the gallery.
 
     Attributes:
-        record: the run that is pictured, the row's first that kept pictures.
+        record: the run that is pictured. Pictures are of its last epoch, whichever the board's numbers are of.
         first: whether it is shown at the start, before the reader chooses.
     """
 
     row: Row
     record: RunRecord
     first: bool
+
+    @property
+    def epoch(self) -> int:
+        """The pictured epoch."""
+        return self.record.curves[-1].epoch
+
+    @property
+    def elsewhere(self) -> str:
+        """The epochs of the board's numbers in words; empty where they are the pictured one."""
+        found = chosen(self.row, self.record)
+        if found <= {self.epoch}:
+            return ""
+        return f"epoch {min(found)}" if len(found) == 1 else f"epochs {min(found)} to {max(found)}"
+
+
+def chosen(row: Row, record: RunRecord) -> set[int]:
+    """The epochs that the board's numbers of a run are of."""
+    return set(row.epochs.get(record.spec.seed, {}).values())
 
 
 @dataclass(frozen=True)
@@ -85,9 +103,10 @@ class Gallery:
 def gallery(numbers: Numbers, store: Store) -> Gallery | None:
     """Draw what was kept; None where no run kept pictures.
 
-    A method's first run by seed that kept pictures stands for it. The weighting ``equal`` of each architecture or,
-    failing that, the first one is shown at the start; of the others the best by Δm are there to be chosen, so many that
-    all together are ``MOST_METHODS``. All pictured runs share one set of samples, that of the first of them.
+    A method's first run by seed that kept pictures stands for it, of several one whose chosen epoch is pictured. The
+    weighting ``equal`` of each architecture or, failing that, the first one is shown at the start; of the others those
+    with the best Δm are there to be chosen, so many that all together are ``MOST_METHODS``. All pictured runs share one
+    set of samples, that of the first of them.
     """
     finished = [row for row in numbers.rows if row.finished]
     firsts: dict[str, Row] = {}
@@ -98,7 +117,7 @@ def gallery(numbers: Numbers, store: Store) -> Gallery | None:
     for row in [*order, *(row for row in finished if firsts[row.architecture] is not row)]:
         if len(shown) >= MOST_METHODS:
             left += any(store.has_predictions(record) for record in row.finished)
-        elif (record := next((r for r in row.finished if drawing.add(r, store)), None)) is not None:
+        elif (record := next((r for r in _preferred(row) if drawing.add(r, store)), None)) is not None:
             shown.append((row, record))
     if not shown or drawing.truth is None:
         return None
@@ -116,6 +135,11 @@ def gallery(numbers: Numbers, store: Store) -> Gallery | None:
         tuple((i, found) for i, m in enumerate(methods) if (found := drawing.attended.get(m.record.id))),
         drawing.files,
     )
+
+
+def _preferred(row: Row) -> list[RunRecord]:
+    """A row's runs, those first whose last epoch was chosen."""
+    return sorted(row.finished, key=lambda record: not chosen(row, record) <= {record.curves[-1].epoch})
 
 
 class Drawing:

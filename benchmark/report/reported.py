@@ -11,11 +11,13 @@ import pandas as pd
 from benchmark import analysis
 from benchmark.analysis import published
 from benchmark.analysis.published import Claim, Reported, ReportedTable
+from benchmark.record import TaskInfo
 from benchmark.report.figures import Figure
 from benchmark.report.marks import Marks
 from benchmark.report.plot import Chart, Frame, limits
 from benchmark.report.rows import Numbers
 from benchmark.report.table import DASH, formatter
+from benchmark.tasks import KINDS
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,25 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Here:
+    """Δm of architectures that a paper and some boards have.
+
+    Attributes:
+        boards: their places among all boards.
+        lines: by architecture, the paper's mean over weightings, and that of each board, in words.
+    """
+
+    boards: tuple[int, ...]
+    lines: tuple[tuple[str, str, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True)
 class Published:
     """A published table with what the suite's functions make of it.
 
     Attributes:
         factors: whether the source prints parameters.
-        here: by architecture of both, the paper's mean Δm, and that of every board, in words.
+        here: what boards of the same kinds of task measure; None where there are none, or the paper claims nothing.
     """
 
     table: ReportedTable
@@ -53,7 +68,7 @@ class Published:
     lines: tuple[Line, ...]
     factors: bool
     plot: Figure | None
-    here: tuple[tuple[str, str, tuple[str, ...]], ...]
+    here: Here | None
 
 
 def tables(boards: Sequence[Numbers], marks: Marks) -> list[Published]:
@@ -65,7 +80,7 @@ def _published(table: ReportedTable, boards: Sequence[Numbers], marks: Marks) ->
     claims = published.claims(table)
     factors = any(record.parameters_factor for record in table.records)
     plot = _plot(table, marks) if factors and table.no_delta is None else None
-    return Published(table, claims, tuple(_lines(table)), factors, plot, tuple(_here(table, boards)) if claims else ())
+    return Published(table, claims, tuple(_lines(table)), factors, plot, _here(table, boards) if claims else None)
 
 
 def _lines(table: ReportedTable) -> list[Line]:
@@ -121,7 +136,7 @@ def _plot(table: ReportedTable, marks: Marks) -> Figure | None:
     x, y = data["parameters_factor"].tolist(), data["delta_m"].tolist()
     chart = Chart(
         Frame(
-            limits(x) or (0, 1), limits(y, 0.12) or (0, 1), "parameters (× single-task network) ↓", "Δm (%) ↑", 640, 340
+            limits(x) or (0, 1), limits(y, 0.12) or (0, 1), "parameters (× single-task network) ↓", "Δm (%) ↑", 440, 320
         )
     )
     chart.level(0)
@@ -138,7 +153,7 @@ def _plot(table: ReportedTable, marks: Marks) -> Figure | None:
             else f'<circle class="{marks.colour(architecture)} hollow" cx="{spot[0]:.1f}" cy="{spot[1]:.1f}" r="5"/>'
         )
         name = a if w == "none" else f"{a} · {w}"
-        chart.tip(drawn, f"{name}\nΔm: {delta:+.2f} %\nparameters: × {factor:g}")
+        chart.tip(drawn, f"{name}\nΔm: {_signed(delta)} %\nparameters: × {factor:g}")
     names = ", ".join(
         a if w == "none" else f"{a} · {w}" for a, w in zip(front["architecture"], front["weighting"], strict=True)
     )
@@ -150,19 +165,32 @@ def _points(front: pd.DataFrame) -> list[tuple[float, float]]:
     return list(zip(front["parameters_factor"].tolist(), front["delta_m"].tolist(), strict=True))
 
 
-def _here(table: ReportedTable, boards: Sequence[Numbers]) -> list[tuple[str, str, tuple[str, ...]]]:
-    """The paper's architectures that boards have too, each with its mean Δm over weightings, there and here."""
+def _here(table: ReportedTable, boards: Sequence[Numbers]) -> Here | None:
+    """The paper's architectures that boards of the same kinds of task have too."""
     standings: list[dict[Any, Any]] = published.standings(table).to_dict("records")
     same = {r.architecture: r.same_architecture for r in table.records}
-    found = []
+    alike = [i for i, numbers in enumerate(boards) if _alike(table, numbers.board.tasks)]
+    found: list[tuple[str, str, list[str]]] = []
     for row in standings:
         name = same.get(str(row["architecture"]))
-        if name is None or row["reference"]:
-            continue
-        cells = tuple(_measured(numbers, name) for numbers in boards)
-        if any(cell != DASH for cell in cells):
+        if name is not None and not row["reference"]:
+            cells = [_measured(boards[i], name) for i in alike]
             found.append((name, _range(row["delta_m"], row["low"], row["high"]), cells))
-    return found
+    known = [k for k in range(len(alike)) if any(cells[k] != DASH for _, _, cells in found)]
+    lines = [(name, paper, tuple(cells[k] for k in known)) for name, paper, cells in found]
+    lines = [line for line in lines if any(cell != DASH for cell in line[2])]
+    return Here(tuple(alike[k] for k in known), tuple(lines)) if lines else None
+
+
+def _alike(table: ReportedTable, tasks: Sequence[TaskInfo]) -> bool:
+    """Whether a table and a board have the same kinds of task, by the metrics that both know."""
+    printed: dict[str, set[str]] = {}
+    for metric in table.metrics:
+        printed.setdefault(metric.task, set()).add(metric.metric)
+    known = [{metric.name for metric in KINDS[task.kind].metrics} if task.kind in KINDS else set() for task in tasks]
+    return all(any(own <= names for names in known) for own in printed.values()) and all(
+        any(own <= names for own in printed.values()) for names in known
+    )
 
 
 def _measured(numbers: Numbers, architecture: str) -> str:

@@ -70,7 +70,7 @@ def _ends(record: ToyRecord, marks: Marks) -> Figure:
     front = [(first, second) for _, _, first, second in record.front]
     everything = [*front, *((a, b) for _, _, (a, b) in ends)]
     across, up = limits([a for a, _ in everything]), limits([b for _, b in everything])
-    chart = Chart(Frame(across or (0, 1), up or (0, 1), "first loss ↓", "second loss ↓", 640, 420, ticks=(7, 6)))
+    chart = Chart(Frame(across or (0, 1), up or (0, 1), "first loss ↓", "second loss ↓", 440, 340))
     chart.line(thin(front, 80), kind="ln pareto")
     for method, path, (first, second) in ends:
         name = method.weighting.name

@@ -77,10 +77,14 @@ def claims(table: ReportedTable) -> tuple[Claim, ...]:
     )
 
 
+def _under(weighting: str) -> str:
+    return "" if weighting == "none" else f"{weighting}: "
+
+
 def _better_than_single(table: ReportedTable, own: Mapping[Any, Any]) -> Claim:
     rows = table.delta_m()
     rows = rows[rows["architecture"] == table.champion]
-    words = ", ".join(f"{w}: {d:+.2f} %" for w, d in zip(rows["weighting"], rows["delta_m"], strict=True))
+    words = ", ".join(f"{_under(w)}{d:+.2f} %" for w, d in zip(rows["weighting"], rows["delta_m"], strict=True))
     return Claim("Better than single-task networks under every weighting (Δm > 0)", bool(own["low"] > 0), words)
 
 
@@ -95,7 +99,7 @@ def _leads(table: ReportedTable) -> Claim:
         rivals = others[others["weighting"].isin([weighting, "none"])].sort_values("delta_m", ascending=False)
         rival: dict[Any, Any] = rivals.iloc[0].to_dict()
         leads.append(bool(value > rival["delta_m"]))
-        words.append(f"{weighting}: {value:+.2f} % against {rival['delta_m']:+.2f} % of {rival['architecture']}")
+        words.append(f"{_under(weighting)}{value:+.2f} % against {rival['delta_m']:+.2f} % of {rival['architecture']}")
     return Claim("The greatest Δm of all architectures under every weighting", all(leads), "; ".join(words))
 
 
