@@ -5,7 +5,7 @@ Pure functions, fit for a notebook::
     records, problems = Store(Path("results")).scan()
     for board in analysis.boards(records):
         found = analysis.summarise(board.records, board.labels)
-        print(found.rows)  # means, 95 % intervals and tie groups of every metric, Δm and cost
+        print(found.rows)  # means and 95 % intervals of every metric, Δm and cost
         print(analysis.non_dominated(found.wide(), {"delta_m": True, "parameters": False}))
 
 or step by step, on frames that may come from anywhere::
@@ -24,7 +24,7 @@ Which rows are better than, worse than or equivalent to a baseline, however ofte
 """
 
 from benchmark.analysis.boards import Board, boards
-from benchmark.analysis.compare import best_group, compare, holm
+from benchmark.analysis.compare import compare, holm
 from benchmark.analysis.contrasts import Contrasts, contrasts
 from benchmark.analysis.decathlon import decathlon_score, decathlon_scores
 from benchmark.analysis.definitions import DEFINITIONS, of_definition
@@ -59,7 +59,6 @@ __all__ = [
     "Fronts",
     "Summary",
     "Verdict",
-    "best_group",
     "boards",
     "compare",
     "contrasts",

@@ -1,7 +1,6 @@
 """Paired tests between rows over seeds: which leads are more than noise."""
 
 from collections.abc import Sequence
-from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -10,14 +9,11 @@ from scipy import stats
 ROW = ["architecture", "weighting"]
 #: Chance of one or more false alarms in a whole family of comparisons.
 ALPHA = 0.05
-#: Pairs held at once.
-CHUNK = 1_000_000
 
 PAIR_COLUMNS = [
     *(f"{name}_{side}" for side in "ab" for name in ROW),
     *("n", "difference", "low", "high", "p", "p_holm", "significant"),
 ]
-GROUP_COLUMNS = [*ROW, "n", "mean", "tied", "tested", "p", "better"]
 
 
 def compare(
@@ -79,87 +75,6 @@ def holm(p: np.ndarray) -> np.ndarray:
     steps = p[order] * np.arange(len(order), 0, -1)
     result[order] = np.minimum(np.maximum.accumulate(steps), 1.0) if len(order) else steps
     return result
-
-
-def best_group(
-    data: pd.DataFrame, value: str = "value", *, higher_is_better: bool, alpha: float = ALPHA
-) -> pd.DataFrame:
-    """The rows that may be the best: those that no other row beats.
-
-    Every row is tested against each of the m others with which it shares two or more seeds: a one-sided paired t-test
-    of *the other is better*. It leaves the group when m times its smallest p (the first step of Holm's method) is below
-    ``alpha``. So the row that is truly best stays with a probability of at least 1 − ``alpha``, whichever row
-    happens to lead (Gupta, *On some multiple decision (selection and ranking) rules*, Technometrics 7, 1965, with
-    Bonferroni's bound): a test against the leader alone would forget that noise chose it.
-
-    With two or three seeds only large and steady differences are beyond noise; rows with one seed cannot be tested.
-
-    Args:
-        data, value, alpha: as for ``compare``; pass the rows that compete.
-        higher_is_better: the value's direction.
-
-    Returns:
-        ``architecture``, ``weighting``, ``n`` (seeds), ``mean``, ``tied`` (whether the row is in the group),
-        ``tested`` (whether it could be tested at all), ``p`` (corrected, of the clearest loss; a single test's counts
-        as a half at most) and ``better`` (how many rows have a better mean), the best mean first. Rows without a value
-        are left out.
-
-    Raises:
-        ValueError: a row has two values of one seed.
-    """
-    rows, values = _matrix(data, value)
-    present = np.isfinite(values).any(axis=1)
-    rows, values = rows[present].reset_index(drop=True), values[present]
-    signed = values if higher_is_better else -values
-    p = _clearest_losses(signed)
-    means = np.array([row[np.isfinite(row)].mean() for row in values], dtype=float)
-    order = means if higher_is_better else -means
-    table = rows.assign(
-        n=np.isfinite(values).sum(axis=1),
-        mean=means,
-        tied=~(p < alpha),
-        tested=np.isfinite(p),
-        p=p,
-        better=stats.rankdata(-order, method="min").astype(int) - 1 if len(rows) else np.zeros(0, dtype=int),
-    )
-    return table.sort_values(["better", *ROW]).reset_index(drop=True)[GROUP_COLUMNS]
-
-
-def _clearest_losses(values: np.ndarray) -> np.ndarray:
-    """By row the corrected p of *no other row is better*; NaN where nothing can be tested. (R, S) -> (R,)"""
-    finite = np.isfinite(values)
-    smallest, tests = np.full(len(values), np.nan), np.zeros(len(values), dtype=int)
-    # Rows that lack the same seeds share their common seeds with any other row.
-    patterns, member = np.unique(finite, axis=0, return_inverse=True)
-    groups = [np.flatnonzero(member.ravel() == k) for k in range(len(patterns))]
-    for (own, mine), (other, theirs) in product(zip(patterns, groups, strict=True), repeat=2):
-        common = own & other
-        n = int(common.sum())
-        if n < 2 or (mine is theirs and len(mine) < 2):
-            continue
-        step = max(1, CHUNK // len(theirs))
-        for start in range(0, len(mine), step):
-            rows = mine[start : start + step]
-            t = _greatest_t(values[np.ix_(theirs, common)], values[np.ix_(rows, common)])
-            smallest[rows] = np.fmin(smallest[rows], stats.t.sf(t, n - 1))
-        tests[mine] += len(theirs) - (mine is theirs)
-    return np.minimum(1.0, smallest * tests)
-
-
-def _greatest_t(others: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """By row of ``own`` the greatest paired t of any other row against it, 0 at least: a row is no better than itself.
-
-    (R, n), (C, n) -> (C,)
-    """
-    n = own.shape[1]
-    mean = others.mean(axis=1)[None, :] - own.mean(axis=1)[:, None]  # (C, R)
-    squares = np.zeros_like(mean)
-    away, here = (x - x.mean(axis=1, keepdims=True) for x in (others, own))
-    for seed in range(n):
-        squares += (away[:, seed][None, :] - here[:, seed][:, None]) ** 2
-    with np.errstate(all="ignore"):
-        t = mean / np.sqrt(squares / (n - 1) / n)
-    return np.where(mean > 0, t, 0.0).max(axis=1, initial=0.0)
 
 
 def _t(differences: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -1,11 +1,11 @@
-"""The numbers of one board in two tidy frames: per run, and per row with intervals and tie groups."""
+"""The numbers of one board in two tidy frames: per run, and per row with intervals."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from benchmark.analysis.compare import ROW, best_group
+from benchmark.analysis.compare import ROW
 from benchmark.analysis.definitions import named, of_definition
 from benchmark.analysis.delta import CELL, delta_flat, delta_m
 from benchmark.analysis.frames import COSTS, Labels, costs, frame
@@ -30,7 +30,7 @@ class Summary:
         values: one row per run and quantity: ``architecture``, ``weighting``, ``seed``, ``reference``, ``task`` (empty
             for Δm and costs), ``metric``, ``value``, ``higher_is_better``, ``rule`` (empty for costs).
         rows: one row per architecture, weighting and quantity: these, ``reference``, ``higher_is_better``, the columns
-            of ``estimates``, and but for costs those of ``best_group``: ``tied``, ``tested``, ``p``, ``better``.
+            of ``estimates``.
     """
 
     rule: str
@@ -62,7 +62,7 @@ def summarise(
     split: str = "test",
     against: str = "mean",
 ) -> Summary:
-    """Select epochs, take Δm, average over seeds and find tie groups.
+    """Select epochs, take Δm, average over seeds.
 
     Args:
         records: of one board; those that are not ``ok`` count for nothing.
@@ -101,19 +101,7 @@ def _chosen(records: Sequence[RunRecord], labels: Labels | None, rule: str, spli
 def tabulate(values: pd.DataFrame) -> pd.DataFrame:
     """``Summary.rows`` from ``Summary.values``, for a frame that was filtered or added to."""
     traits = values.groupby([*ROW, *QUANTITY])[["reference", "higher_is_better"]].first().reset_index()
-    rows = traits.merge(estimates(values, [*ROW, *QUANTITY]), on=[*ROW, *QUANTITY], how="left")
-    judged = values[(values["task"] != "") | ~values["metric"].isin(COSTS)]
-    groups = [
-        best_group(found, higher_is_better=bool(found["higher_is_better"].iloc[0])).assign(
-            task=found["task"].iloc[0], metric=found["metric"].iloc[0]
-        )
-        for _, found in judged.groupby(QUANTITY)
-    ]
-    columns = [*ROW, *QUANTITY, "tied", "tested", "p", "better"]
-    group = pd.concat([g[columns] for g in groups]) if groups else pd.DataFrame(columns=columns)
-    merged = rows.merge(group, on=[*ROW, *QUANTITY], how="left")
-    kinds = {"tied": "boolean", "tested": "boolean", "p": "float64", "better": "Int64"}  # costs have none of them
-    return merged.astype(kinds)
+    return traits.merge(estimates(values, [*ROW, *QUANTITY]), on=[*ROW, *QUANTITY], how="left")
 
 
 def _deltas(shown: pd.DataFrame, definition: str, against: str) -> pd.DataFrame:

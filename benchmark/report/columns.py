@@ -60,8 +60,8 @@ class Column:
 DELTA = Column(
     "delta_m", "", "Δm", "%", True,
     "Mean over tasks of the mean over each task’s metrics of ±(m − s) / |s|, plus when m is better than s, the mean "
-    "over seeds of the single-task networks’ values on the same data, with the same protocol and backbone. Metrics marked "
-    "legacy do not count. Without single-task runs there is no Δm.",
+    "over seeds of the single-task networks’ values on the same data, with the same protocol and backbone. Metrics "
+    "marked legacy do not count. Without single-task runs there is no Δm.",
     "delta-m", signed=True,
 )  # fmt: skip
 

@@ -107,7 +107,8 @@ class Versus:
             "weighting": " on the same architecture",
         }[self.key]
         if not self.known:
-            return f"Nothing is decided yet: {_counted(rows, 'row')} against {self.name}{same}, {seeds}, and verdicts need 3."
+            held = f"{_counted(rows, 'row')} against {self.name}{same}"
+            return f"Nothing is decided yet: {held}, {seeds}, and verdicts need 3."
         counts = self.counts
         if counts["undecided"] == rows:
             held = f"None of {_counted(rows, 'row')} is decided against {self.name}{same}"

@@ -257,55 +257,6 @@ def test_comparisons_use_common_seeds_only():
         analysis.compare(data, test="z")
 
 
-# Tie groups
-
-
-@settings(max_examples=50)
-@given(arrays(float, (4, 4), elements=st.one_of(steady, st.just(math.nan))), st.booleans())
-def test_tie_groups_equal_brute_force(values, higher):
-    data = per_seed(dict(zip("abcd", values, strict=True)))
-    found = analysis.best_group(data, higher_is_better=higher).set_index("architecture")
-    for i, name in enumerate("abcd"):
-        if not np.isfinite(values[i]).any():
-            assert name not in found.index
-            continue
-        losses = []
-        for j in range(4):
-            common = np.isfinite(values[i]) & np.isfinite(values[j])
-            if j != i and common.sum() > 1:
-                lead = (values[j] - values[i])[common] * (1 if higher else -1)
-                if not lead.any():
-                    losses.append(0.5)
-                elif np.ptp(lead) == 0:
-                    losses.append(0.5 * float(lead[0] < 0))
-                else:
-                    losses.append(min(0.5, stats.ttest_1samp(lead, 0, alternative="greater").pvalue))
-        assert found.loc[name, "tested"] == bool(losses)
-        if losses:
-            expected = min(1.0, min(losses) * len(losses))
-            assert found.loc[name, "p"] == pytest.approx(expected, rel=1e-6, abs=1e-9)
-            assert found.loc[name, "tied"] == (found.loc[name, "p"] >= 0.05)
-
-
-def test_a_lead_inside_the_noise_is_a_tie():
-    data = per_seed({"clear": [5.0, 5.1, 4.9], "close": [5.2, 4.8, 4.9], "far": [1.0, 1.2, 0.9], "alone": [9.0]})
-    found = analysis.best_group(data, higher_is_better=True).set_index("architecture")
-    assert found["tied"].to_dict() == {"clear": True, "close": True, "far": False, "alone": True}
-    assert found["tested"].to_dict() == {"clear": True, "close": True, "far": True, "alone": False}
-    assert found["better"].to_dict() == {"alone": 0, "clear": 1, "close": 2, "far": 3}
-    assert analysis.best_group(data[:0], higher_is_better=True).empty
-
-
-def test_the_best_row_is_seldom_left_out():
-    """300 boards of 12 rows that are all alike but for noise: the truly best row (any) stays in the group."""
-    lost = 0
-    for board in range(300):
-        values = made.noise("alike", board).normal(size=(12, 3))
-        found = analysis.best_group(per_seed({str(i): row for i, row in enumerate(values)}), higher_is_better=True)
-        lost += not found.set_index("architecture").loc["0", "tied"]
-    assert lost / 300 < 0.08  # 5 % and two standard errors
-
-
 # Ranks
 
 
@@ -381,7 +332,6 @@ def test_a_summary_holds_every_number_of_a_board():
     assert paired["mean"] == pytest.approx(of_seed.loc[("mtan", "equal")].mean())
     assert row.loc[("", "delta_m"), "half"] == pytest.approx(analysis.estimate(mine).half)
     assert row.loc[("", "parameters"), "mean"] == made.record("mtan").cost.parameters
-    assert pd.isna(row.loc[("", "parameters"), "tied"])
     assert row.loc[("semantic", "miou"), "n"] == 3
     wide = found.wide()
     assert len(wide) == 17
