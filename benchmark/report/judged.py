@@ -217,7 +217,8 @@ def _compared(row: Pair, other: Pair, line: Mapping[Any, Any] | None, deltas: Ma
     if line is None:
         n, n_baseline = (int(np.isfinite(values).sum()) for values in (own, base))
         return Compared(row, other, np.nan, -np.inf, np.inf, (), n, n_baseline, False, "undecided")
-    seeds = own - base if line["paired"] else own - np.nanmean(base)
+    known = base[np.isfinite(base)]
+    seeds = own - (base if line["paired"] else known.mean() if len(known) else np.nan)
     return Compared(
         row,
         other,
