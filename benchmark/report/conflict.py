@@ -146,6 +146,8 @@ def _line(entry: Entry, y: float, scales: Sequence[Scale], marks: Marks, link: L
 
 def _signs(found: Mapping[str, Sequence[float]], scale: Scale, y: float, colour: str) -> str:
     """Bars from least to greatest and ticks at the means; the signs stand near their ticks, in order, side by side."""
+    if not found:
+        return ""
     means = {sign: scale(fmean(values)) for sign, values in found.items()}
     bars = "".join(f"M{scale(min(values)):.1f} {y + 6:.1f}H{scale(max(values)):.1f}" for values in found.values())
     ticks = "".join(f"M{at:.1f} {y + 3:.1f}V{y + 9:.1f}" for at in means.values())

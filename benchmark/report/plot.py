@@ -101,7 +101,7 @@ def roomy(low: float, high: float, room: float = 0.06) -> Point:
     """Ends of an axis with some room beyond them, and no less than ``LEAST_SPAN`` between them."""
     largest = max(abs(low), abs(high))
     extra = max(room * (high - low), (LEAST_SPAN * largest - (high - low)) / 2)
-    if low == high:
+    if low == high or not extra > 1e-12 * largest:
         extra = max(largest, 1e-9) * 0.1
     return low - extra, high + extra
 

@@ -296,6 +296,7 @@ def test_axes_can_be_picked_and_shared(visit):
 def test_the_front_is_that_of_the_rows_shown(visit):
     page = visit("scenes-*-trade-offs.html")
     page.locator("#x").select_option("parameters")
+    page.locator("#y").select_option("delta_m")
     data = page.evaluate(
         """() => {
           const data = JSON.parse(document.getElementById("data").textContent);
@@ -319,6 +320,7 @@ def test_the_front_is_that_of_the_rows_shown(visit):
 
 def test_a_mark_says_its_run_under_the_pointer_and_to_the_keyboard(visit):
     page = visit("scenes-*-trade-offs.html")
+    page.locator("#y").select_option("delta_m")
     page.locator("#plot svg a").last.hover()
     assert "Δm (%): " in page.locator("#tip").inner_text()
     page.mouse.move(2, 2)
@@ -327,6 +329,57 @@ def test_a_mark_says_its_run_under_the_pointer_and_to_the_keyboard(visit):
     assert page.locator("#tip").is_visible()
     page.keyboard.press("Enter")
     page.wait_for_url("**/rows/*.html")
+
+
+def test_fitting_intervals_leaves_the_kind_of_axis_as_it_is(visit):
+    page = visit("scenes-*-trade-offs.html")
+    data = page.evaluate("JSON.parse(document.getElementById('data').textContent)")
+    for place, axis in enumerate(data["axes"]):
+        page.locator("#x").select_option(axis["id"])
+        means = [row["v"][place][0] for row in data["rows"] if row["v"][place]]
+        logarithmic = min(means) > 0 and max(means) > 12 * min(means)
+        for fit in (False, True):
+            page.locator("#fit").set_checked(fit)
+            label = page.locator("#plot svg .te.al").text_content()
+            assert label.startswith(axis["name"])
+            assert ("logarithmic" in label) == logarithmic
+
+
+def test_intervals_are_those_of_the_front_and_of_the_row_pointed_at(visit):
+    page = visit("scenes-*-trade-offs.html")
+    front = page.locator("#front").inner_text().removeprefix("Not dominated: ").split(".")[0].split(", ")
+    marks = page.locator("#plot svg a")
+    shown = marks.evaluate_all(
+        "found => found.map(mark => [mark.getAttribute('aria-label').split('\\n')[0],"
+        " getComputedStyle(mark.querySelector('.er')).visibility])"
+    )
+    assert {name for name, state in shown if state == "visible"} == set(front)
+    names = page.locator("#plot svg .nm").all_inner_texts()
+    assert names
+    assert set(names) <= set(front)
+    other = marks.first
+    assert other.locator(".er").evaluate(STYLE, "visibility") == "hidden"
+    other.focus()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Tab")
+    assert other.locator(".er").evaluate(STYLE, "visibility") == "visible"
+
+
+def test_a_method_has_the_same_colour_in_both_themes(visit):
+    found = []
+    for scheme in ("light", "dark"):
+        page = visit("scenes-*-trade-offs.html", color_scheme=scheme)
+        found.append([mark.evaluate(STYLE, "fill") for mark in page.locator("#plot svg a path.mf").all()])
+    assert found[0] == found[1]
+    assert len(set(found[0])) == 9
+
+
+def test_parts_that_are_closed_on_the_screen_are_printed(visit):
+    page = visit("scenes-*-training.html")
+    closed = page.locator("details.part:not([open])").first
+    assert not closed.locator("svg").first.is_visible()
+    page.emulate_media(media="print")
+    assert closed.locator("svg").first.is_visible()
 
 
 def test_names_end_before_the_gradients_figure_begins(visit):
@@ -440,6 +493,10 @@ def test_print_is_black_on_white_and_holds_the_whole_table(visit):
     assert page.locator("body").evaluate("body => getComputedStyle(body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.locator("#board").evaluate("table => table.getBoundingClientRect().right") <= 1030
     assert not page.locator("#filters").is_visible()
+    # A head stands on every page where it is a group that may not break, with nothing in it that is a box of its own.
+    assert page.locator("#board thead").evaluate(STYLE, "display") == "table-header-group"
+    assert page.locator("#board thead").evaluate(STYLE, "breakInside") == "avoid"
+    assert page.locator("#board thead button").first.evaluate(STYLE, "display") == "contents"
 
 
 def test_downloads_are_files_of_the_folder(visit, folder):

@@ -69,7 +69,9 @@
     const count = Math.abs(end - start) < 420 ? 4 : 7;
     let marks = log ? logTicks(low, high) : ticks(low, high, count);
     if (marks.length < 2) marks = ticks(low, high, count);
-    return { at: at, ticks: marks, low: low, high: high, log: log };
+    const places = Math.max(...marks.map((v) => (words(v).split(".")[1] || "").length));
+    const text = (v) => (log ? words(v) : v.toFixed(Math.min(places, 9)).replace("-", "−"));
+    return { at: at, ticks: marks, low: low, high: high, log: log, text: text };
   }
 
   function better(a, b, up) {
@@ -139,8 +141,8 @@
     group.append(el("path", { class: "gr", d: grid }));
     if (axes.y.signed && y.low < 0 && y.high > 0) group.append(el("path", { class: "rf", d: "M" + M.left + " " + y.at(0).toFixed(1) + "H" + right }));
     if (axes.x.signed && x.low < 0 && x.high > 0) group.append(el("path", { class: "rf", d: "M" + x.at(0).toFixed(1) + " " + M.top + "V" + bottom }));
-    y.ticks.forEach((v) => group.append(el("text", { class: "te", x: M.left - 7, y: y.at(v) + 4 }, words(v))));
-    x.ticks.forEach((v) => group.append(el("text", { class: "tm", x: x.at(v), y: bottom + 17 }, words(v))));
+    y.ticks.forEach((v) => group.append(el("text", { class: "te", x: M.left - 7, y: y.at(v) + 4 }, y.text(v))));
+    x.ticks.forEach((v) => group.append(el("text", { class: "tm", x: x.at(v), y: bottom + 17 }, x.text(v))));
     const log = ", logarithmic";
     group.append(el("text", { class: "al", x: 0, y: 14 }, axes.y.name + (axes.y.up ? " ↑" : " ↓, better on top") + (y.log ? log : "")));
     const better = (axes.x.up ? " ↑" : " ↓") + (axes.x.turned ? ", better to the right" : "");
