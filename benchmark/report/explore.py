@@ -34,7 +34,9 @@ def payload(numbers: Numbers, marks: Marks, link: Callable[[Row], str]) -> Marku
         if row.finished
     ]  # fmt: skip
     described = [
-        {"id": c.id, "name": c.name, "up": c.higher_is_better, "signed": c.signed, "turned": turned(c)} for c in shown
+        {"id": c.id, "name": c.name, "up": c.higher_is_better, "signed": c.signed, "turned": turned(c)}
+        | ({"floor": _short(numbers.floor[c.key] * c.scale)} if c.key in numbers.floor else {})
+        for c in shown
     ]
     return embedded({"axes": described, "rows": rows, "shapes": [list(shape) for shape in SHAPES]})
 

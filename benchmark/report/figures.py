@@ -91,6 +91,10 @@ def _apart(rows: Sequence[Row], column: Column) -> float:
     return float((gaps >= MARK).sum() / (len(values) * (len(values) - 1)))
 
 
+#: The class of the line at what a prediction reaches that never looks at the picture.
+FLOOR = "rf fo"
+
+
 def pareto(numbers: Numbers, x: Column, y: Column, marks: Marks, link: Link) -> Figure:
     """One column against another; rows that no other row beats in both are named, and joined by a staircase.
 
@@ -106,6 +110,8 @@ def pareto(numbers: Numbers, x: Column, y: Column, marks: Marks, link: Link) -> 
     if not rows:
         return Figure(title, Markup(""), ("No row has both numbers.",))
     chart = _scatter(points, x, y)
+    chart.level(numbers.floor.get(y.key, math.nan) * y.scale, FLOOR)
+    chart.upright(numbers.floor.get(x.key, math.nan) * x.scale, FLOOR)
     chart.stairs(_spots(points[front]), "cx", maximise_x=x.higher_is_better or turned(x), kind="ln front")
     words = {column.key: printed(numbers.rows, column) for column in (x, y)}
     names, others = list[tuple[Point, str]](), list[tuple[Point, str]]()
@@ -199,6 +205,7 @@ def curves(numbers: Numbers, task: TaskInfo, marks: Marks) -> list[Figure]:
     for title, own in by_weighting(rows):
         alone = [row for row in rows if row.weighting == "none" and row not in own]
         chart = _panel(lines.values(), window)
+        chart.level(numbers.floor_on_val.get((task.name, metric.name), math.nan), FLOOR)
         for row in alone:
             chart.line(lines[row.pair].middle, marks.colour(row.kind[0]), dashes="4 3", kind="ln thin")
         for row in own:

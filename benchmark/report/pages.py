@@ -196,21 +196,23 @@ def _boards(
         yield BoardPage(offered, stem, title, gallery(offered[0], store), foreign, words)
 
 
-def _floor(board: Board, store: Store) -> dict[tuple[str, str], float]:
-    """What a prediction reaches on the board's test split that never looks at the picture, where it was measured."""
+def _floor(board: Board, store: Store) -> dict[str, dict[tuple[str, str], float]]:
+    """By split what a prediction reaches that never looks at the picture, where it was measured."""
     if board.data_hash is None:
         return {}
     try:
         card = read_card(store, board.dataset.name, board.data_hash)
     except UserError:
         return {}  # it is told among the problems of the data
-    found = [piece.floor.get("test", {}) for piece in card.pieces] if card else []
     return {
-        (task, metric): value
-        for tasks in found
-        for task, metrics in tasks.items()
-        for metric, value in metrics.items()
-        if value is not None
+        split: {
+            (task, metric): value
+            for piece in (card.pieces if card else ())
+            for task, metrics in piece.floor.get(split, {}).items()
+            for metric, value in metrics.items()
+            if value is not None
+        }
+        for split in ("val", "test")
     }
 
 

@@ -198,20 +198,20 @@ class Chart:
         if len(corners) > 1:
             self.parts.append(f'<path class="{kind} {colour}" d="M{_path(corners)}"/>')
 
-    def level(self, y: float) -> None:
+    def level(self, y: float, kind: str = "rf") -> None:
         """A horizontal line of reference."""
         if drawable(y) and self.frame.y[0] <= y <= self.frame.y[1]:
             at = self.up(y)
             self.parts.append(
-                f'<path class="rf" d="M{self.frame.left} {at:.1f}H{self.frame.width - self.frame.right}"/>'
+                f'<path class="{kind}" d="M{self.frame.left} {at:.1f}H{self.frame.width - self.frame.right}"/>'
             )
 
-    def upright(self, x: float) -> None:
+    def upright(self, x: float, kind: str = "rf") -> None:
         """A vertical line of reference."""
         if drawable(x) and self.frame.x[0] <= x <= self.frame.x[1]:
             at = self.across(x)
             self.parts.append(
-                f'<path class="rf" d="M{at:.1f} {self.frame.top}V{self.frame.height - self.frame.bottom}"/>'
+                f'<path class="{kind}" d="M{at:.1f} {self.frame.top}V{self.frame.height - self.frame.bottom}"/>'
             )
 
     def cross(self, at: Point, half: tuple[float | None, float | None], kind: str) -> str:

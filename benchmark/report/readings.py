@@ -8,7 +8,7 @@ from benchmark.analysis import Board
 from benchmark.analysis.selection import LAST
 from benchmark.record import RunRecord
 from benchmark.report.columns import metrics_of
-from benchmark.report.rows import Numbers, Pair, Row, Variant, read
+from benchmark.report.rows import NO_FLOOR, Numbers, Pair, Row, Variant, read
 
 #: Readings whose means all lie within this share of each other say the same thing.
 ALIKE = 0.01
@@ -18,7 +18,7 @@ def readings(
     board: Board,
     rule: str,
     *,
-    floor: Mapping[tuple[str, str], float] | None = None,
+    floor: Mapping[str, Mapping[tuple[str, str], float]] = NO_FLOOR,
     relative: Mapping[Pair, float] | None = None,
 ) -> tuple[Numbers, ...]:
     """A board read by ``rule``, then in every further way that says something else.

@@ -18,6 +18,7 @@ from benchmark.record import RunRecord
 from benchmark.report.judged import Versus, judged
 
 NOTHING = Estimate(np.nan, None, 0)
+NO_FLOOR: Mapping[str, Mapping[tuple[str, str], float]] = {}
 #: Runs whose epochs are in one data frame at a time.
 CHUNK = 400
 #: Columns of words, which are looked at one by one: that is slow in pandas' own type of text.
@@ -127,7 +128,7 @@ class Numbers:
         rows: the best Δm first, rows without one by name, rows without a finished run last.
         test: tidy test numbers of the chosen epochs, which verdicts rest on.
         floor: by (task, metric) and the key of Δm, what a prediction reaches on the test split that never looks at the
-            picture; empty where it was not measured.
+            picture; empty where it was not measured. ``floor_on_val`` is that of the metrics on validation.
     """
 
     board: Board
@@ -135,6 +136,7 @@ class Numbers:
     rows: tuple[Row, ...]
     test: pd.DataFrame = field(repr=False)
     floor: Mapping[Any, float] = field(default_factory=dict)
+    floor_on_val: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
     @cached_property
     def versus(self) -> list[Versus]:
@@ -178,7 +180,7 @@ def read(
     board: Board,
     variants: Sequence[Variant],
     *,
-    floor: Mapping[tuple[str, str], float] | None = None,
+    floor: Mapping[str, Mapping[tuple[str, str], float]] = NO_FLOOR,
     relative: Mapping[Pair, float] | None = None,
 ) -> list[Numbers]:
     """Select epochs and gather what every row has, once per variant.
@@ -186,7 +188,7 @@ def read(
     Epochs of few runs at a time are in memory: choosing needs a run and the references, which are there each time.
 
     Args:
-        floor: by task and metric what a prediction reaches that never looks at the picture.
+        floor: by split, by task and metric, what a prediction reaches that never looks at the picture.
         relative: by row the calibrated cost of a step.
     """
     cells: dict[Pair, list[RunRecord]] = defaultdict(list)
@@ -202,8 +204,9 @@ def read(
     costs = _costs(finished, board.labels)
     if relative:
         costs = pd.concat([costs, _relative(finished, board.labels, relative)], ignore_index=True)
+    blind, on_val = floor.get("test", {}), floor.get("val", {})
     return [
-        Numbers(board, reading.variant, reading.rows(cells, costs), reading.test, reading.floor(floor or {}))
+        Numbers(board, reading.variant, reading.rows(cells, costs), reading.test, reading.floor(blind), on_val)
         for reading in found
     ]
 

@@ -506,7 +506,7 @@ def test_rows_below_the_floor_are_counted_and_marked(tmp_path):
     records = [flat("single-task", None, s, 40.0) for s in (0, 1)]
     records += [flat("mtan", "equal", s, 5.0) for s in (0, 1)] + [flat("dense", "equal", s, 41.0) for s in (0, 1)]
     (board,) = report.boards(records)
-    floor = {("semantic", "miou"): 6.0, ("semantic", "pixel_accuracy"): 25.0}
+    floor = {"test": {("semantic", "miou"): 6.0, ("semantic", "pixel_accuracy"): 25.0}}
     (numbers,) = read(board, [Variant("", "val-delta-m")], floor=floor)
     # 6 of 40 is −85 %, 25 of 50 is −50 %.
     assert numbers.floor["delta_m"] == pytest.approx(-67.5)

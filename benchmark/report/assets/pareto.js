@@ -141,6 +141,8 @@
     group.append(el("path", { class: "gr", d: grid }));
     if (axes.y.signed && y.low < 0 && y.high > 0) group.append(el("path", { class: "rf", d: "M" + M.left + " " + y.at(0).toFixed(1) + "H" + right }));
     if (axes.x.signed && x.low < 0 && x.high > 0) group.append(el("path", { class: "rf", d: "M" + x.at(0).toFixed(1) + " " + M.top + "V" + bottom }));
+    if (y.low < axes.y.floor && axes.y.floor < y.high) group.append(el("path", { class: "rf fo", d: "M" + M.left + " " + y.at(axes.y.floor).toFixed(1) + "H" + right }));
+    if (x.low < axes.x.floor && axes.x.floor < x.high) group.append(el("path", { class: "rf fo", d: "M" + x.at(axes.x.floor).toFixed(1) + " " + M.top + "V" + bottom }));
     y.ticks.forEach((v) => group.append(el("text", { class: "te", x: M.left - 7, y: y.at(v) + 4 }, y.text(v))));
     x.ticks.forEach((v) => group.append(el("text", { class: "tm", x: x.at(v), y: bottom + 17 }, x.text(v))));
     const log = ", logarithmic";
