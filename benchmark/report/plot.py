@@ -214,13 +214,13 @@ class Chart:
                 f'<path class="{kind}" d="M{at:.1f} {self.frame.top}V{self.frame.height - self.frame.bottom}"/>'
             )
 
-    def cross(self, at: Point, half: tuple[float | None, float | None], kind: str) -> str:
+    def cross(self, at: Point, half: tuple[float | None, float | None], kind: str) -> Markup:
         """Intervals about a point, as far as they lie in the frame; empty where there are none."""
         (x, y), bars = at, []
         for dx, dy in ((half[0], 0.0), (0.0, half[1])):
             if dx is not None and dy is not None and (dx or dy) and drawable(dx) and drawable(dy):
                 bars.append(_path([self._inside(x - dx, y - dy), self._inside(x + dx, y + dy)]))
-        return f'<path class="{kind}" d="M{"M".join(bars)}"/>' if bars else ""
+        return Markup(f'<path class="{kind}" d="M{"M".join(bars)}"/>' if bars else "")
 
     def names(self, found: Sequence[tuple[Point, str]], size: float, others: Iterable[Point] = ()) -> None:
         """Names of marks of ``size`` at some pixels: where they meet no mark, failing that no named one and no name.

@@ -96,7 +96,8 @@ def test_axes_at_the_start_tell_rows_apart():
         records += [made.record(*name, tasks=made.SCENES[:2]) for name in names]
         return numbers_of([costing(r, **cost) for r, cost in zip(records, costs, strict=True)])
 
-    alike = [{"parameters": 10**6, "seconds_per_step": 0.1, "forward_flops": 10**9} for _ in range(5)]
+    same = {"parameters": 10**6, "shared_parameters": 10**6, "seconds_per_step": 0.1, "forward_flops": 10**9}
+    alike = [same for _ in range(5)]
     sizes = [{**cost, "parameters": 10**6 * (i + 1)} for i, cost in enumerate(alike)]
     flops = [{**cost, "forward_flops": 10**9 * (i + 1)} for i, cost in enumerate(alike)]
     assert figures.default_axes(board(sizes))[0].key == "parameters"
@@ -180,7 +181,7 @@ def test_weights_that_never_move_are_a_table_and_axes_of_the_others_begin_at_zer
     ]
     numbers = numbers_of(records)
     found = figures.trajectories(numbers, marks_of(numbers))
-    assert [(row.kind[1], levels) for row, levels in found.still] == [("constant", ("0.500", "0.500", "2.000"))]
+    assert [(row.kind[1], levels) for row, levels in found.still] == [("constant", ("0.5000", "0.5000", "2.0000"))]
     (panel,) = found.panels
     assert panel.title == "mtan\u00a0·\u00a0dwa"
     assert re.search(r'class="te">0\.0+</text>', panel.svg)

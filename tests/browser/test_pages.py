@@ -354,7 +354,7 @@ def test_intervals_are_those_of_the_front_and_of_the_row_pointed_at(visit):
         " getComputedStyle(mark.querySelector('.er')).visibility])"
     )
     assert {name for name, state in shown if state == "visible"} == set(front)
-    names = page.locator("#plot svg .nm").all_inner_texts()
+    names = page.locator("#plot svg .nm").all_text_contents()
     assert names
     assert set(names) <= set(front)
     other = marks.first
@@ -371,7 +371,7 @@ def test_a_method_has_the_same_colour_in_both_themes(visit):
         page = visit("scenes-*-trade-offs.html", color_scheme=scheme)
         found.append([mark.evaluate(STYLE, "fill") for mark in page.locator("#plot svg a path.mf").all()])
     assert found[0] == found[1]
-    assert len(set(found[0])) == 9
+    assert len(set(found[0])) == 8  # as many as architectures
 
 
 def test_parts_that_are_closed_on_the_screen_are_printed(visit):
