@@ -56,9 +56,18 @@ class RunningRows(nn.Module):
         return self.rows
 
 
-def all_finite(values: Tensor) -> bool:
-    """Whether every element is a finite number, by one sum (which must not overflow)."""
-    return bool(values.sum().isfinite())
+def all_finite(values: Tensor) -> bool | Tensor:
+    """Whether every element is a finite number, by one sum (which must not overflow).
+
+    Of values on a GPU that is a () tensor there, so that nobody waits for it; see ``chosen``.
+    """
+    finite = values.sum().isfinite()
+    return bool(finite) if values.device.type == "cpu" else finite
+
+
+def chosen(finite: bool | Tensor, new: Tensor, old: Tensor | float) -> Tensor:
+    """What is to be where gradients are finite, or else what was: ``new`` itself where it is known that they are."""
+    return torch.where(finite, new, old) if isinstance(finite, Tensor) else new
 
 
 def nowhere(gradients: Tensor) -> Direction:

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from baselines.matrices import Room, RunningRows, all_finite, chunk, nowhere
+from baselines.matrices import Room, RunningRows, all_finite, chosen, chunk, nowhere
 from baselines.weightings.solvers import checked_number
 from benchmark.errors import UsageError
 from benchmark.exact import power, sqrt
@@ -82,15 +82,16 @@ class DualBalancing(MatrixWeighting):
 
     def from_gradients(self, gradients: Tensor, losses: Tensor) -> Direction:
         """(K, P) gradients of the log losses -> their balanced sum."""
-        if not all_finite(gradients):
+        finite = all_finite(gradients)
+        if finite is False:
             return nowhere(gradients)
-        self.steps.add_(1)
-        kept = self.beta / power(self.steps.double(), self.beta_decay)
+        self.steps.add_(finite)
+        kept = self.beta / power(self.steps.double().clamp(min=1), self.beta_decay)
         means, share, size = self.means.like(gradients), (1 - kept).to(gradients), chunk(gradients)
         squares = gradients.new_zeros(len(gradients), dtype=torch.float64)
         for mean, gradient in zip(means.split(size, dim=1), gradients.split(size, dim=1), strict=True):
-            mean.lerp_(gradient, share)
+            mean.lerp_(chosen(finite, gradient, mean), share)
             squares += torch.linalg.vector_norm(mean, dim=1, dtype=torch.float64).square_()
         lengths = sqrt(squares)
-        weights = torch.where(lengths > 0, lengths.max() / lengths, 0).to(gradients)
+        weights = chosen(finite, torch.where(lengths > 0, lengths.max() / lengths, 0), torch.nan).to(gradients)
         return Direction(torch.mv(means.T, weights, out=self._room.like(means[0])), weights)

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from baselines.matrices import Room, RunningRows, all_finite, chunk, nowhere
+from baselines.matrices import Room, RunningRows, all_finite, chosen, chunk, nowhere
 from baselines.weightings.solvers import checked_number
 from benchmark.errors import UsageError
 from benchmark.exact import sqrt
@@ -88,15 +88,18 @@ class ExcessMTL(MatrixWeighting):
 
     def from_gradients(self, gradients: Tensor, losses: Tensor) -> Direction:
         """(K, P) gradients -> their weighted sum."""
-        if not all_finite(gradients):
+        finite = all_finite(gradients)
+        if finite is False:
             return nowhere(gradients)
-        estimates = torch.stack([_excess(g, s) for g, s in zip(gradients, self.squares.like(gradients), strict=True)])
+        pairs = zip(gradients, self.squares.like(gradients), strict=True)
+        estimates = torch.stack([_excess(chosen(finite, g, 0), s) for g, s in pairs])
         collecting = (self.epochs < self.warmup_epochs) | (self.first_counts == 0)
         self.first_sums.add_(torch.where(collecting, estimates, 0))
         self.first_counts.add_(collecting & (estimates > 0))
         ratios = torch.where(collecting, 0, estimates * self.first_counts / self.first_sums)
-        self.log_weights.copy_(torch.log_softmax(self.log_weights + self.step_size * ratios, dim=0))
-        weights = (len(gradients) * self.log_weights.exp()).to(gradients)
+        moved = torch.log_softmax(self.log_weights + self.step_size * ratios, dim=0)
+        self.log_weights.copy_(chosen(finite, moved, self.log_weights))
+        weights = chosen(finite, len(gradients) * self.log_weights.exp(), torch.nan).to(gradients)
         return Direction(torch.mv(gradients.T, weights, out=self._room.like(gradients[0])), weights)
 
 

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baselines.matrices import Room, RunningRows, all_finite, inner_products, nowhere
+from baselines.matrices import Room, RunningRows, all_finite, chosen, inner_products, nowhere
 from baselines.simplex import nearest_on_simplex
 from baselines.weightings.solvers import checked_number
 from benchmark.errors import UsageError
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
-from benchmark.transfer import sent
+from benchmark.transfer import brought, sent
 from benchmark.weighting import Card, Direction, MatrixWeighting
 
 
@@ -114,14 +114,19 @@ class MoCo(MatrixWeighting):
 
     def from_gradients(self, gradients: Tensor, losses: Tensor) -> Direction:
         """(K, P) gradients -> the combination of their running means."""
-        if not all_finite(gradients):
+        finite, step = all_finite(gradients), int(self.steps) + 1
+        if finite is False:
             return nowhere(gradients)
-        self.steps.add_(1)
-        step = int(self.steps)
         means, share = self.means.like(gradients), self.beta / step**self.beta_decay
         for mean, gradient, loss in zip(means, gradients, losses, strict=True):
-            mean.lerp_(_of_length(gradient, loss) if self.scaled else gradient, share)
-        pull = inner_products(means).cpu().numpy()
+            mean.lerp_(chosen(finite, _of_length(gradient, loss) if self.scaled else gradient, mean), share)
+        products = inner_products(means)
+        if isinstance(finite, Tensor):
+            products, finite = brought(products, finite.to(products))
+            if not finite:
+                return nowhere(gradients)
+        self.steps.fill_(step)
+        pull = products.numpy()
         before = self.coefficients.numpy()
         with np.errstate(all="ignore"):
             moved = before - self.gamma / step**self.gamma_decay * (pull @ before + self.rho * before)

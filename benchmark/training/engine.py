@@ -62,7 +62,9 @@ class Pass:
         return cls(torch.zeros(2, tasks, device=device), torch.zeros(tasks, device=device))
 
     def settle(self) -> None:
-        """Read the watches, which waits for the device."""
+        """Read the watches, which waits for the device once: it comes to them in the order of their steps."""
+        if self.watches:
+            self.watches[-1].wait()
         self.sampled += [watch.seconds() for watch in self.watches]
         self.watches = []
 

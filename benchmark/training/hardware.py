@@ -207,11 +207,15 @@ class Stopwatch:
         """The work is given to the device."""
         self._stopped = self._mark()
 
+    def wait(self) -> None:
+        """Until a GPU has come to the stop."""
+        if self._device.type != "cpu":
+            self._stopped.synchronize()
+
     def seconds(self) -> float:
-        """From the start to the stop; waits until a GPU has come there."""
+        """From the start to the stop, which a GPU must have come to."""
         if self._device.type == "cpu":
             return float(self._stopped - self._started)
-        self._stopped.synchronize()
         return float(self._started.elapsed_time(self._stopped)) / 1000
 
     def _mark(self) -> Any:

@@ -1,9 +1,12 @@
 """``python -m tests.rehearsal``: builds the pretended device where that was not done yet, and rehearses.
 
-Exits with 0, and says so, where there is no C++ compiler. Further words go to pytest, such as ``-k steps``.
+Exits with 0, and says so, where there is no C++ compiler. Further words go to pytest, such as ``-k steps``, or
+``--numprocesses 0`` to do all in this process.
 """
 
+import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from tests.rehearsal.building import build, compiler, library
@@ -24,6 +27,11 @@ def main() -> int:
     import pytest
 
     own = ["-o", "python_files=check_*.py", "-p", "no:cacheprovider"]
+    if find_spec("xdist"):
+        own += ["--numprocesses", "2", "--dist", "worksteal"]
+        # Processes that are started believe in the device too.
+        folders = [str(HERE / "everywhere"), str(HERE.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        os.environ["PYTHONPATH"] = os.pathsep.join(folders)
     words = sys.argv[1:]
     return int(pytest.main([*own, *words, str(HERE)]))
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -62,12 +63,13 @@ def grid(tmp_path):
 
 def test_run_and_status_on_a_numbered_device(grid):
     words = ["--grid", "grid.toml", "--device", "cuda:0", "--precision", "fp32"]
-    mtbench(grid, "run", *words, "--workers", "auto", "--cuda-graphs", "--deterministic")
+    said = mtbench(grid, "run", *words, "--workers", "auto", "--cuda-graphs", "--deterministic")
+    assert re.search(r"\d at once: 1 do \S+ steps a second", said), said  # processes of their own have taken steps
     records = [json.loads(path.read_text()) for path in (grid / "results").glob("scenes/*.json")]
     assert [record["status"] for record in records] == ["ok", "ok", "ok"]  # the references are part of every grid
     assert all(record["provenance"]["device"].startswith("Pretended") for record in records)
     assert all(record["provenance"]["determinism"]["deterministic_algorithms"] for record in records)
-    assert "2" in mtbench(grid, "status", *words)
+    assert "3 done, 0 failed, 0 missing" in mtbench(grid, "status", *words)
 
 
 def test_speed(grid):

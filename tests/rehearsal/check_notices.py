@@ -49,6 +49,24 @@ def test_waits_are_counted_where_they_are_caused():
 
 def test_memory_that_nobody_wrote_is_no_number():
     assert torch.empty(7, device=DEVICE).isnan().all()
+    assert complaints() == {"UNWRITTEN"}
+    torch.empty(7, device=DEVICE).fill_(1).sum()
+    assert complaints() == set()
+
+
+def test_a_graph_that_reads_memory_that_was_freed():
+    with torch.cuda.device(DEVICE):
+        graph, value = torch.cuda.CUDAGraph(), torch.ones(3, device=DEVICE)
+        with torch.cuda.graph(graph):
+            doubled = 2 * value
+        graph.replay()
+        assert complaints() == set()
+        assert doubled.sum().item() == 6
+        del value
+        gc.collect()
+        graph.replay()
+        assert "FREED" in complaints()
+        assert doubled.isnan().all()
 
 
 def test_memory_runs_out(monkeypatch):

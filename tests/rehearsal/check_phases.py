@@ -43,11 +43,14 @@ def test_a_sampled_step():
     assert waits.count == ALLOWED["epoch"]["sampled"], waits.places
 
 
-@pytest.mark.parametrize("weighting", ["equal", "dwa", "mgda"])
-def test_an_epoch_s_end(weighting):
+@pytest.mark.parametrize("interval", [64, 1])
+@pytest.mark.parametrize("weighting", ["dwa", "mgda"])
+def test_an_epoch_s_end_however_many_steps_are_sampled(weighting, interval, monkeypatch):
+    monkeypatch.setattr("benchmark.training.diagnostics.INTERVAL", interval)
     built, _ = started(weighting=weighting)
     built.protocol = built.protocol.model_copy(update={"evaluate_every": 2, "epochs": 3})
     current = built._train(lambda: None)
+    assert len(current.watches) == (built.steps if interval == 1 else 1)
     built._train = lambda pause: current
     with Waits() as waits:
         built._epoch(1, lambda: None)

@@ -10,13 +10,15 @@ import torch
 from benchmark.data import Storage, build_dataset
 from benchmark.data.scenes import render
 from benchmark.execution.executor import Note, Setup, work
+from benchmark.store import MASKS
 from benchmark.training.checkpoint import Policy, Stopped
 from benchmark.training.hardware import Hardware
 from benchmark.training.run import Watcher, execute
 from tests.rehearsal.cells import DEVICE, run_spec
-from tests.rehearsal.pretending import device
+from tests.rehearsal.pretending import Waits, device
 
 GPU = Hardware(DEVICE, "fp32", 1)
+ATTENDING = run_spec("mtan", "uncertainty", scale_crop="consistent")
 
 
 @pytest.fixture(scope="module")
@@ -38,24 +40,25 @@ def test_rooms_are_rendered_on_the_device():
         assert (there[name].cpu() == value).float().mean() > 0.999
 
 
-@pytest.mark.parametrize(
-    ("architecture", "weighting", "graphs"),
-    [
-        ("mtan", "uncertainty", False),
-        ("mtan", "uncertainty", True),
-        ("single-task", None, False),
-        ("split", "nash-mtl", True),
-    ],
-)
-def test_a_run(storage, architecture, weighting, graphs):
+@pytest.fixture(scope="module")
+def attended(storage):
+    """A run of a network that attends, with all that can be kept of one, and what it had to say."""
     notes = []
     watcher = Watcher(note=notes.append, keep_predictions=True, keep_model=True)
-    spec = run_spec(architecture, weighting, scale_crop="consistent")
-    found = execute(spec, storage=storage, hardware=replace(GPU, graphs=graphs), watcher=watcher)
-    known = execute(spec, storage=storage, hardware=Hardware("cpu", "fp32", 1), watcher=watcher)
+    return execute(ATTENDING, storage=storage, hardware=GPU, watcher=watcher), notes
+
+
+def test_a_run_agrees_with_the_processor(storage, attended):
+    """Diagnostics, evaluation, masks, predictions, and the network."""
+    found, notes = attended
+    watcher = Watcher(keep_predictions=True, keep_model=True)
+    known = execute(ATTENDING, storage=storage, hardware=Hardware("cpu", "fp32", 1), watcher=watcher)
     assert (found.record.status, notes) == ("ok", [])
     assert found.record.cost.peak_bytes > 0
     assert found.record.provenance.device_type == "cuda"
+    assert found.record.provenance.determinism["deterministic_algorithms"] is False
+    assert any(name.startswith(MASKS) for name in found.predictions)
+    assert found.record.curves[0].gradients is not None
     assert found.predictions.keys() == known.predictions.keys()
     for one, other in zip(found.record.curves, known.record.curves, strict=True):
         assert one.losses["train"] == pytest.approx(other.losses["train"], rel=0.05)
@@ -65,6 +68,29 @@ def test_a_run(storage, architecture, weighting, graphs):
         assert values.dtype.kind != "f" or np.isfinite(values).all()
 
 
+def test_a_run_that_is_replayed_is_the_same(storage, attended):
+    notes = []
+    replayed = execute(
+        ATTENDING, storage=storage, hardware=replace(GPU, graphs=True), watcher=Watcher(note=notes.append)
+    )
+    assert (replayed.record.status, notes) == ("ok", [])
+    assert replayed.record.provenance.cuda_graphs is True
+    assert numbers(replayed.record) == numbers(attended[0].record)
+
+
+def test_a_run_waits_as_often_whatever_its_batches(storage, monkeypatch):
+    """From loading to pictures: what is there per batch of training or of evaluation does not wait."""
+    counted = []
+    for batch, evaluated in ((4, 32), (2, 1)):
+        monkeypatch.setattr("benchmark.training.evaluation.EVALUATION_BATCH", evaluated)
+        monkeypatch.setattr("benchmark.training.diagnostics.INTERVAL", batch)
+        with Waits() as waits:
+            record = execute(run_spec("split", "dwa", batch_size=batch), storage=storage, hardware=GPU).record
+        assert record.status == "ok"
+        counted.append(waits.kinds["wait"] + waits.kinds["index of the host"])
+    assert counted[0] == counted[1], waits.places
+
+
 @pytest.mark.parametrize(("weighting", "graphs"), [("famo", False), ("moco", True)])
 def test_a_run_that_is_stopped_goes_on_as_if_it_never_had(storage, tmp_path, weighting, graphs):
     hardware, spec = replace(GPU, graphs=graphs), run_spec("split", weighting)
@@ -72,19 +98,19 @@ def test_a_run_that_is_stopped_goes_on_as_if_it_never_had(storage, tmp_path, wei
     stops = 0
     while True:
         asked = count(1)
-        watcher = Watcher(stop=lambda asked=asked: next(asked) >= 3, checkpoints=Policy(tmp_path, 1e9))
+        watcher = Watcher(stop=lambda asked=asked: next(asked) >= 4, checkpoints=Policy(tmp_path, 1e9))
         try:
             record = execute(spec, storage=storage, hardware=hardware, watcher=watcher).record
             break
         except Stopped:
             stops += 1
-    assert stops >= 2
+    assert stops >= 1
     assert numbers(record) == numbers(whole)
 
 
-@pytest.mark.parametrize("weighting", ["equal", "mgda"])
-def test_activations_that_wait_in_host_memory_change_nothing(storage, weighting):
-    spec = run_spec("split", weighting)
+def test_activations_that_wait_in_host_memory_change_nothing(storage):
+    """Two passes backwards and more; that of a sum is looked at below."""
+    spec = run_spec("split", "mgda")
     plain, spilled = (execute(spec, storage=storage, hardware=h).record for h in (GPU, GPU.spilling()))
     assert (plain.status, spilled.status) == ("ok", "ok")
     assert numbers(plain) == numbers(spilled)
@@ -95,6 +121,7 @@ def test_a_run_that_does_not_fit_is_tried_once_more(storage):
     spec, told = run_spec("split", "equal", batch_size=8), []
     plain = execute(spec, storage=storage, hardware=GPU).record
     spilled = execute(spec, storage=storage, hardware=GPU.spilling()).record
+    assert numbers(plain) == numbers(spilled)
     assert spilled.cost.peak_bytes < plain.cost.peak_bytes
     device.set_limit(1, (plain.cost.peak_bytes + spilled.cost.peak_bytes) // 2)
     try:
@@ -105,9 +132,9 @@ def test_a_run_that_does_not_fit_is_tried_once_more(storage):
     assert (ended.outcome.record.status, ended.outcome.record.cost.spilled) == ("ok", True)
 
 
+@pytest.mark.filterwarnings("ignore:.* does not have a deterministic implementation")
 def test_determinism_is_asked_of_torch_and_recorded(storage):
-    hardware = replace(GPU, deterministic=True)
-    record = execute(run_spec("split", "equal"), storage=storage, hardware=hardware).record
+    record = execute(run_spec("split", "equal"), storage=storage, hardware=replace(GPU, deterministic=True)).record
+    assert record.status == "ok", record.error
     assert record.provenance.determinism["deterministic_algorithms"] is True
-    plain = execute(run_spec("split", "equal"), storage=storage, hardware=GPU).record
-    assert plain.provenance.determinism["deterministic_algorithms"] is False
+    assert record.provenance.determinism["CUBLAS_WORKSPACE_CONFIG"]

@@ -256,8 +256,10 @@ inline void run(const c10::OperatorHandle& handle, Stack* stack, bool checks = t
   for (size_t i = 0; i < count; i++) {  // arguments that changed their size or their memory
     if (!writes(i) || !arguments[i].isTensor() || !on_device(arguments[i].toTensor())) continue;
     at::Tensor real = arguments[i].toTensor(), changed = given[i].toTensor();
-    if (!map.back.count(changed.storage().unsafeGetStorageImpl()) && changed.storage().nbytes())
+    if (!map.back.count(changed.storage().unsafeGetStorageImpl()) && changed.storage().nbytes()) {
       real.unsafeGetTensorImpl()->set_storage_keep_dtype(to_device(changed, device, map).storage());
+      touched.push_back({base(real), true});
+    }
     if (real.sizes() != changed.sizes() || real.strides() != changed.strides())
       real.unsafeGetTensorImpl()->set_sizes_and_strides(
           changed.sizes(), changed.strides(), changed.storage_offset());

@@ -177,6 +177,7 @@ inline void launch(const StreamKey& key, const std::vector<std::pair<void*, bool
     Block* block = found->second;
     if (!block->live && !block->pool) report("FREED memory is used by " + what + " on " + name(key));
     if (block->device != key.first) report("DEVICE " + what + " on " + name(key) + " touches memory of another");
+    if (!block->written && !writes) report("UNWRITTEN memory is read by " + what + " on " + name(key));
     if (block->written && block->writer != key && seen(clock, block->writer) < block->write_time)
       report("RACE " + what + " on " + name(key) + " meets what " + block->last_writer + " may still write");
     if (writes) {
