@@ -114,9 +114,8 @@ class Versus:
             held = f"None of {_counted(rows, 'row')} is decided against {self.name}{same}"
             return f"{held}; {seeds} tell ± {self.told:.2g} points."
         by_margin = f" ({self.clear} by ≥ {self.margin:g} points)" if self.clear else ""
-        better = (
-            f"{counts['better']} {'is' if counts['better'] == 1 else 'are'} better than {self.name}{same}{by_margin}"
-        )
+        number = {0: "none is", 1: "1 is"}.get(counts["better"], f"{counts['better']} are")
+        better = f"{number} better than {self.name}{same}{by_margin}"
         others = [f"{counts[word]} {word}" for word in VERDICTS if word != "better" and counts[word]]
         return f"Of {_counted(rows, 'row')}, {', '.join([better, *others])}; {seeds} tell ± {self.told:.2g} points."
 
