@@ -16,7 +16,7 @@ from benchmark.report.answers import answers
 from benchmark.report.cards import About
 from benchmark.report.columns import primary
 from benchmark.report.explore import axes, payload
-from benchmark.report.forest import Forest
+from benchmark.report.forest import Forest, alone
 from benchmark.report.links import row_link
 from benchmark.report.marks import Marks
 from benchmark.report.pictures import Gallery
@@ -123,7 +123,9 @@ class BoardPage:
             for c in sorted(found, key=lambda c: -c.difference)
         ]
         label = f"Differences from {versus.name} of {len(named)} rows. {versus.sentence}"
-        return Forest.of(versus).figure(named, label) if named else None
+        blind = self.numbers.floor.get(self.numbers.variant.delta)
+        floor = [(alone(blind), "floor: sees no picture", "cx", "method.html#floor")] if blind is not None else []
+        return Forest.of(versus).figure(named, label, floor) if named else None
 
     @cached_property
     def newest(self) -> tuple[str, list[Row]]:

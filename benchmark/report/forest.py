@@ -21,6 +21,10 @@ MOST_ROWS = 24
 INSIDE = (0.04, 0.96)
 
 
+#: A comparison, its row's name, the class of its colour, and the row's page.
+Named = tuple[Compared, str, str, str]
+
+
 @dataclass(frozen=True)
 class Forest:
     """How a baseline's differences are drawn.
@@ -63,8 +67,7 @@ class Forest:
 
     def mark(self, difference: float) -> Markup:
         """A difference without seeds, such as the floor's."""
-        alone = Compared(("", ""), ("", ""), difference, -math.inf, math.inf, (), 0, 0, False, "undecided")
-        return self.cell(alone, "cx")
+        return self.cell(alone(difference), "cx")
 
     @property
     def axis(self) -> Markup:
@@ -74,18 +77,20 @@ class Forest:
             f'<svg class="fp" viewBox="0 0 {WIDTH} 18" width="{WIDTH}" height="18" aria-hidden="true">{words}</svg>'
         )
 
-    def figure(self, named: Sequence[tuple[Compared, str, str, str]], label: str) -> Markup:
+    def figure(self, named: Sequence[Named], label: str, below: Sequence[Named] = ()) -> Markup:
         """The whole board.
 
         Args:
             named: of each row, in order: the comparison, its name, the class of its colour, and its page.
+            below: what is drawn under the rows, whatever their number.
             label: what the figure shows, for those who cannot see it.
         """
-        shown = list(named)
+        shown, last = list(named), list(below)
         cut = len(shown) - MOST_ROWS
         if cut > 0:
             half = MOST_ROWS // 2
             shown = [*shown[:half], *shown[-half:]]
+        shown += last
         width = NAMES + WIDTH + 20
         scale = Scale(self.low, self.high, NAMES + EDGE, NAMES + WIDTH - EDGE)
         height = PITCH * len(shown) + (PITCH if cut > 0 else 0)
@@ -113,8 +118,15 @@ class Forest:
         )
 
 
+def alone(difference: float) -> Compared:
+    """A difference without seeds, which nothing was compared for."""
+    return Compared(("", ""), ("", ""), difference, -math.inf, math.inf, (), 0, 0, False, "undecided")
+
+
 def told(compared: Compared) -> str:
     """A comparison in words."""
+    if not compared.n:
+        return f"{points(compared.difference)} points" if math.isfinite(compared.difference) else "no run"
     seeds = f"{compared.n} seed{'s' * (compared.n != 1)}"
     if not math.isfinite(compared.difference):
         return f"no difference known; {seeds}"
