@@ -14,7 +14,7 @@ from benchmark.analysis import Estimate
 from benchmark.analysis.fronts import SCALARISATIONS
 from benchmark.record import TaskInfo
 from benchmark.report import series as curves_of
-from benchmark.report.columns import COST_GROUP, COSTS, DELTA, LEGACY_DELTA, Column, primary, task_columns
+from benchmark.report.columns import COST_GROUP, COSTS, DELTA, LEGACY_DELTA, RELATIVE, Column, primary, task_columns
 from benchmark.report.marks import Marks
 from benchmark.report.plot import DASHES, Chart, Frame, Point, drawable, limits
 from benchmark.report.rows import Numbers, Pair, Row, machines
@@ -61,13 +61,11 @@ def quality(numbers: Numbers) -> Column | None:
 def default_axes(numbers: Numbers) -> tuple[Column | None, Column | None]:
     """The axes at the start: quality against the first cost that tells most rows apart, else the tasks' first metrics.
 
-    Costs that were measured on several machines are no candidates. Without any that tells rows apart, and with fewer
-    than two tasks, the cost that does it best.
+    Without any that tells rows apart, and with fewer than two tasks, the cost that does it best.
     """
     y = quality(numbers)
     rows = [row for row in numbers.rows if row.finished]
-    alike = len(machines(numbers.finished)) <= 1
-    costs = [column for column in cost_axes(numbers) if alike or not column.measured]
+    costs = cost_axes(numbers)
     apart = {column.key: _apart(rows, column) for column in costs}
     for column in costs:
         if apart[column.key] >= TOLD_APART:
@@ -372,5 +370,8 @@ def _point(row: Row) -> str:
 
 
 def cost_axes(numbers: Numbers) -> list[Column]:
-    """Costs that any row has."""
-    return [column for column in COSTS if any(row.estimate(column.key).n for row in numbers.rows)]
+    """Costs that any row has and that compare: what runs measured does so where all were made on one machine."""
+    alike = len(machines(numbers.finished)) <= 1
+    known = (COSTS[0], RELATIVE, *COSTS[1:])
+    found = [column for column in known if alike or not column.measured]
+    return [column for column in found if any(row.estimate(column.key).n for row in numbers.rows)]

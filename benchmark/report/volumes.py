@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from benchmark import analysis
-from benchmark.report.columns import COSTS, DELTA, Column, task_columns
+from benchmark.report.columns import DELTA, Column, task_columns
+from benchmark.report.figures import cost_axes
 from benchmark.report.rows import Numbers
 from benchmark.report.table import DASH
 
@@ -22,10 +23,8 @@ class Volumes:
 def volumes(numbers: Numbers) -> Volumes:
     """The share of the box between the board's worst and best values that an architecture's rows dominate together."""
     firsts = tuple(column for column in task_columns(numbers.board.tasks) if column.first)
-    costs = {column.key: column for column in COSTS}
     sets = [("first metric of every task", firsts)] if len(firsts) > 1 else []
-    for key in ("parameters", "forward_flops", "seconds_per_step", "train_seconds", "peak_bytes"):
-        sets.append((f"Δm and {costs[key].title}", (DELTA, costs[key])))
+    sets += [(f"Δm and {cost.title}", (DELTA, cost)) for cost in cost_axes(numbers) if cost.key != "shared_parameters"]
     architectures = sorted({row.architecture for row in numbers.rows if row.finished})
     by_set = [_shares(numbers, columns) for _, columns in sets]
     known = [i for i, shares in enumerate(by_set) if any(math.isfinite(share) for share in shares.values())]

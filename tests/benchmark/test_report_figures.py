@@ -22,6 +22,7 @@ from benchmark.report.plot import LEAST_SPAN, Chart, Frame, clipped, limits
 from benchmark.report.reported import tables
 from benchmark.report.rows import Variant, read
 from benchmark.report.table import table
+from benchmark.report.volumes import volumes
 
 made = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("records.py"))))
 
@@ -106,6 +107,23 @@ def test_axes_at_the_start_tell_rows_apart():
     steady = [{**cost, "train_seconds": 60.0, "peak_bytes": 10**9} for cost in alike]
     x, y = figures.default_axes(board(steady))
     assert (x.key, y.key) == (("semantic", "miou"), ("depth", "abs_error"))
+
+
+def test_costs_of_several_machines_are_no_axis_at_the_start_and_bound_no_volume():
+    def titles(*devices):
+        names = [("single-task", None), ("mtan", "dwa"), ("dense", "equal")]
+        places = [{"device": device} for device in devices]
+        records = [made.record(*name, place=place) for name, place in zip(names, places, strict=True)]
+        found = numbers_of(records)
+        return {column.key for column in figures.cost_axes(found)}, {title for title, _ in volumes(found).sets}
+
+    axes_of_one, sets_of_one = titles("A", "A", "A")
+    axes_of_two, sets_of_two = titles("A", "A", "B")
+    assert {"parameters", "seconds_per_step"} <= axes_of_one
+    assert axes_of_one - axes_of_two == {"seconds_per_step", "train_seconds", "peak_bytes"}
+    assert {"Δm and parameters", "Δm and time per step"} <= sets_of_one
+    assert "Δm and parameters" in sets_of_two
+    assert not {title for title in sets_of_two if "time" in title}
 
 
 @pytest.mark.parametrize(("most", "said"), [(1.3e7, True), (1.1e7, False)])
