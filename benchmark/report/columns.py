@@ -23,6 +23,7 @@ class Column:
         measured: whether the numbers vary from run to run; what is counted has no interval.
         shown: whether tables have it; the others can be chosen as axes and downloaded.
         more: whether a table shows it on demand only.
+        places: decimals at most.
     """
 
     key: Any
@@ -39,6 +40,7 @@ class Column:
     measured: bool = True
     shown: bool = True
     more: bool = False
+    places: int = 4
 
     @property
     def id(self) -> str:
@@ -83,7 +85,7 @@ RELATIVE = Column(
     "relative_cost", COST_GROUP, "relative cost", "×", False,
     "Time of a training step relative to that of split with equal weights. Both take turns on one machine for the "
     "whole board (mtbench calibrate); the times that runs took where they were made do not count.",
-    "relative-cost", measured=False,
+    "relative-cost", measured=False, places=2,
 )  # fmt: skip
 COSTS = (
     Column("parameters", COST_GROUP, "parameters", "M", False,

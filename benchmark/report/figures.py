@@ -134,7 +134,7 @@ def pareto(numbers: Numbers, x: Column, y: Column, marks: Marks, link: Link) -> 
 def printed(rows: Sequence[Row], column: Column) -> dict[Pair, str]:
     """By row a column's mean and interval in words, with the decimals of the table."""
     found = {row.pair: scaled(row.estimate(column.key), column.scale) for row in rows}
-    write = formatter([e.mean for e in found.values() if e.n and math.isfinite(e.mean)], column.signed)
+    write = formatter([e.mean for e in found.values() if e.n and math.isfinite(e.mean)], column.signed, column.places)
     return {
         row.pair: write(e.mean)
         + (f" ± {write(e.half).lstrip('+')}" if e.half is not None and _varies(row, column) else "")

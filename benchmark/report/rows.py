@@ -310,13 +310,14 @@ def _costs(records: Sequence[RunRecord], labels: Mapping[str, Pair]) -> pd.DataF
     return table.assign(task="", higher_is_better=False, rule="")[VALUE_COLUMNS]
 
 
-def _relative(records: Sequence[RunRecord], labels: Mapping[str, Pair], relative: Mapping[Pair, float]) -> pd.DataFrame:
-    """Calibrated costs as numbers of each row's first run: they vary with no seed."""
-    firsts = {labels[record.id]: record for record in reversed(records)}
+def _relative(
+    records: Sequence[RunRecord], labels: Mapping[str, Pair], relative: Mapping[Pair, float]
+) -> pd.DataFrame:
+    """Calibrated costs as numbers of each row's runs: they vary with no seed."""
     found = [
-        (*pair, record.spec.seed, record.reference, "", "relative_cost", relative[pair], False, "")
-        for pair, record in firsts.items()
-        if pair in relative
+        (*labels[run.id], run.spec.seed, run.reference, "", "relative_cost", relative[labels[run.id]], False, "")
+        for run in records
+        if labels[run.id] in relative
     ]
     return pd.DataFrame(found, columns=VALUE_COLUMNS)
 

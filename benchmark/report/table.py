@@ -141,7 +141,7 @@ def _cells(numbers: Numbers, column: Column) -> tuple[list[Cell], Cell]:
     """A column's cells, and the floor's."""
     found = [(row, scaled(row.estimate(column.key), column.scale)) for row in numbers.rows]
     known = [e.mean for _, e in found if e.n and math.isfinite(e.mean)]
-    write = formatter(known, column.signed)
+    write = formatter(known, column.signed, column.places)
     floor = numbers.floor.get(column.key, math.nan) * column.scale
     best = write((max if column.higher_is_better else min)(known, default=math.nan))
     leads = sum(write(value) == best for value in known) == 1 and len(known) > 1
@@ -172,8 +172,8 @@ def written(found: Estimate, signed: bool = False, unit: str = "") -> str:
     return f"{write(found.mean)}{spread}{f' {unit}' if unit else ''}"
 
 
-def formatter(values: Sequence[float], signed: bool = False) -> Callable[[float], str]:
-    """How to write the numbers of a column: all with as many decimals as give the typical one four digits.
+def formatter(values: Sequence[float], signed: bool = False, most: int = 4) -> Callable[[float], str]:
+    """How to write a column's numbers: all with as many decimals, up to ``most``, as give the typical one four digits.
 
     Signed numbers, differences in points, have one decimal. A number that would read as zero and is none has two digits
     of its own, and one that is far too large for the column an exponent.
@@ -181,7 +181,7 @@ def formatter(values: Sequence[float], signed: bool = False) -> Callable[[float]
     sizes = [abs(value) for value in values if value and math.isfinite(value)]
     typical = median_high(sizes) if sizes else 0.0
     decimals = next((places for limit, places in ((1000, 0), (100, 1), (10, 2), (1, 3)) if typical >= limit), 4)
-    decimals = min(decimals, 1) if signed else decimals
+    decimals = min(decimals, 1 if signed else most)
 
     def write(value: float) -> str:
         if not math.isfinite(value):
