@@ -18,10 +18,10 @@ jinja2, matplotlib, moocore, numpy, packaging, pandas, pillow, pydantic, rich, s
 ``tests`` pytest and hypothesis; the part ``machine`` names those that are missing. Where nothing can be installed,
 bring them along, as wheels for that machine's Python, here 3.12:
 
-    pip download --only-binary :all: --python-version 3.12 --no-deps --dest wheels moocore cffi platformdirs \\
-        pydantic pydantic-core annotated-types typing-inspection        # here
-    pip install --no-index --no-deps --target packages wheels/*.whl     # there
-    python scripts/gpu_check.py --packages packages --out gpu-check     # there
+    pip download --only-binary :all: --python-version 3.12 --dest wheels pydantic cffi platformdirs     # here
+    pip download --only-binary :all: --python-version 3.12 --dest wheels --no-deps moocore              # here
+    pip install --no-index --no-deps --target packages wheels/*.whl                                     # there
+    python scripts/gpu_check.py --packages packages --out gpu-check                                     # there
 """
 
 import argparse

@@ -39,9 +39,7 @@ inline Block* from_pool(Graph* graph, size_t bytes, const StreamKey& key) {
   } else {
     block = *best;
     pool.free.erase(best);
-    block->live = true;
-    block->written = false;
-    block->readers.clear();
+    block->live = true;  // and as it is: until a replay, it holds what an earlier graph has written
   }
   graph->made.push_back(block);
   return block;

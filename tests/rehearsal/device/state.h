@@ -6,6 +6,7 @@
 #include <c10/core/Allocator.h>
 #include <torch/csrc/utils/pybind.h>
 
+#include <algorithm>
 #include <map>
 #include <mutex>
 #include <set>
@@ -177,7 +178,9 @@ inline void launch(const StreamKey& key, const std::vector<std::pair<void*, bool
     Block* block = found->second;
     if (!block->live && !block->pool) report("FREED memory is used by " + what + " on " + name(key));
     if (block->device != key.first) report("DEVICE " + what + " on " + name(key) + " touches memory of another");
-    if (!block->written && !writes) report("UNWRITTEN memory is read by " + what + " on " + name(key));
+    // What is both may be written alone, such as a product's result that is given as its summand, times 0.
+    bool read = !writes && std::find(touched.begin(), touched.end(), std::make_pair(address, true)) == touched.end();
+    if (read && !block->written) report("UNWRITTEN memory is read by " + what + " on " + name(key));
     if (block->written && block->writer != key && seen(clock, block->writer) < block->write_time)
       report("RACE " + what + " on " + name(key) + " meets what " + block->last_writer + " may still write");
     if (writes) {
