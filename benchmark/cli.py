@@ -20,6 +20,7 @@ from benchmark.commands.data import data
 from benchmark.commands.datacard import card
 from benchmark.commands.decathlon import decathlon
 from benchmark.commands.execution import Execution, execution_options
+from benchmark.commands.figures import figures
 from benchmark.commands.listing import cards
 from benchmark.commands.options import WORDS, deterministic_option, graphs_option, plugin_option, results_option
 from benchmark.commands.plan import plan
@@ -324,6 +325,7 @@ def list_(kind: str | None, verbose: bool, plugins: tuple[Path, ...]) -> None:
 
 
 main.add_command(calibrate)
+main.add_command(figures)
 main.add_command(plan)
 main.add_command(race)
 main.add_command(speed)

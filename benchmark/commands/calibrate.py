@@ -178,7 +178,7 @@ def _table(board: Board, found: Calibration) -> Table:
     title = f"{board.dataset.name}, board {board.key}"
     table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("row", overflow="fold", min_width=12)
-    for column in (f"× {found.baseline_words}", "quartiles", "ms", "memory ×"):
+    for column in (f"× {found.baseline_words}", "quartiles", "memory ×"):
         table.add_column(escape(column), no_wrap=True, justify="right")
     labels = {row_of(record.spec): board.labels[record.id] for record in board.records}
     for row in found.rows:
@@ -187,11 +187,11 @@ def _table(board: Board, found: Calibration) -> Table:
         memory = found.relative_memory(row.key)
         table.add_row(
             escape(name),
-            *(["–"] * 3 if row.ratio is None or row.seconds is None else _cells(row.ratio, row.seconds)),
+            *(_cells(row.ratio) if row.ratio else ("–", "–")),
             "–" if memory is None else f"{memory:.2f}",
         )
     return table
 
 
-def _cells(ratio: Spread, seconds: Spread) -> list[str]:
-    return [f"{ratio.median:.2f}", f"{ratio.low:.2f}–{ratio.high:.2f}", f"{1000 * seconds.median:.4g}"]
+def _cells(ratio: Spread) -> tuple[str, str]:
+    return f"{ratio.median:.2f}", f"{ratio.low:.2f}–{ratio.high:.2f}"
