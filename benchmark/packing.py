@@ -13,8 +13,18 @@ from pathlib import Path
 
 from benchmark.errors import UserError
 from benchmark.files import write_atomically
-from benchmark.index.summary import summarise
-from benchmark.packs import FOLDER, SUFFIX, TRUST_SUFFIX, Item, Reader, read_index, segment_bytes, segment_name
+from benchmark.index.summary import is_true, summarise
+from benchmark.packs import (
+    FOLDER,
+    SUFFIX,
+    TRUST_SUFFIX,
+    Item,
+    Packed,
+    Reader,
+    read_index,
+    segment_bytes,
+    segment_name,
+)
 from benchmark.record import RunRecord, parse_record
 from benchmark.store import CARDS, COSTS, PACKABLE, Problem, Store
 
@@ -114,9 +124,9 @@ def _counts(store: Store, name: str, status: str) -> bool:
 def merge(store: Store, sources: Sequence[Store]) -> Moved:
     """Take over every record of other results folders, packed or not, that this one lacks or has as a failure only.
 
-    Segments all of whose records are taken come over as they are. Cards, costs of steps, truths, whole predictions,
-    networks and foreign plugins' sources that are missing come too. A run that went well here and there with other
-    curves is a problem; the one here stays.
+    Segments all of whose records are taken come over as they are, if their summaries say what the records say. Cards,
+    costs of steps, truths, whole predictions, networks and foreign plugins' sources that are missing come too. A run that went well
+    here and there with other curves is a problem; the one here stays.
 
     Raises:
         UserError: a source does not exist, or the folder cannot be written.
@@ -135,14 +145,22 @@ def merge(store: Store, sources: Sequence[Store]) -> Moved:
 
 
 def damage(store: Store) -> list[Problem]:
-    """Everything in the store's segments that has not its checksum."""
+    """Everything in the store's segments that has not its checksum, and summaries that say what no record says."""
     found, reader = [Problem(*problem) for problem in store.shelf.problems()], Reader()
-    for several in store.shelf.records().values():
-        for packed in several:
+    packed = sorted(
+        (one for several in store.shelf.records().values() for one in several),
+        key=lambda one: (one.segment, one.number),
+    )
+    for segment, group in groupby(packed, lambda one: one.segment):
+        records = list[tuple[Packed, RunRecord]]()
+        for one in group:
             try:
-                reader.item(packed)
+                records.append((one, parse_record(reader.item(one).content, one.name)))
             except UserError as error:
-                found.append(Problem(packed.segment, str(error)))
+                found.append(Problem(segment, str(error)))
+        if is_true(segment, records, reader) is False:
+            reason = f"{segment} says in its summary what its records do not say: unpack the store and pack it again"
+            found.append(Problem(segment, reason))
     return found
 
 
@@ -325,7 +343,7 @@ def _give_way(store: Store, record: RunRecord) -> None:
 def _whole_segments(
     source: Store, dataset: str, wanted: Mapping[str, RunRecord]
 ) -> Iterator[tuple[Path, frozenset[str]]]:
-    """Segments of a source all of whose records are wanted, lie nowhere else, and are whole."""
+    """Segments of a source all of whose records are wanted, lie nowhere else, and are whole; summaries are true."""
     broken = {path for path, _ in source.shelf.problems()}
     for segment in source.shelf.segments():
         if segment.parent.parent.name != dataset or segment in broken:
@@ -336,6 +354,9 @@ def _whole_segments(
             try:
                 for packed in records:
                     reader.item(packed)
+                own = ((packed, wanted[f"{dataset}/{packed.name}"]) for packed in records)
+                if not is_true(segment, own, reader):
+                    continue  # its records come one by one, and get a summary of their own
             except UserError:
                 continue  # its sound records come one by one
             yield segment, names

@@ -21,7 +21,7 @@ import pandas as pd
 
 from benchmark.errors import UserError
 from benchmark.files import write_atomically
-from benchmark.index.reading import Batch, read
+from benchmark.index.reading import Batch, read, without_collector
 from benchmark.index.rows import parse_keys, write_keys
 from benchmark.index.table import Table
 from benchmark.record import RunRecord
@@ -77,7 +77,8 @@ class Index:
         self.path = store.private / ROWS
         self._base = _load(self.path)
         self._numbers: np.ndarray | None = None  # read when they are wanted
-        self.read = self._refresh()
+        with without_collector():
+            self.read = self._refresh()
 
     def runs(self, **wanted: Wanted) -> pd.DataFrame:
         """One row per usable record, ordered by file: columns ``RUN_COLUMNS``.

@@ -13,7 +13,7 @@ import numpy as np
 from benchmark.data.workers import Pool
 from benchmark.errors import UserError
 from benchmark.index.rows import COLUMNS, Keys, Row, numbers_of, row_of
-from benchmark.index.summary import Summary
+from benchmark.index.summary import SENSELESS, Summary
 from benchmark.packs import Packed, Reader
 from benchmark.record import RunRecord, parse_record
 from benchmark.store import Store, place
@@ -78,7 +78,7 @@ def read(store: Store, names: Sequence[str], packed: Mapping[str, Packed], worke
 def _read_part(root: Path, part: tuple[int, Part]) -> Batch:
     store, reader, layouts = Store(root), Reader(), dict[Keys, int]()
     batch = Batch([name for name, _ in part[1]], [], [], [], [])
-    with _without_collector():
+    with without_collector():
         summary = _summary(part[1][0][1])
         for name, packed in part[1]:
             try:
@@ -98,16 +98,16 @@ def _summary(packed: Packed | None) -> Summary | None:
     """That of the segment in which all of a part lies."""
     try:
         return Summary(packed.segment) if packed else None
-    except UserError:
-        return None  # it went just now, or is damaged, as its records will say
+    except (UserError, *SENSELESS):
+        return None  # it went just now, or is damaged, as its records will say; or it makes no sense
 
 
 def _known(summary: Summary | None, packed: Packed | None, reader: Reader) -> Known | None:
     """What the segment's summary says of a record; None where it must be read."""
     try:
         return summary.find(packed, reader) if summary and packed else None
-    except UserError:
-        return None  # it is damaged; it may lie in another segment, too
+    except (UserError, *SENSELESS):
+        return None  # it is damaged, and may lie in another segment, too; or its summary makes no sense
 
 
 def _read(store: Store, reader: Reader, name: str, packed: Packed | None) -> Known:
@@ -130,7 +130,7 @@ def _record(store: Store, reader: Reader, name: str, packed: Packed | None) -> R
 
 
 @contextmanager
-def _without_collector() -> Iterator[None]:
+def without_collector() -> Iterator[None]:
     """Records have no cycles: a collector that goes through them takes a fifth of the time, and frees nothing."""
     enabled = gc.isenabled()
     gc.disable()

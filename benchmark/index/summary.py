@@ -5,7 +5,7 @@ are its metrics. Where the columns of the index are others than those of its wri
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,10 @@ def _places(content: bytes, numbers: np.ndarray) -> tuple[int, ...] | None:
     return places
 
 
+#: What reading a summary raises that its checksum does not tell from a sound one, and that no suite has written.
+SENSELESS = (KeyError, TypeError, ValueError, IndexError)
+
+
 class _Decimal(float):
     """A decimal and its place among those that are split from the text."""
 
@@ -64,18 +68,36 @@ class _Decimal(float):
 class Summary:
     """A segment's summary; it knows nothing where there is none that can be used.
 
+    Attributes:
+        usable: whether there is one that this index can use; None where there is none at all.
+
     Raises:
-        UserError: the segment cannot be read.
+        UserError: the segment cannot be read. Of a summary that makes no sense ``SENSELESS``, here and in ``find``.
     """
 
     def __init__(self, segment: Path) -> None:
         found = read_summary(segment)
-        fits = isinstance(found, dict) and found.get("columns") == list(COLUMNS)
-        self.rows: list[Row] = [tuple(row) for row in found["rows"]] if fits else []
-        self.places: list[int | None] = found["places"] if fits else []
-        self.layouts: list[tuple[Keys, np.ndarray]] = (
-            [(parse_keys(keys), np.array(chosen, dtype=np.intp)) for keys, chosen in found["layouts"]] if fits else []
-        )
+        self.usable = None if found is None else isinstance(found, dict) and found.get("columns") == list(COLUMNS)
+        self.rows: list[Row] = []
+        self.places: list[int | None] = []
+        self.layouts: list[tuple[Keys, np.ndarray]] = []
+        if self.usable:
+            self.rows = [tuple(row) for row in found["rows"]]
+            self.places = found["places"]
+            self.layouts = [(parse_keys(keys), np.array(chosen, dtype=np.intp)) for keys, chosen in found["layouts"]]
+
+    def holds(self, packed: Packed, record: RunRecord, reader: Reader) -> bool:
+        """Whether a record says what the summary says of it.
+
+        Raises:
+            UserError: the segment is damaged there.
+        """
+        known = self.find(packed, reader)
+        if known is None:
+            return True
+        row, keys, numbers = known
+        own_keys, own = numbers_of(record)
+        return (row, keys) == (row_of(record), own_keys) and np.array_equal(numbers, own)
 
     def find(self, packed: Packed, reader: Reader) -> tuple[Row, Keys, np.ndarray] | None:
         """A record's row and numbers; None where they must be read from its text.
@@ -89,3 +111,20 @@ class Summary:
         reader.check(packed)
         keys, chosen = self.layouts[layout]
         return self.rows[packed.number], keys, reader.numbers(packed)[chosen]
+
+
+def is_true(segment: Path, records: Iterable[tuple[Packed, RunRecord]], reader: Reader) -> bool | None:
+    """Whether these records of a segment say what its summary says of them; None where this index does not use it.
+
+    A segment without a summary says nothing that is not true.
+
+    Raises:
+        UserError: the segment cannot be read.
+    """
+    try:
+        summary = Summary(segment)
+        if summary.usable:
+            return all(summary.holds(*one, reader) for one in records)
+        return True if summary.usable is None else None
+    except SENSELESS:
+        return False

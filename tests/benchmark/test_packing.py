@@ -22,6 +22,8 @@ from benchmark.execution.claims import Claims
 from benchmark.execution.states import states
 from benchmark.files import write_atomically
 from benchmark.index import Index
+from benchmark.index.rows import COLUMNS as ROW
+from benchmark.index.summary import summarise
 from benchmark.record import record_bytes
 from benchmark.store import Store
 from benchmark.trust import Trust, keep_trust, standing, trust_bytes
@@ -322,6 +324,89 @@ def test_a_segment_whose_records_are_all_new_is_taken_as_it_is(tmp_path):
     assert packing.merge(new, [there]).records == 3
     assert [path.name for path in new.shelf.segments()] == [segment.name]
     assert new.shelf.segments()[0].read_bytes() == segment.read_bytes()
+
+
+def better(summary):
+    """Times that the records do not say."""
+    place = ROW.index("seconds_per_step")
+    summary["rows"] = [(*row[:place], 1e-9, *row[place + 1 :]) for row in summary["rows"]]
+
+
+def exchanged(summary):
+    """Metrics under each other's names."""
+    summary["layouts"] = [(keys, chosen[::-1]) for keys, chosen in summary["layouts"]]
+
+
+def senseless(summary):
+    summary["places"] = [1000 for _ in summary["places"]]
+
+
+def cut_short(summary):
+    del summary["layouts"]
+
+
+def of_another_index(summary):
+    """What another version might believe."""
+    summary["columns"] = ("problem", "run")
+
+
+@pytest.mark.parametrize("lie", [better, exchanged, senseless, cut_short, of_another_index])
+def test_a_summary_that_says_other_things_than_its_records_is_not_taken(tmp_path, monkeypatch, lie):
+    def lying(records):
+        found = summarise(records)
+        lie(found)
+        return found
+
+    _, there, _ = folders(tmp_path)
+    packing.merge(true := Store(tmp_path / "true"), [there])
+    with monkeypatch.context() as patch:
+        patch.setattr("benchmark.packing.summarise", lying)
+        packing.pack(there)
+    said = [problem.reason for problem in packing.damage(there)]
+    assert len(said) == (lie is not of_another_index)
+    assert all("says in its summary what its records do not say" in reason for reason in said)
+    if lie in (senseless, cut_short, of_another_index):
+        pd.testing.assert_frame_equal(Index(there).runs(), Index(true).runs())  # nobody believes it
+    new = Store(tmp_path / "new")
+    moved = packing.merge(new, [there])
+    assert (moved.records, moved.problems) == (3, [])
+    assert contents(new.root) == contents(true.root)
+    assert packing.damage(new) == []
+    assert there.scan()[0] == new.scan()[0]
+    packing.unpack(there)
+    packing.pack(there)
+    assert packing.damage(there) == []
+
+
+def test_whoever_dies_while_folders_become_one_loses_nothing_and_the_same_command_goes_on(tmp_path, monkeypatch):
+    here, there, runs = folders(tmp_path)
+    broken = made.failed(made.record("dense", "dwa", **SHORT))
+    here.put(broken)
+    there.put(made.record("dense", "dwa", **SHORT))
+    packing.pack(there)
+    before = {record.id: record for record in here.scan()[0] if record.status == "ok"}
+    source, beginning = contents(there.root), tmp_path / "beginning"
+    shutil.copytree(here.root, beginning)
+    packing.merge(here, [there])
+    end = contents(here.root)
+    assert len(Store(here.root).scan()[0]) == len(runs) + 1
+    for instant in itertools.count():
+        shutil.rmtree(here.root)
+        shutil.copytree(beginning, here.root)
+        with monkeypatch.context() as patch:
+            reached = dying(patch, instant)
+            with suppress(Killed):
+                packing.merge(Store(here.root), [there])
+        found, problems = Store(here.root).scan()
+        assert problems == []
+        assert before.items() <= {record.id: record for record in found}.items()
+        packing.merge(Store(here.root), [there])
+        assert fitting(Store(here.root).scan()[0]) == fitting([*runs, made.record("dense", "dwa", **SHORT)])
+        if not reached:
+            break
+    assert contents(here.root) == end
+    assert contents(there.root) == source
+    assert instant > 2
 
 
 def test_a_run_with_other_numbers_elsewhere_stays_as_it_is_here(tmp_path):
