@@ -127,7 +127,8 @@ class Index:
     def statuses(self) -> dict[str, tuple[str, str | None]]:
         """Status and error of every usable record by run id."""
         rows = self._base.execute("SELECT run, status, error FROM files WHERE problem IS NULL")
-        return {run: (status, error) for run, status, error in rows}
+        with without_collector():
+            return {run: (status, error) for run, status, error in rows}
 
     def data_hashes(self, dataset: str) -> set[str]:
         """The content hashes of the data that a data set's records of status ``ok`` come from.

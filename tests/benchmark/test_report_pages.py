@@ -355,6 +355,18 @@ def test_the_page_of_a_row_says_why_a_run_failed_and_at_which_seed(folder):
     assert f'id="seed-{row[0]}"' in text
 
 
+def test_the_page_of_a_row_of_which_no_run_finished_has_no_numbers_and_every_reason(tmp_path):
+    lost = [made.failed(made.record("mtan", "equal", seed=s, epochs=2), error=f"gone {s}") for s in (0, 1)]
+    store = made.fill(tmp_path / "results", [made.record("stan", None, epochs=2), *lost], pictures=False)
+    report.build(store, tmp_path / "out")
+    text = row_page(tmp_path / "out", "mtan-equal", (0, 1))
+    html5lib.HTMLParser(strict=True).parse(text)
+    shown = pages.Page(text)
+    assert [row for row in shown.rows if row and "gone" in row[-1]] == [[f"{s}", f"failed: gone {s}"] for s in (0, 1)]
+    assert "Numbers" not in shown.words
+    assert "--seeds 1 " in shown.words
+
+
 def test_the_page_of_a_row_says_that_activations_were_off_the_device(folder):
     (text,) = [t for path in (folder / "rows").glob("*.html") if "off the device" in (t := path.read_text())]
     assert "off the device for part of the seeds, which takes time and saves memory" in pages.Page(text).words
