@@ -125,8 +125,8 @@ def merge(store: Store, sources: Sequence[Store]) -> Moved:
     """Take over every record of other results folders, packed or not, that this one lacks or has as a failure only.
 
     Segments all of whose records are taken come over as they are, if their summaries say what the records say. Cards,
-    costs of steps, truths, whole predictions, networks and foreign plugins' sources that are missing come too. A run that went well
-    here and there with other curves is a problem; the one here stays.
+    costs of steps, truths, whole predictions, networks and foreign plugins' sources that are missing come too. A run
+    that went well here and there with other curves is a problem; the one here stays.
 
     Raises:
         UserError: a source does not exist, or the folder cannot be written.
