@@ -39,7 +39,16 @@ from benchmark.analysis.repeats import Difference, Verdict, first_difference
 from benchmark.analysis.scores import SCORES, scores
 from benchmark.analysis.selection import AGAINST, RULES, mean_reference, references, select
 from benchmark.analysis.summary import Summary, summarise, tabulate
-from benchmark.analysis.verdicts import DELTA, REFERENCE, VERDICTS, Baseline, gains, told, verdicts
+from benchmark.analysis.verdicts import (
+    DELTA,
+    REFERENCE,
+    VERDICTS,
+    Baseline,
+    gains,
+    reference_row,
+    told,
+    verdicts,
+)
 
 __all__ = [
     "AGAINST",
@@ -82,6 +91,7 @@ __all__ = [
     "non_dominated",
     "of_definition",
     "reference_noise",
+    "reference_row",
     "references",
     "scores",
     "select",

@@ -113,8 +113,9 @@ def _clear(row: dict[Any, Any], rows: pd.DataFrame, values: pd.DataFrame, maximi
         if min(ahead.values()) < 0:
             continue
         differences = own - _by_seed(values, point)
-        found = [estimate(differences[task]) for task, by in ahead.items() if by > 0]
-        if any(e.half is not None and abs(e.mean) > e.half for e in found):
+        signs = {task: sign * (1 if up else -1) for task, up in maximise.items()}
+        found = [estimate(signs[task] * differences[task]) for task, by in ahead.items() if by > 0]
+        if any(e.half is not None and e.mean > e.half for e in found):
             return True
     return False
 

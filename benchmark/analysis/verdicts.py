@@ -1,5 +1,6 @@
 """Which rows are better or worse than a baseline, which equal to it within a margin, and which are still open."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -145,9 +146,13 @@ def word(low: np.ndarray, high: np.ndarray, margin: float) -> np.ndarray:
 
 
 def told(found: pd.DataFrame) -> float:
-    """The smallest difference of Δm that a board's seeds tell: the median half width of its rows' intervals."""
+    """The smallest difference of Δm that a board's seeds tell: the median half width of its rows' intervals.
+
+    Rows without an interval do not count; infinite where there is none.
+    """
     delta = found[(found["task"] == DELTA[0]) & (found["metric"] == DELTA[1])]
-    return float(((delta["high"] - delta["low"]) / 2).median())
+    half = (delta["high"] - delta["low"]) / 2
+    return float(half[np.isfinite(half)].median()) if np.isfinite(half).any() else math.inf
 
 
 def _judged(

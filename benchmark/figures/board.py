@@ -140,7 +140,11 @@ class _Numbers:
         """Those of Δm that have a difference."""
         if self.gains.empty:
             return pd.DataFrame(columns=[*ROW, "verdict"])
-        found = analysis.verdicts(self.test, baseline, margin=self.margin)
+        # Rows of which no run finished are a part of the family, as on the report's pages.
+        names = set(self.board.labels.values())
+        others = [baseline.of(row, analysis.reference_row(self.test)) for row in names]
+        compared = sum(other is not None and other in names for other in others)
+        found = analysis.verdicts(self.test, baseline, margin=self.margin, rows=compared)
         return found[(found["metric"] == DELTA[1]) & np.isfinite(found["difference"])]
 
     def seeds(self, found: pd.DataFrame) -> pd.DataFrame:

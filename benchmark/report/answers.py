@@ -15,7 +15,7 @@ class Method:
 
     Attributes:
         name: as rows are named; ``kind`` is its registered name.
-        mean: of Δm over the partners that all methods have; None where it lacks one of them.
+        mean: of Δm over the partners that all methods have; None where there is none.
         best, worst: its rows of greatest and least Δm.
         own: its rows against the question's baseline; empty for the baseline itself.
         sharing: its rows against single-task networks.

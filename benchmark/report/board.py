@@ -228,7 +228,10 @@ def notes(found: Numbers) -> list[str]:
         )
     elif len(usable) > 1:
         names = ", ".join(row.name for row in usable)
-        said.append(f"Several references share these settings ({names}); where a seed has two, Δm is not defined.")
+        said.append(
+            f"Several references share these settings ({names}): Δm is against the mean of their runs, but for seeds "
+            "that have two, and no row is held against them."
+        )
     for what, values in different(found.finished):
         said.append(f"The runs were made with different {what}: {', '.join(value or 'none' for value in values)}.")
     return said

@@ -83,8 +83,9 @@ LEGACY_FLAT = replace(FLAT, key="legacy_delta_flat", title="Δm flat (legacy)")
 COST_GROUP = "cost"
 RELATIVE = Column(
     "relative_cost", COST_GROUP, "relative cost", "×", False,
-    "Time of a training step relative to that of split with equal weights. Both take turns on one machine for the "
-    "whole board (mtbench calibrate); the times that runs took where they were made do not count.",
+    "Time of a training step relative to that of the board’s yardstick, split with equal weights where the board has "
+    "it; under the table stands which. Both take turns on one machine for the whole board (mtbench calibrate); the "
+    "times that runs took where they were made do not count.",
     "relative-cost", measured=False, places=2,
 )  # fmt: skip
 COSTS = (

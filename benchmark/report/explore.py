@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from benchmark.report.columns import Column, columns
+from benchmark.report.columns import COST_GROUP, Column, columns
 from benchmark.report.figures import printed, turned
 from benchmark.report.marks import SHAPES, Marks
 from benchmark.report.rows import Numbers, Row, machines
@@ -14,8 +14,8 @@ from benchmark.report.table import scaled
 
 
 def axes(numbers: Numbers) -> list[Column]:
-    """Columns that any row has."""
-    found = columns(numbers.board, machines(numbers.finished))
+    """Columns that any row has, but for what each run measured of its cost on whatever machine it met."""
+    found = [c for c in columns(numbers.board, machines(numbers.finished)) if c.group != COST_GROUP or not c.measured]
     return [column for column in found if any(row.estimate(column.key).n for row in numbers.rows)]
 
 

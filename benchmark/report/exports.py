@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 
-from benchmark.report.columns import Column, columns
+from benchmark.report.columns import COST_GROUP, Column, columns
 from benchmark.report.forest import points
 from benchmark.report.judged import Versus
 from benchmark.report.rows import Numbers, machine, machines
@@ -30,7 +30,9 @@ def run_table(numbers: Numbers, foreign: Mapping[str, Standing]) -> bytes:
     shown = columns(numbers.board, machines(numbers.finished), numbers.variant.legacy)
     buffer = StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["run", "architecture", "weighting", "seed", "status", *(c.id for c in shown), "machine", "trust"])
+    writer.writerow(
+        ["run", "architecture", "weighting", "seed", "status", *(safe(c.id) for c in shown), "machine", "trust"]
+    )
     for row in numbers.rows:
         for record in row.records:
             seed = record.spec.seed
@@ -48,7 +50,9 @@ def row_table(numbers: Numbers) -> bytes:
     The verdicts on Δm against each baseline of the board follow, with their simultaneous intervals, as quantities
     ``delta_m against NAME``.
     """
-    shown = columns(numbers.board, machines(numbers.finished), numbers.variant.legacy)
+    known = columns(numbers.board, machines(numbers.finished), numbers.variant.legacy)
+    # What each run measured of its cost, on whatever machine it met, stands in the table of runs.
+    shown = [column for column in known if column.group != COST_GROUP or not column.measured]
     buffer = StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["architecture", "weighting", "quantity", "seeds", "mean", "low", "high", "verdict", "epochs"])
@@ -60,8 +64,10 @@ def row_table(numbers: Numbers) -> bytes:
                 continue
             task = column.key[0] if isinstance(column.key, tuple) else ""
             epochs = [f"{seed}:{chosen[task]}" for seed, chosen in sorted(row.epochs.items()) if task in chosen]
-            ends = ["" if end is None else end for end in (found.low, found.high)]
-            writer.writerow([*names, column.id, found.n, found.mean, *ends, "", " ".join(epochs)])
+            # What is counted has no interval, nor has the reference's gain over itself.
+            spread = column.measured and not (row.reference and column.key == row.delta)
+            ends = ["" if end is None or not spread else end for end in (found.low, found.high)]
+            writer.writerow([*names, safe(column.id), found.n, found.mean, *ends, "", " ".join(epochs)])
         for versus in numbers.versus:
             compared = versus.by_row.get(row.pair)
             if compared is not None and compared.n and compared.n_baseline:
@@ -73,7 +79,7 @@ def row_table(numbers: Numbers) -> bytes:
 
 def safe(text: str) -> str:
     """A name that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    return f"'{text}" if text.strip()[:1] in ("=", "+", "-", "@") or text[:1] in ("\t", "\r", "\n") else text
 
 
 def latex(found: Table, versus: Versus | None, caption: str, label: str) -> bytes:
@@ -106,7 +112,7 @@ def latex(found: Table, versus: Versus | None, caption: str, label: str) -> byte
         known = compared is not None and compared.known
         word = [compared.verdict if compared else "--"] if versus else []
         ends = [tex(f"{points(compared.low)} … {points(compared.high)}") if known and compared else "--"]
-        lines.append("  " + " & ".join([*names, *word, *(ends if versus else []), *texts]) + " \\\\")
+        lines.append("  " + " & ".join([*names, *word, *(ends if versus else []), *texts]) + " \\tabularnewline")
     lines += ["\\end{longtable}", "\\endgroup", ""]
     return "\n".join(lines).encode("utf-8", "replace")
 
@@ -117,8 +123,8 @@ def _head(column: Column) -> str:
 
 
 def tex(text: str) -> str:
-    """Text that LaTeX prints as it is."""
-    return "".join(_TEX.get(sign, sign) for sign in text)
+    """Text that LaTeX prints as it is, on one line."""
+    return "".join(_TEX.get(sign, sign) for sign in re.sub(r"[^\S\u00a0]+", " ", text))
 
 
 def bibliography(entries: Iterable[str], board: str, suite: str) -> bytes:

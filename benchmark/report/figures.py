@@ -17,7 +17,7 @@ from benchmark.report import series as curves_of
 from benchmark.report.columns import COST_GROUP, COSTS, DELTA, LEGACY_DELTA, RELATIVE, Column, primary, task_columns
 from benchmark.report.marks import Marks
 from benchmark.report.plot import DASHES, Chart, Frame, Point, drawable, limits
-from benchmark.report.rows import Numbers, Pair, Row, machines
+from benchmark.report.rows import Numbers, Pair, Row
 from benchmark.report.series import Series, common_limits, series
 from benchmark.report.table import DASH, formatter, scaled
 
@@ -370,8 +370,6 @@ def _point(row: Row) -> str:
 
 
 def cost_axes(numbers: Numbers) -> list[Column]:
-    """Costs that any row has and that compare: what runs measured does so where all were made on one machine."""
-    alike = len(machines(numbers.finished)) <= 1
-    known = (COSTS[0], RELATIVE, *COSTS[1:])
-    found = [column for column in known if alike or not column.measured]
+    """Costs that any row has and that compare: not what each run measured on whatever machine it met."""
+    found = [column for column in (COSTS[0], RELATIVE, *COSTS[1:]) if not column.measured]
     return [column for column in found if any(row.estimate(column.key).n for row in numbers.rows)]

@@ -1,7 +1,7 @@
 """Differences from a baseline as a forest plot: one line per row, seeds as dots, intervals, margin and zero."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -125,8 +125,8 @@ def alone(difference: float) -> Compared:
 
 def told(compared: Compared) -> str:
     """A comparison in words."""
-    if not compared.n:
-        return f"{points(compared.difference)} points" if math.isfinite(compared.difference) else "no run"
+    if not compared.n and math.isfinite(compared.difference):
+        return f"{points(compared.difference)} points"
     seeds = f"{compared.n} seed{'s' * (compared.n != 1)}"
     if not math.isfinite(compared.difference):
         return f"no difference known; {seeds}"
@@ -150,20 +150,22 @@ def _drawn(scale: Scale, compared: Compared, y: float) -> str:
     if compared.known:
         start, end = _inside(scale, compared.low), _inside(scale, compared.high)
         parts.append(f'<path class="iv" d="M{start:.1f} {y:.1f}H{end:.1f}"/>')
-        parts += [
-            f'<path class="iv" d="M{at:.1f} {y - 3:.1f}v6"/>'
-            for at, value in ((start, compared.low), (end, compared.high))
-            if scale.low <= value <= scale.high
-        ]
+        for at, value, way in ((start, compared.low, -1), (end, compared.high, 1)):
+            inside = scale.low <= value <= scale.high
+            # A cut interval ends in an arrow's head.
+            head = f"M{at:.1f} {y - 3:.1f}v6" if inside else f"M{at - 4 * way:.1f} {y - 3:.1f}l{4 * way} 3l{-4 * way} 3"
+            parts.append(f'<path class="iv" d="{head}"/>')
     if math.isfinite(compared.difference):
         at = scale(compared.difference)
         if scale.low <= compared.difference <= scale.high:
             parts.append(f'<path class="mn" d="M{at:.1f} {y - 4.5:.1f}l4.5 4.5-4.5 4.5-4.5-4.5z"/>')
         else:
             parts.append(_arrow(scale, compared.difference, y))
+    # Seeds beyond the axis stand at its end, hollow.
     parts += [
-        f'<circle class="sd" cx="{scale(seed):.1f}" cy="{y + 8:.1f}" r="1.8"/>'
-        for seed in _within(scale, compared.seeds)
+        f'<circle class="sd{"" if scale.low <= seed <= scale.high else " out"}" cx="{_inside(scale, seed):.1f}" '
+        f'cy="{y + 8:.1f}" r="1.8"/>'
+        for seed in compared.seeds
     ]
     return "".join(parts)
 
@@ -181,10 +183,6 @@ def _arrow(scale: Scale, value: float, y: float) -> str:
 
 def _inside(scale: Scale, value: float) -> float:
     return scale(min(max(value, scale.low), scale.high))
-
-
-def _within(scale: Scale, values: Iterable[float]) -> list[float]:
-    return [value for value in values if scale.low <= value <= scale.high]
 
 
 def _ticks(scale: Scale, y: int) -> str:

@@ -76,8 +76,8 @@ class Versus:
 
     @cached_property
     def seeds(self) -> tuple[int, int]:
-        """The fewest and the most runs of a row."""
-        counts = [found.n for found in self.by_row.values()]
+        """The fewest and the most seeds of a comparison, whichever of its two rows has fewer."""
+        counts = [min(found.n, found.n_baseline) for found in self.by_row.values()]
         return min(counts, default=0), max(counts, default=0)
 
     @cached_property
@@ -110,14 +110,15 @@ class Versus:
             held = f"{_counted(rows, 'row')} against {self.name}{same}"
             return f"Nothing is decided yet: {held}, {seeds}, and verdicts need 3."
         counts = self.counts
+        tells = f"{seeds} tell ± {_places(self.told)} points."
         if counts["undecided"] == rows:
             held = f"None of {_counted(rows, 'row')} is decided against {self.name}{same}"
-            return f"{held}; {seeds} tell ± {self.told:.2g} points."
+            return f"{held}; {tells}"
         by_margin = f" ({self.clear} by ≥ {self.margin:g} points)" if self.clear else ""
         number = {0: "none is", 1: "1 is"}.get(counts["better"], f"{counts['better']} are")
         better = f"{number} better than {self.name}{same}{by_margin}"
         others = [f"{counts[word]} {word}" for word in VERDICTS if word != "better" and counts[word]]
-        return f"Of {_counted(rows, 'row')}, {', '.join([better, *others])}; {seeds} tell ± {self.told:.2g} points."
+        return f"Of {_counted(rows, 'row')}, {', '.join([better, *others])}; {tells}"
 
     def by_method(self, which: int, fixed: frozenset[Pair] = frozenset()) -> dict[str, list[Compared]]:
         """The comparisons by architecture (0) or weighting (1), without the rows in ``fixed``."""
@@ -144,6 +145,8 @@ def _methods(versus: Versus, fixed: frozenset[Pair]) -> str:
     said: dict[str, list[str]] = defaultdict(list)
     mixed = []
     by_method = versus.by_method(which, fixed)
+    if not by_method:
+        return ""
     for name, found in by_method.items():
         words = [compared.verdict for compared in found]
         if len(set(words)) == 1:
@@ -158,7 +161,8 @@ def _methods(versus: Versus, fixed: frozenset[Pair]) -> str:
         parts.append(f"mixed: {_list(mixed)}")
     if said["undecided"]:
         parts.append(f"undecided{' throughout' if several else ''}: {_list(said['undecided'])}")
-    text = "; ".join(parts)
+    aside = "" if len(versus.by_row) == sum(map(len, by_method.values())) else "fixed weights aside, "
+    text = aside + "; ".join(parts)
     return f"{text[:1].upper()}{text[1:]}."
 
 
@@ -173,21 +177,22 @@ def judged(
         definition: of the metrics.
 
     Returns:
-        One entry for each baseline with which a row can be compared: single-task, split, equal.
+        One entry for each baseline with which a row can be compared: single-task, split, equal. None without a
+        reference; of several references none is a baseline.
     """
     reference = reference_row(test)
-    if reference is None:
+    if not test["reference"].any():
         return []
     wide = gains(test, definition=definition)[DELTA].unstack("seed")
     deltas = dict(zip(((str(a), str(w)) for a, w in wide.index), wide.to_numpy(dtype=float), strict=True))
     shown = []
     for key, name, question in (
-        ("reference", kinds[reference][0], "Is sharing worth it?"),
+        ("reference", kinds[reference][0] if reference else "", "Is sharing worth it?"),
         ("architecture", "split", "Which architecture?"),
         ("weighting", "equal", "Which weighting?"),
     ):
         baseline = _baseline(key, name, kinds)
-        if baseline is None:
+        if baseline is None or (key == "reference" and reference is None):
             continue
         pairs = {row: other for row in kinds if (other := baseline.of(row, reference)) is not None and other in kinds}
         if not pairs:
@@ -235,6 +240,10 @@ def _compared(row: Pair, other: Pair, line: Mapping[Any, Any] | None, deltas: Ma
 def _list(names: Sequence[str]) -> str:
     shown = list(names[:MOST_NAMES])
     return ", ".join(shown) + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
+
+
+def _places(value: float) -> str:
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
 def _counted(number: int, word: str) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 from benchmark import analysis
 from benchmark.analysis import Estimate
 from benchmark.record import EpochRecord, RunRecord
-from benchmark.report.columns import COSTS, DELTA, Column, score_columns, task_columns
+from benchmark.report.columns import COSTS, DELTA, RELATIVE, Column, score_columns, task_columns
 from benchmark.report.origins import Origins, origins
 from benchmark.report.plot import drawable
 from benchmark.report.reproduce import grid_file
@@ -90,7 +90,7 @@ def row_page(row: Row, colour: str, foreign: Mapping[str, Standing]) -> RowPage:
         row,
         written(row.gain, signed=True, unit="%"),
         tuple((c, written(row.estimate(c.key))) for c in score_columns(row.records[0].spec.dataset.name)),
-        tuple((c, _cost(row, c)) for c in COSTS),
+        tuple((c, _cost(row, c)) for c in (COSTS[0], RELATIVE, *COSTS[1:]) if not c.measured),
         tuple(_lines(row, columns, values)),
         tuple(_seeds(row, columns, values)),
         metrics(row, tasks, colour),
@@ -103,9 +103,9 @@ def row_page(row: Row, colour: str, foreign: Mapping[str, Standing]) -> RowPage:
 
 
 def _cost(row: Row, column: Column) -> str:
-    """A cost in words; what is counted has no interval."""
+    """A cost that was counted, or calibrated, in words: it varies with no seed."""
     found = scaled(row.estimate(column.key), column.scale)
-    return written(found if column.measured else replace(found, half=None), unit=column.unit)
+    return written(replace(found, half=None), unit=column.unit)
 
 
 def _readings(row: Row, column: Column) -> tuple[Values, ...]:

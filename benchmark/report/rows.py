@@ -310,9 +310,7 @@ def _costs(records: Sequence[RunRecord], labels: Mapping[str, Pair]) -> pd.DataF
     return table.assign(task="", higher_is_better=False, rule="")[VALUE_COLUMNS]
 
 
-def _relative(
-    records: Sequence[RunRecord], labels: Mapping[str, Pair], relative: Mapping[Pair, float]
-) -> pd.DataFrame:
+def _relative(records: Sequence[RunRecord], labels: Mapping[str, Pair], relative: Mapping[Pair, float]) -> pd.DataFrame:
     """Calibrated costs as numbers of each row's runs: they vary with no seed."""
     found = [
         (*labels[run.id], run.spec.seed, run.reference, "", "relative_cost", relative[labels[run.id]], False, "")

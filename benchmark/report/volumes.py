@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from benchmark import analysis
@@ -45,7 +46,8 @@ def _shares(numbers: Numbers, columns: tuple[Column, ...]) -> dict[str, float]:
     maximise = {column.id: column.higher_is_better for column in columns}
     worst, best = analysis.corners(data, maximise)
     names = pd.Series([row.architecture for row in rows])
-    return {
-        str(name): analysis.hypervolume(data[names == name], maximise, reference=worst, ideal=best)
-        for name in names.unique()
-    }
+    # Where part of the rows has no number, the box and the shares would be those of the others.
+    whole = {str(name): bool(np.isfinite(data[names == name].to_numpy()).all(axis=1).any()) for name in names.unique()}
+    if not all(whole.values()):
+        return dict.fromkeys(whole, math.nan)
+    return {name: analysis.hypervolume(data[names == name], maximise, reference=worst, ideal=best) for name in whole}
