@@ -287,7 +287,7 @@ def test_a_users_settings_of_matplotlib_do_not_matter(tmp_path):
 def test_colours_are_those_of_the_report(board):
     labels = [((r.spec.architecture.name, r.spec.weighting_name), board.labels[r.id]) for r in board.records]
     palette = Palette.of(labels)
-    assert palette.colour("mtan") == "#904f7e"
+    assert palette.colour("mtan") == "#ad4f89"
     assert palette.marker("dwa") == "D"
     assert palette.colour("unheard-of") == palette.colour("single-task")
 

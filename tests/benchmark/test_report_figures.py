@@ -109,21 +109,24 @@ def test_axes_at_the_start_tell_rows_apart():
     assert (x.key, y.key) == (("semantic", "miou"), ("depth", "abs_error"))
 
 
-def test_costs_of_several_machines_are_no_axis_at_the_start_and_bound_no_volume():
-    def titles(*devices):
-        names = [("single-task", None), ("mtan", "dwa"), ("dense", "equal")]
-        places = [{"device": device} for device in devices]
-        records = [made.record(*name, place=place) for name, place in zip(names, places, strict=True)]
-        found = numbers_of(records)
-        return {column.key for column in figures.cost_axes(found)}, {title for title, _ in volumes(found).sets}
+def test_what_runs_measured_of_their_cost_is_no_axis_and_bounds_no_volume():
+    names = [("single-task", None), ("mtan", "dwa"), ("dense", "equal")]
+    found = numbers_of([made.record(*name) for name in names])
+    assert {column.key for column in figures.cost_axes(found)} == {"parameters", "shared_parameters", "forward_flops"}
+    assert {title for title, _ in volumes(found).sets} >= {"Δm and parameters"}
+    assert not {title for title, _ in volumes(found).sets if "time" in title or "memory" in title}
+    assert "seconds_per_step" not in {column.key for column in axes(found)}
 
-    axes_of_one, sets_of_one = titles("A", "A", "A")
-    axes_of_two, sets_of_two = titles("A", "A", "B")
-    assert {"parameters", "seconds_per_step"} <= axes_of_one
-    assert axes_of_one - axes_of_two == {"seconds_per_step", "train_seconds", "peak_bytes"}
-    assert {"Δm and parameters", "Δm and time per step"} <= sets_of_one
-    assert "Δm and parameters" in sets_of_two
-    assert not {title for title in sets_of_two if "time" in title}
+
+def test_a_volume_needs_a_number_of_every_architecture():
+    names = [("single-task", None), ("mtan", "dwa"), ("dense", "equal")]
+    (board,) = boards([made.record(*name) for name in names])
+    (some,) = read(board, [Variant("", "val-delta-m")], relative={("mtan", "dwa"): 2.0})
+    (all_of,) = read(
+        board, [Variant("", "val-delta-m")], relative={row.pair: 1.0 + i for i, row in enumerate(some.rows)}
+    )
+    assert "Δm and relative cost" not in {title for title, _ in volumes(some).sets}
+    assert "Δm and relative cost" in {title for title, _ in volumes(all_of).sets}
 
 
 @pytest.mark.parametrize(("most", "said"), [(1.3e7, True), (1.1e7, False)])

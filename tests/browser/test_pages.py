@@ -286,7 +286,7 @@ def test_the_page_is_complete_without_scripts(visit):
 def test_axes_can_be_picked_and_shared(visit):
     page = visit("scenes-*-trade-offs.html")
     assert page.locator("#plot svg a").count() == 19
-    page.locator("#x").select_option("seconds_per_step")
+    page.locator("#x").select_option("forward_flops")
     page.locator("#y").select_option("depth.abs_error")
     assert "depth: absolute error (m) ↓, better on top" in page.locator("#plot svg").text_content()
     other = visit("scenes-*-trade-offs.html", place=page.evaluate("location.hash"))
