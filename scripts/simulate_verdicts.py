@@ -292,7 +292,7 @@ def raced_falsely(truth: np.ndarray, runs: int) -> bool:
         row = found[0][1]
         place = row, standing.next_seed(row)
         values[place], standing.tried[place] = truth[place], True
-        judged = contrasts(values[family.rows], values[family.baselines], rows=family.size)
+        judged, _ = family.judge(values, MARGIN)
         if ((judged.low > 0) | (judged.high < 0)).any():
             return True
     return False

@@ -8,6 +8,9 @@ from scipy.special import stdtrit
 from benchmark.analysis.looks import ALPHA, FIRST, critical
 from benchmark.analysis.moderation import moderate
 
+#: The level where rows have different numbers of seeds, which may have been given to them for what was seen before: at
+#: ``ALPHA`` simulated races err on 4 to 11 % of boards, at this one on 3 to 5 % (docs/verdicts.md).
+RACED = 0.02
 #: Seeds pair runs where that makes the typical squared standard error smaller than this share of the unpaired one.
 WORTHWHILE = 0.8
 
@@ -41,7 +44,7 @@ class Contrasts:
 
 
 def contrasts(
-    values: np.ndarray, baseline: np.ndarray, *, rows: int, simultaneous: bool = True, alpha: float = ALPHA
+    values: np.ndarray, baseline: np.ndarray, *, rows: int, simultaneous: bool = True, alpha: float | None = None
 ) -> Contrasts:
     """Compare rows with their baselines.
 
@@ -54,8 +57,12 @@ def contrasts(
         values: (…, rows, seeds), NaN where a row has no run of a seed; batches of boards may come before.
         baseline: likewise, of each row's baseline; broadcast.
         rows: the family's size: how many rows are compared with the baseline, those without runs included.
-        simultaneous: False for plain intervals at ``alpha``, of one row at one look.
+        simultaneous: False for plain intervals, of one row at one look.
+        alpha: the level; None for ``ALPHA``, or ``RACED`` where intervals hold together and the rows that have any have
+            different numbers of seeds.
     """
+    if alpha is None:
+        alpha = RACED if simultaneous and _uneven(values) else ALPHA
     apart, together = _unpaired(values, baseline), _paired(values, baseline)
     paired = _worthwhile(apart, together)
     difference, variance, freedom, seeds = (
@@ -71,6 +78,13 @@ def contrasts(
     middle = np.where(np.isfinite(difference), difference, 0.0)
     paired = np.broadcast_to(paired, half.shape)
     return Contrasts(difference, middle - half, middle + half, variance, freedom, seeds, paired)
+
+
+def _uneven(values: np.ndarray) -> bool:
+    """Whether the rows that can have an interval have different numbers of seeds."""
+    n = np.isfinite(values).sum(-1)
+    counts = n[n >= FIRST]
+    return counts.size > 0 and bool(counts.min() < counts.max())
 
 
 _Sample = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]

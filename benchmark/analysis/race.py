@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.analysis.contrasts import Contrasts, contrasts
+from benchmark.analysis.contrasts import RACED, Contrasts, contrasts
 from benchmark.analysis.looks import FIRST, critical
 from benchmark.analysis.moderation import moderate
 from benchmark.analysis.verdicts import MARGIN, word
@@ -29,7 +29,7 @@ class Family:
 
     def judge(self, values: np.ndarray, margin: float) -> tuple[Contrasts, np.ndarray]:
         """The intervals of all comparisons, and which verdicts are open."""
-        found = contrasts(values[self.rows], values[self.baselines], rows=self.size)
+        found = contrasts(values[self.rows], values[self.baselines], rows=self.size, alpha=RACED)
         return found, word(found.low, found.high, margin) == "undecided"
 
 
@@ -131,7 +131,7 @@ class _Outlook:
         apart = found.variance / found.seeds * (self.spread[rows] / n + self.spread[baselines] / m) / before
         variance = np.where(found.paired, found.variance / seeds, apart)
         freedom = found.freedom + np.where(found.paired, 1.0, 2.0) * (seeds - found.seeds)
-        return critical(seeds, freedom, self.family.size) * np.sqrt(variance)
+        return critical(seeds, freedom, self.family.size, alpha=RACED) * np.sqrt(variance)
 
 
 def _credit(seed: int | None, other: np.ndarray) -> float:

@@ -25,7 +25,7 @@ from benchmark.record import record_bytes
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
 from benchmark.report import conflict, titles
 from benchmark.report.attention import look
-from benchmark.report.board import BoardPage
+from benchmark.report.board import BoardPage, notes
 from benchmark.report.cards import about
 from benchmark.report.exports import tex
 from benchmark.report.forest import Forest, points
@@ -494,6 +494,16 @@ def test_the_first_screen_says_what_was_decided(tmp_path):
     assert words in pages.Page((tmp_path / "out/index.html").read_text()).words
     by_name = {row[0].split(" ")[0]: row for row in board_file.rows if len(row) > 6}
     assert {name: by_name[name][2].split()[1] for name in ("mtan", "dense", "split-deep")} == dict(frame["verdict"])
+
+
+@pytest.mark.parametrize(("more", "said"), [(0, False), (2, True)])
+def test_seeds_that_differ_between_rows_are_told(more, said):
+    records = [flat("single-task", None, s, 40.0 + s / 10) for s in range(3)]
+    records += [flat("mtan", "equal", s, 44.0 + s / 10) for s in range(3)]
+    records += [flat("dense", "equal", s, 41.0 + s / 10) for s in range(3 + more)]
+    (board,) = report.boards(records)
+    (numbers,) = read(board, [Variant("", "val-delta-m")])
+    assert any("Rows have different numbers of seeds, 3 to 5." in note for note in notes(numbers)) == said
 
 
 def test_a_forest_draws_the_numbers_of_its_comparisons():
