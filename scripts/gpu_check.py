@@ -175,7 +175,7 @@ def planned(out: Path, small: bool) -> dict[str, Part]:
             90,
             # Without the references alone, so that there are runs enough to be tried together.
             [[*run, *narrow, "--weighting", "equal", "--dry-run"]],
-            lambda: {"at once": workers(out), "said": last_lines(out / "workers.log", 6)},
+            lambda: {"at once": workers(out), "said": last_lines(out / "workers.log", 2)},
         ),
         Part(
             "paper",
