@@ -503,7 +503,7 @@ def test_seeds_that_differ_between_rows_are_told(more, said):
     records += [flat("dense", "equal", s, 41.0 + s / 10) for s in range(3 + more)]
     (board,) = report.boards(records)
     (numbers,) = read(board, [Variant("", "val-delta-m")])
-    assert any("Rows have different numbers of seeds, 3 to 5." in note for note in notes(numbers)) == said
+    assert any("Rows have different numbers of seeds, 3 to 5," in note for note in notes(numbers)) == said
 
 
 def test_a_forest_draws_the_numbers_of_its_comparisons():
