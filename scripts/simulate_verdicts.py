@@ -313,7 +313,7 @@ def race_errors(options: argparse.Namespace) -> str:
         rng = np.random.default_rng(77)
         bad = sum(raced_falsely(draw(rng, (1, 21, SEEDS))[0], 600) for _ in range(boards))
         lines.append(f"| {name} | {boards} | {bad / boards:.1%} | {upper(bad, boards):.1%} |")
-    return "\n".join(lines).replace("%", " %")
+    return "\n".join(lines).replace("%", " %").replace("  %", " %")
 
 
 def equal_seeds(truth: np.ndarray) -> list[tuple[int, int]]:

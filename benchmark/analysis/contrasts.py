@@ -9,7 +9,7 @@ from benchmark.analysis.looks import ALPHA, FIRST, critical
 from benchmark.analysis.moderation import moderate
 
 #: The level where rows have different numbers of seeds, which may have been given to them for what was seen before: at
-#: ``ALPHA`` simulated races err on 4 to 11 % of boards, at this one on 3 to 5 % (docs/verdicts.md).
+#: ``ALPHA`` simulated races err on 4 to 11 % of boards, at this one on 1 to 5 % (docs/verdicts.md).
 RACED = 0.02
 #: Seeds pair runs where that makes the typical squared standard error smaller than this share of the unpaired one.
 WORTHWHILE = 0.8

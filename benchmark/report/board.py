@@ -236,7 +236,7 @@ def notes(found: Numbers) -> list[str]:
     if len(counts) > 1 and any(versus.known for versus in found.versus):
         said.append(
             f"Rows have different numbers of seeds, {counts[0]} to {counts[-1]}, perhaps for what was seen before: "
-            "verdicts are at a level of 2 % in place of 5 %, at which simulated races err on 3 to 5 % of boards."
+            "verdicts are at a level of 2 % in place of 5 %, at which simulated races err on 1 to 5 % of boards."
         )
     for what, values in different(found.finished):
         said.append(f"The runs were made with different {what}: {', '.join(value or 'none' for value in values)}.")
