@@ -260,7 +260,7 @@ def test_an_independent_recomputation_gives_the_same_verdicts(seed):
 
 
 def test_rows_of_different_numbers_of_seeds_are_judged_at_a_smaller_level():
-    values, base = np.random.default_rng(5).normal(0, 1, (4, 6)), np.zeros((1, 6)) + [0.1, 0.2, 0.3, 0.2, 0.1, 0.0]
+    values, base = np.random.default_rng(5).normal(0, 1, (4, 6)), np.array([[0.1, 0.2, 0.3, 0.2, 0.1, 0.0]])
     even = contrasts(values, base, rows=4)
     assert np.array_equal(even.half, contrasts(values, base, rows=4, alpha=0.05).half)
     values[0, 4:] = np.nan
