@@ -69,8 +69,8 @@ SETTINGS = {
     "svg.hashsalt": "mtbench",
 }
 
-#: Of what has no method.
-PLAIN = COLOURS[0]
+#: In ``COLOURS`` of the report, on white.
+PLAIN = COLOURS[0][0]
 #: Markers of matplotlib in the order of ``report.marks.SHAPES``.
 SHAPES = ("o", "s", "D", "^", "v", "h", "p")
 #: By verdict a colour and a marker, so that neither is needed to tell them apart.
@@ -99,7 +99,7 @@ class Palette:
         labels = list(labels)
         marks = Marks.of(kind for kind, _ in labels)
         return cls(
-            {label[0]: COLOURS[marks.architectures[kind[0]]] for kind, label in labels},
+            {label[0]: COLOURS[marks.architectures[kind[0]]][0] for kind, label in labels},
             {label[1]: SHAPES[marks.weightings[kind[1]].shape] for kind, label in labels},
         )
 
@@ -137,9 +137,10 @@ def settle(figure: Figure) -> None:
     for _ in range(3):  # the ticks' names and the room for them depend on one another
         figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    # The solver's last digits hang on the order of its objects in memory.
-    for axes in figure.axes:
-        axes.set_position(tuple(round(edge, 4) for edge in axes.get_position().bounds))
+    for axes in figure.axes:  # the solver's last bits are not the same each time
+        left, low, wide, high = (round(float(part), 4) for part in axes.get_position(original=True).bounds)
+        axes.set_position((left, low, wide, high))
+        axes.set_in_layout(True)
 
 
 def wrapped(text: str, inches: float, size: float) -> list[str]:

@@ -267,6 +267,13 @@ def test_the_same_records_give_the_same_bytes(board, drawn, tmp_path, ending):
             assert b"CreationDate" not in content
 
 
+def test_places_of_axes_do_not_depend_on_the_last_bits_of_the_layout(drawn):
+    for name, figure in drawn.items():
+        for axes in figure.axes:
+            place = np.array(axes.get_position(original=True).bounds)
+            assert place == pytest.approx(place.round(4), abs=1e-15), name
+
+
 def test_a_file_is_the_same_whatever_was_written_before_it(drawn, tmp_path):
     for name, figure in drawn.items():
         save(figure, tmp_path / "first.png")
