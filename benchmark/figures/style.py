@@ -69,8 +69,8 @@ SETTINGS = {
     "svg.hashsalt": "mtbench",
 }
 
-#: In ``COLOURS`` of the report, on white.
-PLAIN = COLOURS[0][0]
+#: Of what has no method.
+PLAIN = COLOURS[0]
 #: Markers of matplotlib in the order of ``report.marks.SHAPES``.
 SHAPES = ("o", "s", "D", "^", "v", "h", "p")
 #: By verdict a colour and a marker, so that neither is needed to tell them apart.
@@ -99,7 +99,7 @@ class Palette:
         labels = list(labels)
         marks = Marks.of(kind for kind, _ in labels)
         return cls(
-            {label[0]: COLOURS[marks.architectures[kind[0]]][0] for kind, label in labels},
+            {label[0]: COLOURS[marks.architectures[kind[0]]] for kind, label in labels},
             {label[1]: SHAPES[marks.weightings[kind[1]].shape] for kind, label in labels},
         )
 
