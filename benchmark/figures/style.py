@@ -61,7 +61,8 @@ SETTINGS = {
     "legend.borderpad": 0.0,
     "legend.labelspacing": 0.35,
     "figure.constrained_layout.h_pad": 0.02,
-    "figure.constrained_layout.w_pad": 0.02,
+    "figure.constrained_layout.w_pad": 0.04,
+    "figure.dpi": 300,
     "savefig.dpi": 300,
     # Letters of PDF files as TrueType, which journals ask for; those of SVG files as outlines, which need no font.
     "pdf.fonttype": 42,
