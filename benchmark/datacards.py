@@ -99,6 +99,16 @@ class KeptCard(Frozen):
     pieces: tuple[Piece, ...] = Field(min_length=1)
     without_samples: str | None = None
 
+    def floor(self, split: str) -> dict[tuple[str, str], float]:
+        """By task and metric what a prediction reaches that never looks at the picture; without what has no value."""
+        return {
+            (task, metric): value
+            for piece in self.pieces
+            for task, metrics in piece.floor.get(split, {}).items()
+            for metric, value in metrics.items()
+            if value is not None
+        }
+
 
 def keep_card(store: Store, dataset: DataSet, storage: Storage, *, pictures: bool = False) -> Path:
     """Measure a prepared set and write its card into ``store``.

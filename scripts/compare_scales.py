@@ -74,14 +74,7 @@ def main(results: Path, page: Path | None) -> None:
     lines = []
     for board, title in zip(found, titles(found), strict=True):
         card = read_card(store, board.dataset.name, board.data_hash) if board.data_hash else None
-        pieces = card.pieces if card else ()
-        floor = {
-            (task, name): value
-            for piece in pieces
-            for task, metrics in piece.floor.get("test", {}).items()
-            for name, value in metrics.items()
-            if value is not None
-        }
+        floor = card.floor("test") if card else {}
         chosen = analysis.select(analysis.frame(board.records, board.labels), against="mean")
         for name, values in summaries(chosen[chosen["split"] == "test"], floor).items():
             if numbers := described(values):

@@ -108,12 +108,12 @@ def _clear(row: dict[Any, Any], rows: pd.DataFrame, values: pd.DataFrame, maximi
         return False
     own = _by_seed(values, row)
     front = rows[(rows["architecture"] == row["architecture"]) & (rows["standing"] == "front")]
+    signs = {task: sign * (1 if up else -1) for task, up in maximise.items()}
     for point in front.to_dict("records"):
-        ahead = {task: sign * (1 if up else -1) * (row[task] - point[task]) for task, up in maximise.items()}
+        ahead = {task: signs[task] * (row[task] - point[task]) for task in maximise}
         if min(ahead.values()) < 0:
             continue
         differences = own - _by_seed(values, point)
-        signs = {task: sign * (1 if up else -1) for task, up in maximise.items()}
         found = [estimate(signs[task] * differences[task]) for task, by in ahead.items() if by > 0]
         if any(e.half is not None and e.mean > e.half for e in found):
             return True

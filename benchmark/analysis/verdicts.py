@@ -1,6 +1,7 @@
 """Which rows are better or worse than a baseline, which equal to it within a margin, and which are still open."""
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,9 @@ from benchmark.analysis.contrasts import contrasts
 from benchmark.analysis.definitions import of_definition
 from benchmark.analysis.delta import CELL, mean_over_tasks, relative_gains
 from benchmark.analysis.selection import mean_reference, references
+
+#: A row: its architecture and its weighting, however they are called.
+Pair = tuple[str, str]
 
 #: The words, in the order in which they are tried; ``undecided`` where none fits.
 VERDICTS = {
@@ -49,13 +53,31 @@ class Baseline:
         """In words, such as *against equal*."""
         return f"against {self.architecture or self.weighting or 'the reference'}"
 
-    def of(self, row: tuple[str, str], reference: tuple[str, str] | None) -> tuple[str, str] | None:
+    def of(self, row: Pair, reference: Pair | None) -> Pair | None:
         """The name of the row that a row is held against; None for the baseline itself."""
         if self.architecture is None and self.weighting is None:
             other = reference
         else:
             other = (self.architecture or row[0], self.weighting or row[1])
         return None if other == row else other
+
+    def pairs(self, rows: Iterable[Pair], reference: Pair | None) -> dict[Pair, Pair]:
+        """By row, in order, the one of ``rows`` that it is held against; without those that have none."""
+        known = dict.fromkeys(rows)
+        return {row: other for row in known if (other := self.of(row, reference)) is not None and other in known}
+
+    def named(self, kinds: Mapping[Pair, Pair]) -> "list[Baseline]":
+        """This baseline with the rows' names in place of the method's: several where it stands with several options.
+
+        Args:
+            kinds: by row, the registered names of architecture and weighting.
+        """
+        if self == REFERENCE:
+            return [self]
+        place = 0 if self.architecture else 1
+        method = (self.architecture, self.weighting)[place]
+        names = sorted({row[place] for row, kind in kinds.items() if kind[place] == method})
+        return [Baseline(**{("architecture", "weighting")[place]: name}) for name in names]
 
 
 #: Against single-task networks.
@@ -104,10 +126,9 @@ def verdicts(
         UsageError: the definition is unknown.
     """
     table = gains(data, definition=definition)
-    known = list(dict.fromkeys((architecture, weighting) for architecture, weighting, _ in table.index))
+    known = ((architecture, weighting) for architecture, weighting, _ in table.index)
     reference = reference_row(data)
-    others = {row: baseline.of(row, reference) for row in known}
-    pairs = [(row, other) for row, other in others.items() if other is not None and other in others]
+    pairs = list(baseline.pairs(known, reference).items())
     if not pairs:
         return pd.DataFrame(columns=VERDICT_COLUMNS).astype(dict.fromkeys(NUMBERS, float))
     size = max(rows or 0, len(pairs))
@@ -145,12 +166,17 @@ def word(low: np.ndarray, high: np.ndarray, margin: float) -> np.ndarray:
     return np.select([low > 0, high < 0, within], ["better", "worse", "equivalent"], "undecided")
 
 
+def of_delta(found: pd.DataFrame) -> pd.DataFrame:
+    """The lines of ``verdicts`` that are of Δm."""
+    return found[(found["task"] == DELTA[0]) & (found["metric"] == DELTA[1])]
+
+
 def told(found: pd.DataFrame) -> float:
     """The smallest difference of Δm that a board's seeds tell: the median half width of its rows' intervals.
 
     Rows without an interval do not count; infinite where there is none.
     """
-    delta = found[(found["task"] == DELTA[0]) & (found["metric"] == DELTA[1])]
+    delta = of_delta(found)
     half = (delta["high"] - delta["low"]) / 2
     return float(half[np.isfinite(half)].median()) if np.isfinite(half).any() else math.inf
 

@@ -12,7 +12,7 @@ from benchmark.analysis.boards import Row, boards, row_of
 from benchmark.analysis.frames import frame
 from benchmark.analysis.race import Family, Standing
 from benchmark.analysis.selection import select
-from benchmark.analysis.verdicts import DELTA, REFERENCE, Baseline, gains, verdicts
+from benchmark.analysis.verdicts import DELTA, REFERENCE, Baseline, gains, of_delta, verdicts
 from benchmark.errors import UsageError
 from benchmark.record import RunRecord
 from benchmark.registry import ARCHITECTURES, WEIGHTINGS
@@ -116,27 +116,16 @@ class Contest:
         Raises:
             UsageError: it stands on the board with several options.
         """
-        if baseline == REFERENCE:
-            return REFERENCE
-        wanted = baseline.architecture or baseline.weighting
-        found = sorted(
-            {
-                row[0] if baseline.architecture else row[1]
-                for row, spec in self.specs.items()
-                if (spec.architecture.name if baseline.architecture else spec.weighting_name) == wanted
-            }
-        )
+        found = baseline.named({row: (spec.architecture.name, spec.weighting_name) for row, spec in self.specs.items()})
         if len(found) > 1:
+            wanted = baseline.architecture or baseline.weighting
             raise UsageError(f"the baseline '{wanted}' stands on the board of '{self.name}' with several options")
-        return Baseline(**{"architecture" if baseline.architecture else "weighting": found[0]}) if found else None
+        return found[0] if found else None
 
     def pairs(self, baseline: Baseline) -> list[tuple[Row, Row]]:
         """The rows that are compared, with or without records, and what each is held against."""
         named = self.named(baseline)
-        if named is None:
-            return []
-        found = [(row, named.of(row, self.reference)) for row in self.specs]
-        return [(row, other) for row, other in found if other is not None and other in self.specs]
+        return list(named.pairs(self.specs, self.reference).items()) if named else []
 
     def verdicts(self, baseline: Baseline, margin: float) -> pd.DataFrame:
         """The verdicts on Δm; a row without any record has no line.
@@ -146,8 +135,7 @@ class Contest:
         named, pairs = self.named(baseline), self.pairs(baseline)
         if named is None or self.test.empty:
             return verdicts(self.test.iloc[:0])
-        found = verdicts(self.test, named, margin=margin, rows=len(pairs))
-        return found[(found["task"] == DELTA[0]) & (found["metric"] == DELTA[1])].reset_index(drop=True)
+        return of_delta(verdicts(self.test, named, margin=margin, rows=len(pairs))).reset_index(drop=True)
 
     def families(self, baselines: Sequence[Baseline]) -> list[Family]:
         """The comparisons, as places among ``specs``."""

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from benchmark import analysis
 from benchmark.analysis import DELTA, REFERENCE, Baseline, Board
-from benchmark.analysis.verdicts import MARGIN
+from benchmark.analysis.verdicts import MARGIN, of_delta
 from benchmark.errors import UsageError
 from benchmark.figures.curves import curves
 from benchmark.figures.forest import forest
@@ -47,22 +47,15 @@ def baseline_on(board: Board, baseline: Baseline) -> Baseline | None:
     Raises:
         UsageError: it stands on the board with several options.
     """
-    if baseline == REFERENCE:
-        return REFERENCE
-    part = 0 if baseline.architecture else 1
-    names = {
-        board.labels[record.id][part]
-        for record in board.records
-        if (record.spec.architecture.name, record.spec.weighting_name)[part]
-        == (baseline.architecture or baseline.weighting)
-    }
-    if len(names) > 1:
+    kinds = {board.labels[r.id]: (r.spec.architecture.name, r.spec.weighting_name) for r in board.records}
+    found = baseline.named(kinds)
+    if len(found) > 1:
         wanted = baseline.architecture or baseline.weighting
         raise UsageError(
             f"the baseline '{wanted}' stands on the board {board.key} of '{board.dataset.name}' with several options: "
-            f"{', '.join(sorted(names))}; choose another --baseline"
+            f"{', '.join((b.architecture or b.weighting or '') for b in found)}; choose another --baseline"
         )
-    return Baseline(**{"architecture" if baseline.architecture else "weighting": names.pop()}) if names else None
+    return found[0] if found else None
 
 
 def drawings(
@@ -141,11 +134,9 @@ class _Numbers:
         if self.gains.empty:
             return pd.DataFrame(columns=[*ROW, "verdict"])
         # Rows of which no run finished are a part of the family, as on the report's pages.
-        names = set(self.board.labels.values())
-        others = [baseline.of(row, analysis.reference_row(self.test)) for row in names]
-        compared = sum(other is not None and other in names for other in others)
-        found = analysis.verdicts(self.test, baseline, margin=self.margin, rows=compared)
-        return found[(found["metric"] == DELTA[1]) & np.isfinite(found["difference"])]
+        compared = baseline.pairs(self.board.labels.values(), analysis.reference_row(self.test))
+        found = of_delta(analysis.verdicts(self.test, baseline, margin=self.margin, rows=len(compared)))
+        return found[np.isfinite(found["difference"])]
 
     def seeds(self, found: pd.DataFrame) -> pd.DataFrame:
         """Each run's difference from its baseline: that of its seed where rows were paired, else the mean."""

@@ -9,9 +9,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.analysis.verdicts import DELTA, MARGIN, VERDICTS, Baseline, gains, reference_row, told, verdicts
-
-Pair = tuple[str, str]
+from benchmark.analysis.verdicts import (
+    DELTA,
+    MARGIN,
+    REFERENCE,
+    VERDICTS,
+    Baseline,
+    Pair,
+    gains,
+    of_delta,
+    reference_row,
+    told,
+    verdicts,
+)
 
 #: Before each word, so that colour is not all that tells verdicts apart.
 SIGNS = {"better": "▲", "worse": "▼", "equivalent": "≈", "undecided": "?"}
@@ -186,32 +196,20 @@ def judged(
     wide = gains(test, definition=definition)[DELTA].unstack("seed")
     deltas = dict(zip(((str(a), str(w)) for a, w in wide.index), wide.to_numpy(dtype=float), strict=True))
     shown = []
-    for key, name, question in (
-        ("reference", kinds[reference][0] if reference else "", "Is sharing worth it?"),
-        ("architecture", "split", "Which architecture?"),
-        ("weighting", "equal", "Which weighting?"),
+    for key, name, question, baseline in (
+        ("reference", kinds[reference][0] if reference else "", "Is sharing worth it?", REFERENCE),
+        ("architecture", "split", "Which architecture?", Baseline(architecture="split")),
+        ("weighting", "equal", "Which weighting?", Baseline(weighting="equal")),
     ):
-        baseline = _baseline(key, name, kinds)
-        if baseline is None or (key == "reference" and reference is None):
-            continue
-        pairs = {row: other for row in kinds if (other := baseline.of(row, reference)) is not None and other in kinds}
+        named = baseline.named(kinds)
+        pairs = named[0].pairs(kinds, reference) if len(named) == 1 else {}
         if not pairs:
             continue
-        found = verdicts(test, baseline, margin=margin, rows=len(pairs), definition=definition)
-        found = found[(found["task"] == DELTA[0]) & (found["metric"] == DELTA[1])]
+        found = of_delta(verdicts(test, named[0], margin=margin, rows=len(pairs), definition=definition))
         lines = {(line["architecture"], line["weighting"]): line for line in found.to_dict("records")}
         by_row = {row: _compared(row, other, lines.get(row), deltas) for row, other in pairs.items()}
         shown.append(Versus(key, name, question, by_row, margin, told(found) if len(found) else np.inf))
     return shown
-
-
-def _baseline(key: str, name: str, kinds: Mapping[Pair, Pair]) -> Baseline | None:
-    """The baseline with rows' names in place of methods'; None where no row has the method, or several options."""
-    if key == "reference":
-        return Baseline()
-    place = 0 if key == "architecture" else 1
-    names = {row[place] for row, kind in kinds.items() if kind[place] == name}
-    return Baseline(**{key: names.pop()}) if len(names) == 1 else None
 
 
 def _compared(row: Pair, other: Pair, line: Mapping[Any, Any] | None, deltas: Mapping[Pair, np.ndarray]) -> Compared:

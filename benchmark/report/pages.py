@@ -204,16 +204,7 @@ def _floor(board: Board, store: Store) -> dict[str, dict[tuple[str, str], float]
         card = read_card(store, board.dataset.name, board.data_hash)
     except UserError:
         return {}  # it is told among the problems of the data
-    return {
-        split: {
-            (task, metric): value
-            for piece in (card.pieces if card else ())
-            for task, metrics in piece.floor.get(split, {}).items()
-            for metric, value in metrics.items()
-            if value is not None
-        }
-        for split in ("val", "test")
-    }
+    return {split: card.floor(split) for split in ("val", "test")} if card else {}
 
 
 def _rows(page: BoardPage, marks: Marks, fill: Fill, store: Store) -> Iterator[tuple[str, bytes]]:

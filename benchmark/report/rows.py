@@ -254,9 +254,8 @@ class _Reading:
         """The floor's metrics, and its Δm where all of them are known."""
         test = self.test
         single = analysis.references(test)
-        values = {
-            key: value for key, value in found.items() if key in set(zip(test["task"], test["metric"], strict=True))
-        }
+        known = set(zip(test["task"], test["metric"], strict=True))
+        values = {key: value for key, value in found.items() if key in known}
         shown = single.drop_duplicates(["task", "metric"])
         blind = [values.get(key, np.nan) for key in zip(shown["task"], shown["metric"], strict=True)]
         if not len(shown) or not values:

@@ -1,6 +1,6 @@
 """How large a board of many seeds is, packed, and its pages: made from real records by other numbers. Not a test.
 
-python tests/scale/board_at_scale.py --results results --rows 20 --seeds 50 --keep /tmp/board
+python tests/scale/board_at_scale.py --results results --rows 20 --seeds 50 --keep board
 """
 
 import argparse
