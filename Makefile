@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: setup demo test rehearse portable faults lint clean
+.PHONY: setup demo test quick docs rehearse portable faults lint clean
 
 setup: $(VENV)/.installed
 
@@ -20,9 +20,20 @@ demo: setup
 	$(BIN)/mtbench run --grid quick --arithmetic native --results $(DEMO)/results
 	$(BIN)/mtbench report --results $(DEMO)/results --out $(DEMO)/reports
 
-# Two processes, each of which takes whole files: what the tests of a file share is made once. Tests use one thread each.
+# Two processes, each of which takes whole files: what the tests of a file share is made once. They come in the order of
+# tests/conftest.py, slow ones first. Tests use one thread each.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(PYTEST)
+
+# What takes no processes, no browser and no training that learns: within a minute, between two edits.
+quick: setup
+	$(PYTEST) -m "not slow"
+
+# The site, in build/docs; a warning, and anything that a page would fetch from another address, is an error.
+docs: setup
+	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs build/docs
 
 # Every CUDA path on a pretended GPU; skipped, and it says so, where there is no g++.
 rehearse: setup

@@ -1,11 +1,11 @@
-"""What weightings of logarithms of losses share: which losses have one, and which tasks sit a step out."""
+"""What weightings of losses share: which losses have a logarithm, which tasks sit a step out, and exact shares."""
 
 import torch
 from torch import Tensor
 
 
 def absent(losses: Tensor) -> Tensor:
-    """(K,) which tasks have no valid target in the batch: kinds of task then give a loss of exactly 0."""
+    """(K,) which losses are exactly 0, as where a crop left a task no valid target: they have no logarithm."""
     return losses == 0
 
 
@@ -14,3 +14,12 @@ def defined(losses: Tensor) -> Tensor:
     # A factor, not torch.where on the losses: where would give a masked loss the gradient 0.
     known = losses * torch.where(losses >= 0, 1.0, torch.nan)
     return torch.where(absent(losses), 1.0, known)
+
+
+def shares(logits: Tensor) -> Tensor:
+    """(K,) float64 logits of any size -> (K,) their softmax in float32.
+
+    Differences are taken in float64: of logits of 1e6, float32 would not tell two that differ by a tenth. The
+    exponentials are float32's, which every processor computes alike.
+    """
+    return torch.softmax((logits - logits.max()).float(), dim=0)

@@ -19,6 +19,8 @@ def chunk(values: Tensor) -> int:
 class Room:
     """Memory that a rule overwrites in every step: fresh memory of a gradient's size costs a CPU as much as a sum."""
 
+    scratch = ("_held",)
+
     def __init__(self) -> None:
         self._held = torch.empty(0)
 
@@ -34,7 +36,7 @@ class RunningRows(nn.Module):
     """One row of running values per task, of the gradients' size, in a buffer that is saved.
 
     Attributes:
-        rows: (K, P), zeros at first, once ``sized`` has been called.
+        rows: (K, P), zeros at first, once ``allocate`` has been called.
     """
 
     rows: Tensor
@@ -45,7 +47,7 @@ class RunningRows(nn.Module):
         # Tells the device before the size is known.
         self.register_buffer("place", torch.zeros(()), persistent=False)
 
-    def sized(self, columns: int) -> None:
+    def allocate(self, columns: int) -> None:
         """Make room for P columns; a second call with the same number keeps what is there."""
         if "rows" not in self._buffers or self.rows.shape[1] != columns:
             self.register_buffer("rows", torch.zeros(self.count, columns, device=self.get_buffer("place").device))

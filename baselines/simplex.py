@@ -2,6 +2,23 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmark.presence import Presence
+
+
+def part_of_point(point: Tensor, present: Presence) -> tuple[NDArray[np.float64], float]:
+    """The present tasks' part of a point of the simplex (K,), and its sum.
+
+    Returns:
+        (M,) scaled to sum 1, equal numbers where all are 0; what it summed to, by which what it becomes is to be
+        multiplied before it is written back, so that absent tasks keep their numbers.
+    """
+    part = present.rows(point).cpu().numpy()
+    if present.all:
+        return part, 1.0
+    total = float(part.sum())
+    return (part / total if total > 0 else np.full(len(part), 1 / len(part))), total
 
 
 def nearest_on_simplex(point: NDArray[np.float64]) -> NDArray[np.float64]:

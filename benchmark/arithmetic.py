@@ -41,6 +41,8 @@ NUMPY_FEATURES = (
     ((2, 4), "X86_V4 AVX512_ICL AVX512_SPR"),
     ((0, 0), "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR"),
 )
+#: What decides, when libraries are loaded, how they compute.
+VARIABLES = (*PORTABLE_ENVIRONMENT, NUMPY_VARIABLE)
 
 
 def portable_environment() -> dict[str, str]:
@@ -61,7 +63,7 @@ def variables() -> dict[str, str]:
         started = dict(line.split("=", 1) for line in lines if "=" in line)
     except OSError:
         started = dict(os.environ)
-    return {name: started[name] for name in (*PORTABLE_ENVIRONMENT, NUMPY_VARIABLE) if name in started}
+    return {name: started[name] for name in VARIABLES if name in started}
 
 
 @contextmanager
@@ -71,7 +73,7 @@ def environment_for(arithmetic: Arithmetic) -> Iterator[None]:
         portable_environment()
         if arithmetic == "portable"
         # A process that was itself started for portable arithmetic must not hand its variables on.
-        else dict.fromkeys((*PORTABLE_ENVIRONMENT, NUMPY_VARIABLE)) if started_for("portable") else {}
+        else dict.fromkeys(VARIABLES) if started_for("portable") else {}
     )  # fmt: skip
     before = {name: os.environ.get(name) for name in wanted}
     _set(wanted)

@@ -1,14 +1,17 @@
 """The contracts of a weighting: what it needs in a step, what it gives back, and its card."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, Self, cast
+from warnings import warn
 
 import torch
 from torch import Tensor, nn
 
 from benchmark.errors import UsageError, unknown
+from benchmark.presence import Presence
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
 
@@ -44,6 +47,18 @@ class Weighting(nn.Module, ABC):
 
     Keyword-only constructor arguments are its options. Learned quantities are parameters (the engine trains them with
     the model's optimiser), everything else that changes during a run is a buffer, so that ``state_dict`` is complete.
+
+    A task of which a batch holds no valid target is absent from its step: a rule makes of the M present tasks what it
+    would make of them without the absent ones. A rule that keeps nothing by task, no buffer or parameter with K entries
+    along an axis, needs to know nothing of that: in a step with absent tasks it is shown the losses and gradients of
+    the present ones alone, M in place of K, and ``tasks`` are those. One that does keep something by task, and says so
+    by ``minds_absent``, is shown the same, and takes and changes what it keeps by ``present``. Any other is shown all
+    tasks, those absent with a loss and a gradient of 0. In each case absent tasks have the weight 0, no part in the
+    direction, and no gradient in what the weighting learns; without a present task the rule is not asked.
+
+    Attributes:
+        tasks: all K of them, but see above.
+        present: which of them are, in a step; all outside of one.
     """
 
     #: True where ``after_step`` wants the losses of the same batch again, after the optimiser's step.
@@ -51,15 +66,44 @@ class Weighting(nn.Module, ABC):
     #: Names of buffers that the rule reads in the memory of the host, and that stay there whatever device the rest is
     #: on; True for all, also those of its modules.
     on_host: ClassVar[tuple[str, ...] | bool] = ()
+    #: Names of attributes that change, and that no later step reads: all others that do are buffers, see ``Weighting``.
+    scratch: ClassVar[tuple[str, ...]] = ()
     #: Steps after which what a step costs repeats, where not every step does the same work.
     period: int = 1
     card: ClassVar[Card | None] = None
     #: Options with which its authors run the two-task toy problem, where they are not the defaults.
     toy_options: ClassVar[Mapping[str, Any]] = {}
 
+    #: Whether the rule takes and changes what it keeps by task by ``present``, see above.
+    minds_absent: ClassVar[bool] = False
+    #: Whether the weights are options, the same in every step: a scalarisation, against which others are held.
+    fixed: ClassVar[bool] = False
+
     def __init__(self, tasks: Sequence[Task]) -> None:
         super().__init__()
         self.tasks = tuple(tasks)
+        self.present = Presence.everyone(len(self.tasks))
+
+    @contextmanager
+    def facing(self, present: Presence) -> Iterator[Presence]:
+        """For the engine: inside, the rule is asked about a step with these tasks.
+
+        Yields:
+            The tasks whose losses and gradients it is to be shown: the present ones, or all.
+        """
+        if present.all:
+            yield present
+            return
+        kept = (*self.parameters(), *self.buffers())
+        unaware = not self.minds_absent and any(len(self.tasks) in tensor.shape for tensor in kept)
+        before = self.tasks, self.present
+        self.present = present
+        if not self.minds_absent and not unaware:
+            self.tasks = tuple(self.tasks[k] for k in present.places)
+        try:
+            yield Presence.everyone(present.count) if unaware else present
+        finally:
+            self.tasks, self.present = before
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """What ``to`` and its like do to every tensor; see ``on_host``."""
@@ -79,7 +123,7 @@ class Weighting(nn.Module, ABC):
         """The weight of each task's loss in this step, called once a step; the record's curves show them.
 
         Args:
-            losses: (K,) this step's losses in the order of ``tasks``, without graph.
+            losses: (K,) this step's losses in the order of ``tasks``, without graph; of absent tasks see the class.
 
         Returns:
             (K,) weights, attached to the parameters that the weighting learns, if any.
@@ -105,7 +149,8 @@ class Weighting(nn.Module, ABC):
         """Called after every epoch.
 
         Args:
-            train_losses: (K,) each task's mean training loss over the epoch's steps.
+            train_losses: (K,) each task's mean training loss over the epoch's steps with a label of the task; NaN where
+                there was none.
         """
 
     @classmethod
@@ -122,6 +167,9 @@ class Weighting(nn.Module, ABC):
     def needs_representation(cls, options: Mapping[str, Any]) -> bool:
         """Whether, with these options, it can only train an architecture with one feature that feeds all heads."""
         return False
+
+
+WEIGHTINGS.contract = Weighting
 
 
 class NormWeighting(Weighting):
@@ -287,12 +335,21 @@ class MatrixWeighting(GradientWeighting):
 
     _sees: ClassVar[str] = "the K×P matrix of the gradients"
 
-    def sized(self, columns: int) -> None:
+    def allocate(self, columns: int) -> None:
         """Called once before training, on the device: the place to register buffers of the gradients' size.
 
         Args:
             columns: P.
         """
+        if type(self).sized is not MatrixWeighting.sized:
+            warn(f"{type(self).__name__}: 'sized' is called 'allocate' now", DeprecationWarning, stacklevel=2)
+            self.sized(columns)
+
+    def sized(self, columns: int) -> None:
+        """The former name of ``allocate``."""
+        if type(self).allocate is not MatrixWeighting.allocate:
+            warn(f"{type(self).__name__}: 'sized' is called 'allocate' now", DeprecationWarning, stacklevel=2)
+            self.allocate(columns)
 
     @abstractmethod
     def from_gradients(self, gradients: Tensor, losses: Tensor) -> Direction:
@@ -378,7 +435,8 @@ def aggregate(name: str, gradients: Tensor, *, losses: Tensor | None = None, **o
         options: the weighting's own.
 
     Returns:
-        (P,) the direction d; an optimiser steps along −d.
+        (P,) the direction d; an optimiser steps along −d. In the type of ``gradients``, computed in single precision
+        at least.
 
     Raises:
         UsageError: the name or an option is unknown, or the shapes do not fit.
@@ -390,21 +448,24 @@ def aggregate(name: str, gradients: Tensor, *, losses: Tensor | None = None, **o
     if gradients.ndim != 2 or not len(gradients):
         found = tuple(gradients.shape)
         raise UsageError(f"gradients must be a (K, P) matrix with one row per task, found shape {found}")
-    known = torch.ones(len(gradients)) if losses is None else losses.detach()
+    known = torch.ones(len(gradients)) if losses is None else losses.detach().clone()
     if known.shape != gradients.shape[:1]:
         raise UsageError(f"expected one loss for each of {len(gradients)} tasks, found shape {tuple(known.shape)}")
     tasks = [Task(f"task{k}", "depth", 1) for k in range(len(gradients))]
     weighting = build_weighting(name, tasks, **options).to(gradients.device)
-    return direction(weighting, gradients.detach(), known.to(gradients.device))
+    # Squares and sums over tasks leave half precision where the gradients themselves do not.
+    rows = gradients.detach().to(torch.promote_types(gradients.dtype, torch.float32))
+    known = known.to(rows.device, torch.promote_types(known.dtype, torch.float32))
+    return direction(weighting, rows, known).to(gradients.dtype)
 
 
 def direction(weighting: Weighting, gradients: Tensor, losses: Tensor) -> Tensor:
     """What one step of ``weighting`` makes of gradients (K, P) of losses (K,): a direction (P,)."""
     if not isinstance(weighting, GradientWeighting):
         return weighting.weights(losses).detach().to(gradients) @ gradients
-    exact = gradients.double() * slopes(weighting, losses.double())[:, None]
+    exact = gradients.double() * task_loss_derivatives(weighting, losses.double())[:, None]
     if isinstance(weighting, MatrixWeighting):
-        weighting.sized(gradients.shape[1])
+        weighting.allocate(gradients.shape[1])
         return weighting.from_gradients(exact.to(gradients), losses.to(gradients)).vector.clone()
     products, known = (exact @ exact.T).cpu(), losses.double().cpu()
     if isinstance(weighting, SampledWeighting):
@@ -414,11 +475,11 @@ def direction(weighting: Weighting, gradients: Tensor, losses: Tensor) -> Tensor
     return (weights.to(exact) @ exact).to(gradients)
 
 
-def slopes(weighting: GradientWeighting, losses: Tensor) -> Tensor:
+def task_loss_derivatives(weighting: GradientWeighting, losses: Tensor) -> Tensor:
     """(K,) the derivative of each of ``task_losses`` by its loss, at losses (K,)."""
     leaves = [loss.detach().clone().requires_grad_() for loss in losses]
     with torch.enable_grad():
-        scaled = weighting.task_losses(leaves)
+        scaled = weighting.task_losses(list(leaves))
         return torch.stack([torch.autograd.grad(s, leaf)[0] for s, leaf in zip(scaled, leaves, strict=True)])
 
 

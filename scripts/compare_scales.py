@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 
 from benchmark import analysis
-from benchmark.datacards import read_card
 from benchmark.report.titles import titles
-from benchmark.store import Store
+from benchmark.runs.datacards import read_card
+from benchmark.runs.store import Store
 
 BEGIN, END = "<!-- scales -->", "<!-- end of scales -->"
 

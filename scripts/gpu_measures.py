@@ -81,9 +81,9 @@ def _judged(name: str, device: str, small: bool) -> dict[str, list[Any]]:
     from benchmark.data import Split
     from benchmark.data.workers import cores
     from benchmark.model import build_model
+    from benchmark.speed.workload import Workload
     from benchmark.training.evaluation import evaluate
     from benchmark.training.hardware import Hardware
-    from benchmark.training.workload import Workload
 
     hardware = Hardware(device, "fp32", 1 if small else cores())
     hardware.set_up()
@@ -138,17 +138,17 @@ def _trained(cell: tuple[str, ...], device: str, *, graphs: bool, small: bool) -
     from benchmark.commands.speed import TASKS
     from benchmark.errors import UserError
     from benchmark.registry import ARCHITECTURES, WEIGHTINGS
-    from benchmark.spec import Component
+    from benchmark.runs.spec import Component
+    from benchmark.speed.workload import Stepper, Workload
     from benchmark.training.hardware import Hardware
-    from benchmark.training.workload import Stepper, Workload
 
     architecture, weighting, precision = cell
     hardware = Hardware(device, precision, 1, graphs=graphs, deterministic=True)
     hardware.set_up()
-    network = Component.of(ARCHITECTURES, architecture, {"width": 4 if small else 32})
+    network = Component.from_registry(ARCHITECTURES, architecture, {"width": 4 if small else 32})
     with hardware.seeded(0):
         load = Workload(TASKS, (3, 32, 32) if small else (3, 64, 96), 6, hardware)
-        stepper = Stepper(network, Component.of(WEIGHTINGS, weighting), load)
+        stepper = Stepper(network, Component.from_registry(WEIGHTINGS, weighting), load)
         if stepper.obstacle:
             raise UserError(f"not replayed: {stepper.obstacle}")
         for _ in range(STEPS):

@@ -19,9 +19,9 @@ from benchmark import analysis
 from benchmark.analysis.contrasts import Contrasts, contrasts
 from benchmark.analysis.looks import ALPHA, FIRST, critical
 from benchmark.analysis.moderation import moderate
-from benchmark.analysis.race import Family, Standing, ranking
+from benchmark.analysis.race import Family, RaceState, ranking
 from benchmark.analysis.verdicts import MARGIN, word
-from benchmark.store import Store
+from benchmark.runs.store import Store
 
 #: Rows of a board that are compared with its baseline, and seeds up to which each is looked at.
 ROWS, SEEDS = 40, 50
@@ -269,12 +269,12 @@ def raced(truth: np.ndarray) -> list[tuple[int, int]]:
     rows = len(truth)
     family = Family(np.arange(rows - 1), np.full(rows - 1, rows - 1), rows - 1)
     values, nothing = np.full(truth.shape, np.nan), np.zeros(truth.shape, dtype=bool)
-    standing = Standing(values, nothing.copy(), nothing, np.ones(rows), np.ones(rows, dtype=bool))
+    race_state = RaceState(values, nothing.copy(), nothing, np.ones(rows), np.ones(rows, dtype=bool))
     history = []
-    while found := ranking(standing, [family]):
+    while found := ranking(race_state, [family]):
         row = found[0][1]
-        place = row, standing.next_seed(row)
-        values[place], standing.tried[place] = truth[place], True
+        place = row, race_state.next_seed(row)
+        values[place], race_state.tried[place] = truth[place], True
         history.append((len(history) + 1, int((~family.judge(values, MARGIN)[1]).sum())))
     return history
 
@@ -284,14 +284,14 @@ def raced_falsely(truth: np.ndarray, runs: int) -> bool:
     rows = len(truth)
     family = Family(np.arange(rows - 1), np.full(rows - 1, rows - 1), rows - 1)
     values, nothing = np.full(truth.shape, np.nan), np.zeros(truth.shape, dtype=bool)
-    standing = Standing(values, nothing.copy(), nothing, np.ones(rows), np.ones(rows, dtype=bool))
+    race_state = RaceState(values, nothing.copy(), nothing, np.ones(rows), np.ones(rows, dtype=bool))
     for _ in range(runs):
-        found = ranking(standing, [family])
+        found = ranking(race_state, [family])
         if not found:
             break
         row = found[0][1]
-        place = row, standing.next_seed(row)
-        values[place], standing.tried[place] = truth[place], True
+        place = row, race_state.next_seed(row)
+        values[place], race_state.tried[place] = truth[place], True
         judged, _ = family.judge(values, MARGIN)
         if ((judged.low > 0) | (judged.high < 0)).any():
             return True

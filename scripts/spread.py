@@ -31,17 +31,18 @@ import baselines  # noqa: F401 - registers the methods
 from benchmark.arithmetic import NATIVE, ComputeOptions, portable_environment, started_for
 from benchmark.data import SPLITS, AnySplit, Storage, build_dataset
 from benchmark.errors import UsageError
-from benchmark.grid import Filters, expand, load_grid
 from benchmark.model import MultiTaskModel
-from benchmark.record import EpochRecord
-from benchmark.spec import RunSpec, derive_seed
-from benchmark.store import Store, write_atomically
+from benchmark.runs.artifacts import OfSplit
+from benchmark.runs.grid import Filters, expand, load_grid
+from benchmark.runs.record import EpochRecord
+from benchmark.runs.spec import RunSpec, derive_seed
+from benchmark.runs.store import Store, write_atomically
 from benchmark.tasks import Task
+from benchmark.training.artifacts import whole_split
+from benchmark.training.build import new_trainer
 from benchmark.training.engine import Diverged
 from benchmark.training.evaluation import EVALUATION_BATCH
 from benchmark.training.hardware import Hardware
-from benchmark.training.predictions import whole_split
-from benchmark.training.run import new_trainer
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,8 @@ def train(job: Job, storage: Storage) -> dict[str, Any]:
             trainer.fit(epochs.append)
         except Diverged as error:
             return {"row": job.row, "seed": spec.seed, "rounding": job.rounding, "failed": str(error)}
-    decided = whole_split(trainer.model, splits["test"], hardware, "")
+    kept = whole_split(trainer.model, splits["test"], hardware, "test")
+    decided = {key.task: values for key, values in kept.items() if isinstance(key, OfSplit) and not key.ids}
     return {
         "row": job.row,
         "seed": spec.seed,
@@ -165,7 +167,7 @@ def resampled(
     """Metrics on as many pictures, drawn with replacement: the same ones for every run. ``count`` numbers for each."""
     found: dict[str, dict[str, list[float]]] = {}
     for task in tasks:
-        own, values = split.of(task.name), torch.from_numpy(decided[task.name])
+        own, values = split.for_task(task.name), torch.from_numpy(decided[task.name])
         draw = np.random.default_rng(derive_seed("test pictures"))
         columns: dict[str, list[float]] = {}
         for _ in range(count):

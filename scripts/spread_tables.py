@@ -15,8 +15,8 @@ from benchmark.analysis.frames import frame
 from benchmark.data import build_dataset
 from benchmark.errors import UsageError
 from benchmark.registry import ARCHITECTURES
-from benchmark.spec import RunSpec
-from benchmark.store import Store
+from benchmark.runs.spec import RunSpec
+from benchmark.runs.store import Store
 
 if TYPE_CHECKING:
     from spread import Job

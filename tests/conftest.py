@@ -1,24 +1,46 @@
 """What all tests share: the toy plugin, a data cache of their own, no progress bars."""
 
+import gc
+import importlib
 import os
 import sys
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 import torch
 from hypothesis import settings
+from jinja2 import BytecodeCache, Environment
 
 from benchmark.execution.inline import InlineExecutor
 from benchmark.registry import PLUGIN_FILES, load_plugin_file
 
 # No test judges a time: an example may take longer on a machine that does other things too.
 # By hand every run looks for new counter-examples; a gate that others wait at gives one answer to one tree.
-settings.register_profile("mtbench", deadline=None, derandomize="CI" in os.environ)
+# Twenty-five examples find what is simply wrong; for what takes luck, --hypothesis-profile thorough.
+settings.register_profile("mtbench", deadline=None, max_examples=25, derandomize="CI" in os.environ)
+settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("mtbench")
 
 TOY = Path(__file__).parent / "toy.py"
 #: The rehearsal needs a process that has believed in its device from the start: ``python -m tests.rehearsal``.
 collect_ignore = [] if "tests.rehearsal.pretending" in sys.modules else ["rehearsal"]
+
+
+def pytest_collection_modifyitems(items):
+    """Slow files come first: short ones fill up what is left, so that all processes end at about the same time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish(session):
+    """Every run collects garbage before it begins: what is imported by now, and stays, is not looked through again."""
+    if len(session.items) > 40 or any(item.get_closest_marker("slow") for item in session.items):
+        importlib.import_module("torch._dynamo")  # runs do, with a hundred thousand objects
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,17 +54,71 @@ def _threads():
     torch.set_num_threads(1)
 
 
+class Compiled(BytecodeCache):
+    """Templates that were compiled in this process."""
+
+    def __init__(self):
+        self.code = {}
+
+    def load_bytecode(self, bucket):
+        if bucket.key in self.code:
+            bucket.bytecode_from_string(self.code[bucket.key])
+
+    def dump_bytecode(self, bucket):
+        self.code[bucket.key] = bucket.bytecode_to_string()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _reports():
+    """Reports share what no record changes: compiled templates, and the lines and claims of published tables.
+
+    Both are half of the time that a small report takes, and one process makes one report outside of tests.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if "benchmark.report.pages" in sys.modules:
+            patch.setattr("benchmark.report.pages.Environment", partial(Environment, bytecode_cache=Compiled()))
+            for name in ("benchmark.report.reported._lines", "benchmark.report.reported.published.claims"):
+                patch.setattr(name, once(resolve_name(name)))
+        yield
+
+
+def once(function):
+    """The function, which computes what it gives for an object once."""
+    known = {}
+
+    def remembered(table):
+        if id(table) not in known:
+            known[id(table)] = table, function(table)  # the table stays, and its number with it
+        return known[id(table)][1]
+
+    return remembered
+
+
 @pytest.fixture
-def here(monkeypatch):
+def here():
     """The command does its runs in this process: to start a worker takes many times as long as a tiny run.
 
     Portable ones, too, although this process computes natively: their bits are none of these tests' subjects.
     """
+    with _runs_here():
+        yield
+
+
+@pytest.fixture(scope="module")
+def here_throughout():
+    """The same for a whole file, whose tests share what a command leaves."""
+    with _runs_here():
+        yield
+
+
+@contextmanager
+def _runs_here():
     threads = torch.get_num_threads()
-    monkeypatch.setattr("benchmark.commands.execution.LocalExecutor", InlineExecutor)
-    for user in ("benchmark.execution.apart", "benchmark.training.hardware", "benchmark.commands.speed"):
-        monkeypatch.setattr(f"{user}.started_for", lambda arithmetic: True)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("benchmark.commands.execution.LocalExecutor", InlineExecutor)
+        for user in ("benchmark.execution.apart", "benchmark.training.hardware", "benchmark.commands.speed"):
+            patch.setattr(f"{user}.started_for", lambda arithmetic: True)
+        yield
     torch.set_num_threads(threads)  # each run sets its own
 
 

@@ -1,7 +1,7 @@
 """A small grid whose runner can be killed anywhere.
 
 It is forked from a process that has imported everything, and so starts in no time; and it does its runs itself, one
-after the other, so that a kill hits training, checkpoints, records and claims alike.
+after the other, so that a kill hits training, checkpoints, records and leases alike.
 """
 
 import os
@@ -15,12 +15,12 @@ from pathlib import Path
 
 from benchmark.data import Storage, build_dataset
 from benchmark.execution.executor import Setup
-from benchmark.execution.grid import run_all
 from benchmark.execution.inline import InlineExecutor
-from benchmark.record import without_times
+from benchmark.execution.scheduler import run_all
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
-from benchmark.spec import Component, Protocol, RunSpec
-from benchmark.store import Store
+from benchmark.runs.record import without_times
+from benchmark.runs.spec import Component, Protocol, RunSpec
+from benchmark.runs.store import Store
 from benchmark.training.checkpoint import Policy
 from benchmark.training.hardware import Hardware
 
@@ -32,9 +32,9 @@ def specs(seeds=(0,)):
     """The cells of the grid."""
     return [
         RunSpec(
-            dataset=Component.of(DATASETS, "toy"),
-            architecture=Component.of(ARCHITECTURES, architecture, {"width": 4}),
-            weighting=Component.of(WEIGHTINGS, weighting) if weighting else None,
+            dataset=Component.from_registry(DATASETS, "toy"),
+            architecture=Component.from_registry(ARCHITECTURES, architecture, {"width": 4}),
+            weighting=Component.from_registry(WEIGHTINGS, weighting) if weighting else None,
             seed=seed,
             protocol=Protocol(epochs=2, batch_size=4, learning_rate=1e-2),
         )
@@ -71,8 +71,8 @@ class Silent:
 class Logged(Store):
     """A store that leaves a line for every record that was put into it."""
 
-    def put(self, record, *arrays):
-        super().put(record, *arrays)
+    def put(self, record, *arrays, **given):
+        super().put(record, *arrays, **given)
         with (self.root / "log").open("a") as file:
             file.write(f"{record.id}\n")
 

@@ -4,11 +4,14 @@ import re
 import shlex
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from benchmark.cli import main
-from benchmark.store import Store
+from benchmark.runs.store import Store
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"```python\n# (\w+\.py)\n(.*?)```(?:\s+```\n(.*?)```)?", re.DOTALL)
@@ -50,4 +53,4 @@ def test_an_example_runs(here, tmp_path, monkeypatch, toy, file, code, commands)
 def test_the_readme_names_commands_that_exist():
     text = (ROOT / "README.md").read_text()
     for command in re.findall(r"^mtbench (\w+)", text, re.MULTILINE):
-        assert command in main.commands
+        assert command in main.list_commands(click.Context(main))

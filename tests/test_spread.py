@@ -66,6 +66,7 @@ def test_every_seed_and_the_first_one_again_and_again(jobs):
         jobs("tiny", "tiny:equal")
 
 
+@pytest.mark.slow
 def test_a_run_without_a_changed_bit_is_that_of_the_suite(scripts, jobs):
     plain, changed = jobs("tiny:equal")[:2]
     record = execute(plain.spec, storage=Storage.default(), hardware=Hardware("cpu", "fp32", 1)).record

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
-from benchmark.data import DataSet, Progress, SeparateDataSet, build_dataset, register_dataset
+from benchmark.data import DataSet, PerTaskInputDataSet, Progress, build_dataset, register_dataset
 from benchmark.errors import UserError
 from benchmark.model import MultiTaskModel
 from benchmark.registry import ARCHITECTURES, WEIGHTINGS
-from benchmark.spec import derive_seed
+from benchmark.runs.spec import derive_seed
 from benchmark.tasks import Task
 from benchmark.weighting import Weighting
 
@@ -102,6 +103,23 @@ class ToyWords(DataSet):
 
 
 @register_dataset
+class ToyNames(ToyWords):
+    """The same with tasks whose names look like those of arrays that are kept of a run."""
+
+    name = "toy-names"
+    NAMES = ("a", "a-id", "test-a", "model-year", "masks-a", "file", "test-view", "ids:test:a")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tasks = tuple(Task(name, "classification", 2) for name in self.NAMES)
+
+    def build(self, split: str, source: Path | None, progress: Progress) -> dict[str, np.ndarray]:
+        arrays = super().build(split, source, progress)
+        labels = (arrays.pop("brightness"), arrays.pop("contrast"))
+        return arrays | {name: labels[k % 2] for k, name in enumerate(self.NAMES)}
+
+
+@register_dataset
 class ToyPart(DataSet):
     """Pictures that are dark or light, or flat or rough, and nothing else to be told of them."""
 
@@ -132,7 +150,7 @@ class ToyPart(DataSet):
 
 
 @register_dataset
-class ToyPair(SeparateDataSet):
+class ToyPair(PerTaskInputDataSet):
     """Two tasks, each with its own pictures."""
 
     name = "toy-pair"
@@ -236,19 +254,27 @@ class Greedy(Tiny):
         return super().forward(images, tasks)
 
 
+def exhausted() -> Tensor:
+    """Ask for more bytes than any process can address, which the allocator refuses on every machine."""
+    return torch.empty(2**48, dtype=torch.uint8)
+
+
 @ARCHITECTURES.register("hungry")
 class Hungry(Tiny):
-    """Holds a further GiB after every training step: more than an old process has lying about in freed blocks."""
+    """Has no memory left in its second forward pass in training."""
 
     def forward(self, images: Tensor, tasks: Any = None) -> dict[str, Tensor]:
-        if self.training:
-            self.hoard = [*getattr(self, "hoard", []), torch.zeros(2**28)]
+        self.count = getattr(self, "count", 0) + self.training
+        if self.count == 2:
+            exhausted()
         return super().forward(images, tasks)
 
 
 @ARCHITECTURES.register("swelling")
 class Swelling(Tiny):
-    """In its fifth forward pass in training saves 360 MiB for the backward pass, in blocks too large for a heap."""
+    """In its fifth forward pass in training saves ten tensors for the backward pass, of which memory holds ``room``."""
+
+    room = 5
 
     def __init__(self, tasks: Sequence[Task], *, width: int = 4) -> None:
         super().__init__(tasks, width=width)
@@ -259,9 +285,13 @@ class Swelling(Tiny):
         self.count += self.training
         if not self.training or self.count != 5:
             return found
-        value = found["depth"].mean().expand(9 * 2**20) * 1.5  # 36 MiB
+        value = found["depth"].mean().expand(2**15) * 1.5  # 128 KiB: tensors below 64 KiB are never spilled
+        saved = []
         for _ in range(10):
+            saved.append(StorageWeakRef(value.untyped_storage()))
             value = value.square()
+            if sum(not storage.expired() for storage in saved) > self.room:
+                exhausted()
         return found | {"depth": found["depth"] + value.mean()}
 
 

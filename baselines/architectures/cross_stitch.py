@@ -1,7 +1,7 @@
 """Cross-stitch network: one stream per task, joined between stages by learned linear combinations."""
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +54,7 @@ def combine(weights: Tensor, xs: Sequence[Tensor]) -> Tensor:
 STITCHES: dict[str, Callable[[int], nn.Module]] = {"matrix": MatrixStitch, "vector": VectorStitch}
 
 
-@ARCHITECTURES.register("cross-stitch")
+@ARCHITECTURES.register("cross-stitch", mark=5)
 class CrossStitch(SharingPattern):
     """Cross-stitch: one backbone per task, and between successive stages a learned mixture of all tasks' features.
 
@@ -71,7 +71,7 @@ class CrossStitch(SharingPattern):
     Args:
         tasks: what to predict.
         width: channels of the backbone's first level.
-        backbone: see ``build_backbone``.
+        backbone, backbone_options: see ``build_backbone``.
         stitch: ``matrix``, as in Misra et al.; ``vector``, as in the code of Liu et al.: all streams get one sum.
     """
 
@@ -85,11 +85,17 @@ class CrossStitch(SharingPattern):
     )
 
     def __init__(
-        self, tasks: Sequence[Task], *, width: int = 64, backbone: str = "segnet", stitch: str = "matrix"
+        self,
+        tasks: Sequence[Task],
+        *,
+        width: int = 64,
+        backbone: str = "segnet",
+        stitch: str = "matrix",
+        **backbone_options: Any,
     ) -> None:
         if stitch not in STITCHES:
             raise unknown("stitch", str(stitch), STITCHES)
-        super().__init__(tasks, build_backbone(backbone, width))
+        super().__init__(tasks, build_backbone(backbone, width, **backbone_options))
         self.streams = nn.ModuleList(nn.ModuleList(plan.build() for plan in self.stages) for _ in self.tasks)
         self.stitches = nn.ModuleList(STITCHES[stitch](len(self.tasks)) for _ in self.stages[1:])
         self.initialise(nn.init.xavier_uniform_)

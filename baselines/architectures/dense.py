@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from benchmark.registry import ARCHITECTURES
 from benchmark.tasks import Task
 
 
-@ARCHITECTURES.register("dense")
+@ARCHITECTURES.register("dense", mark=4)
 class Dense(SharingPattern):
     """Dense: one shared stream and one per task; stages of a task's stream read its own and the shared feature.
 
@@ -33,13 +33,15 @@ class Dense(SharingPattern):
     Args:
         tasks: what to predict.
         width: channels of the backbone's first level.
-        backbone: see ``build_backbone``.
+        backbone, backbone_options: see ``build_backbone``.
     """
 
     card: ClassVar[ArchitectureCard | None] = of_mtan(Flow(("task", "shared", "task"), "feeds"))
 
-    def __init__(self, tasks: Sequence[Task], *, width: int = 64, backbone: str = "segnet") -> None:
-        super().__init__(tasks, build_backbone(backbone, width))
+    def __init__(
+        self, tasks: Sequence[Task], *, width: int = 64, backbone: str = "segnet", **backbone_options: Any
+    ) -> None:
+        super().__init__(tasks, build_backbone(backbone, width, **backbone_options))
         first, *later = self.stages
         joined = [first, *(replace(plan, inputs=2 * plan.inputs) for plan in later)]
         if len(joined) > len(self.backbone.encoder):

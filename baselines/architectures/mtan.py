@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +34,7 @@ class Attention(nn.Sequential):
         return super().forward(torch.cat(features, 1) if len(features) > 1 else features[0])
 
 
-@ARCHITECTURES.register("mtan")
+@ARCHITECTURES.register("mtan", mark=6)
 class MTAN(SharingPattern):
     """MTAN: a shared network and, for each task, soft attention masks on every stage of it.
 
@@ -56,13 +56,15 @@ class MTAN(SharingPattern):
     Args:
         tasks: what to predict.
         width: channels of the backbone's first level.
-        backbone: see ``build_backbone``.
+        backbone, backbone_options: see ``build_backbone``.
     """
 
     card: ClassVar[ArchitectureCard | None] = of_mtan(Flow(("task", "shared", "task"), "masks"))
 
-    def __init__(self, tasks: Sequence[Task], *, width: int = 64, backbone: str = "segnet") -> None:
-        super().__init__(tasks, build_backbone(backbone, width))
+    def __init__(
+        self, tasks: Sequence[Task], *, width: int = 64, backbone: str = "segnet", **backbone_options: Any
+    ) -> None:
+        super().__init__(tasks, build_backbone(backbone, width, **backbone_options))
         self.trunk = nn.ModuleList(plan.build() for plan in self.stages)
         encoder, decoder = self.backbone.encoder, self.stages[len(self.backbone.encoder) :]
         reach = [plan.outputs for plan in encoder]

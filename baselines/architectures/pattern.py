@@ -1,13 +1,15 @@
 """What every sharing pattern has in common: heads, choice of tasks, initialisation, whose parameters are whose."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from typing import cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from baselines.backbones import Backbone
+from baselines.backbones import Backbone, Memory
+from baselines.backbones.options import spelled_out
+from baselines.backbones.timm_networks import PREFIX
 from benchmark.errors import UsageError, unknown
 from benchmark.model import MultiTaskModel
 from benchmark.tasks import Task
@@ -23,6 +25,8 @@ def make_head(inputs: int, task: Task) -> nn.Sequential:
 class ByPosition(MultiTaskModel):
     """A model that keeps each task's modules at the task's place in ``tasks``: names may hold any character.
 
+    A subclass whose constructor takes ``**backbone_options`` has the options of ``backbones.options``.
+
     Raises:
         UsageError: there is no task, or two have one name.
     """
@@ -34,6 +38,16 @@ class ByPosition(MultiTaskModel):
             raise UsageError("an architecture needs at least one task, found none")
         if len(set(self.names)) < len(self.names):
             raise UsageError(f"tasks need different names, found {', '.join(self.names)}")
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if (signature := spelled_out(cls.__init__)) is not None:
+            cls.__signature__ = signature  # type: ignore[attr-defined]
+
+    @classmethod
+    def packages(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """See ``MultiTaskModel.packages``."""
+        return ("timm",) if str(options.get("backbone", "")).startswith(PREFIX) else ()
 
     def positions(self, tasks: Iterable[str] | None) -> list[int]:
         """Places of the named tasks in ``self.tasks``; all when None."""
@@ -63,14 +77,16 @@ class SharingPattern(ByPosition):
                 f"tasks are either all dense or all judge whole pictures; of {', '.join(self.names)} only "
                 f"{', '.join(dense)} are dense: train the two groups apart"
             )
-        if dense and not backbone.decoder:
+        if dense and not backbone.decoder and backbone.head is None:
             raise UsageError(
                 f"this backbone has no decoder, but the dense tasks {', '.join(dense)} need one: choose another, such "
                 "as segnet"
             )
         self.backbone = backbone
+        self.normalises = backbone.normalises
         self.stages = backbone.encoder + (backbone.decoder if dense else ())
-        self.heads = nn.ModuleList(make_head(self.stages[-1].outputs, task) for task in self.tasks)
+        make = backbone.head if dense and backbone.head else make_head
+        self.heads = nn.ModuleList(make(self.stages[-1].outputs, task) for task in self.tasks)
 
     @abstractmethod
     def features(self, images: Tensor, chosen: Sequence[int]) -> list[Tensor]:
@@ -86,14 +102,29 @@ class SharingPattern(ByPosition):
         Raises:
             UsageError: a task is unknown, or the pictures are too small for the backbone.
         """
-        chosen = self.positions(tasks)
+        chosen = self.chosen(images, tasks)
+        return self.decide(self.features(images, chosen), chosen, images.shape[-2:])
+
+    def chosen(self, images: Tensor, tasks: Iterable[str] | None) -> list[int]:
+        """See ``positions``.
+
+        Raises:
+            UsageError: a task is unknown, or the pictures are too small for the backbone.
+        """
         least = self.backbone.smallest
+        chosen = self.positions(tasks)
         if min(images.shape[-2:]) < least:
             height, width = images.shape[-2:]
             raise UsageError(
                 f"pictures of {height}×{width} pixels are too small for this backbone: it needs {least}×{least} or more"
             )
-        return self.decide(self.features(images, chosen), chosen, images.shape[-2:])
+        return chosen
+
+    def run(self, stages: Iterable[nn.Module], x: Tensor, memory: Memory, first: int = 0) -> Tensor:
+        """A stream through stages that were built by the plans from the ``first`` on, in their order."""
+        for plan, stage in zip(self.stages[first:], stages, strict=False):
+            x = plan.leave(stage(plan.enter(x, memory)), memory)
+        return x
 
     def decide(
         self, features: Sequence[Tensor], chosen: Sequence[int], size: torch.Size | None = None
@@ -115,9 +146,12 @@ class SharingPattern(ByPosition):
         """Start all weights anew from torch's current generator; a subclass calls this last in its constructor.
 
         Weights start by the backbone's rule, else by ``start``; biases at zero; batch norms at 1 and 0, as torch does.
+        Stages that come with a start of their own stay as they are.
         """
         start = self.backbone.start or start
+        started = {id(part) for stage in self.modules() if getattr(stage, "started", False) for part in stage.modules()}
         for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
+            if isinstance(module, nn.Conv2d | nn.Linear) and id(module) not in started:
                 start(module.weight)
-                nn.init.zeros_(cast(Tensor, module.bias))
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)

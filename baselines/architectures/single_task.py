@@ -24,6 +24,7 @@ class OnePerTask(ByPosition):
     def __init__(self, tasks: Sequence[Task], build: Callable[..., SharingPattern], **options: Any) -> None:
         super().__init__(tasks)
         self.networks = nn.ModuleList(build([task], **options) for task in tasks)
+        self.normalises = any(network.normalises for network in self.networks)
 
     def forward(self, images: Tensor, tasks: Iterable[str] | None = None) -> dict[str, Tensor]:
         """See ``MultiTaskModel.forward``; runs the named tasks' networks only."""
@@ -35,7 +36,7 @@ class OnePerTask(ByPosition):
         return list(self.networks[k].parameters())
 
 
-@ARCHITECTURES.register("single-task")
+@ARCHITECTURES.register("single-task", mark=0)
 class SingleTask(OnePerTask):
     """Single-task: one backbone and one head per task, nothing shared.
 
@@ -44,12 +45,14 @@ class SingleTask(OnePerTask):
     Args:
         tasks: what to predict.
         width: channels of the backbone's first level.
-        backbone: see ``build_backbone``.
+        backbone, backbone_options: see ``build_backbone``.
     """
 
     card: ClassVar[ArchitectureCard | None] = of_mtan(Flow(("task", "task")))
 
     reference: ClassVar[bool] = True
 
-    def __init__(self, tasks: Sequence[Task], *, width: int = 64, backbone: str = "segnet") -> None:
-        super().__init__(tasks, Split, width=width, backbone=backbone)
+    def __init__(
+        self, tasks: Sequence[Task], *, width: int = 64, backbone: str = "segnet", **backbone_options: Any
+    ) -> None:
+        super().__init__(tasks, Split, width=width, backbone=backbone, **backbone_options)

@@ -1,7 +1,7 @@
 """Hard parameter sharing: one network, one head per task."""
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +17,9 @@ from benchmark.tasks import Task
 VARIANTS = ("standard", "wide", "deep")
 
 
-@ARCHITECTURES.register("split")
-@ARCHITECTURES.register("split-wide", variant="wide")
-@ARCHITECTURES.register("split-deep", variant="deep")
+@ARCHITECTURES.register("split", mark=7, baseline=True)
+@ARCHITECTURES.register("split-wide", mark=2, variant="wide")
+@ARCHITECTURES.register("split-deep", mark=3, variant="deep")
 class Split(SharingPattern):
     """Split (hard parameter sharing): one network that ends in one head per task.
 
@@ -28,7 +28,7 @@ class Split(SharingPattern):
     Args:
         tasks: what to predict.
         width: channels of the backbone's first level.
-        backbone: see ``build_backbone``.
+        backbone, backbone_options: see ``build_backbone``.
         variant: ``standard``; ``wide``, twice the channels at the deepest level; ``deep``, twice the layers.
     """
 
@@ -37,11 +37,19 @@ class Split(SharingPattern):
     has_representation: ClassVar[bool] = True
 
     def __init__(
-        self, tasks: Sequence[Task], *, width: int = 64, backbone: str = "segnet", variant: str = "standard"
+        self,
+        tasks: Sequence[Task],
+        *,
+        width: int = 64,
+        backbone: str = "segnet",
+        variant: str = "standard",
+        **backbone_options: Any,
     ) -> None:
         if variant not in VARIANTS:
             raise unknown("variant of split", str(variant), VARIANTS)
-        super().__init__(tasks, build_backbone(backbone, width, wide=variant == "wide", deep=variant == "deep"))
+        super().__init__(
+            tasks, build_backbone(backbone, width, wide=variant == "wide", deep=variant == "deep", **backbone_options)
+        )
         self.trunk = nn.ModuleList(plan.build() for plan in self.stages)
         self.initialise()
 

@@ -1,7 +1,7 @@
 """Single-Task Attention Network: what MTAN's attention is worth without any sharing."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from baselines.architectures.mtan import MTAN
 from baselines.architectures.single_task import OnePerTask
@@ -11,7 +11,7 @@ from benchmark.registry import ARCHITECTURES
 from benchmark.tasks import Task
 
 
-@ARCHITECTURES.register("stan")
+@ARCHITECTURES.register("stan", mark=1)
 class STAN(OnePerTask):
     """STAN: one MTAN with a single task for each task, nothing shared.
 
@@ -20,10 +20,12 @@ class STAN(OnePerTask):
     Args:
         tasks: what to predict.
         width: channels of the backbone's first level.
-        backbone: see ``build_backbone``.
+        backbone, backbone_options: see ``build_backbone``.
     """
 
     card: ClassVar[ArchitectureCard | None] = of_mtan(Flow(("task", "task"), "own masks"))
 
-    def __init__(self, tasks: Sequence[Task], *, width: int = 64, backbone: str = "segnet") -> None:
-        super().__init__(tasks, MTAN, width=width, backbone=backbone)
+    def __init__(
+        self, tasks: Sequence[Task], *, width: int = 64, backbone: str = "segnet", **backbone_options: Any
+    ) -> None:
+        super().__init__(tasks, MTAN, width=width, backbone=backbone, **backbone_options)

@@ -9,18 +9,28 @@ sharing pattern does between stages. So with skip connections
 - dense: shared and task streams have skips of their own; a task's decoder stage reads concat(own, shared) of two
   features that each hold their stream's skip;
 - cross-stitch: skips are not stitched, only the feature that passes from stage to stage is;
+- NDDR-CNN: skips are each stream's own, before the reduction;
 - MTAN: skips are those of the shared network, before any mask. Its decoder stages read them, and so do the masks there,
-  which see what enters a stage. A task's own path, of masked features, skips nothing.
+  which see what enters a stage. A task's own path, of masked features, skips nothing;
+- MMoE, DSelect-k, CGC, PLE: a task's decoder reads the trunk's skips, and those of its own mixtures of experts;
+- branched: a branch reads the skips of the branches that it came from; LTB: of the nodes that it came from, mixed as
+  the features are;
+- PAD-Net, cross-task attention: the tasks' own stages read the skips of the shared ones before them;
+- MTI-Net: no decoder, and no skips; its scales are the encoder's features themselves;
+- adapters: skips are the task's own; LoRA: as split.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from benchmark.tasks import Task
 
 #: What one stream's encoder leaves for its own decoder, a stack: indices of the maxima and the size before pooling, or
 #: the feature of a level and its size.
@@ -29,6 +39,9 @@ Memory = list[tuple[Tensor, torch.Size]]
 
 class Stage(nn.Module):
     """One level of an encoder or a decoder: a first block and the rest."""
+
+    #: Whether the stage comes with a start of its own, which a sharing pattern leaves as it is.
+    started: ClassVar[bool] = False
 
     def __init__(self, first: nn.Module, rest: nn.Module) -> None:
         super().__init__()
@@ -94,6 +107,9 @@ class Backbone:
         smallest: the least height and width of a picture.
         start: how weights start, where the backbone says so; None leaves it to the sharing pattern.
         scale: pictures are this many times as high and wide as what dense tasks' heads read, which rounds up.
+        head: makes a dense task's head from the channels that it reads; None for the sharing pattern's own. With one,
+            dense tasks need no decoder.
+        normalises: whether the first stage normalises pictures, see ``MultiTaskModel.normalises``.
     """
 
     encoder: tuple[StagePlan, ...]
@@ -101,6 +117,8 @@ class Backbone:
     smallest: int
     start: Callable[[Tensor], Tensor] | None = None
     scale: int = 1
+    head: Callable[[int, Task], nn.Module] | None = None
+    normalises: bool = False
 
     def restore(self, x: Tensor, size: torch.Size | None) -> Tensor:
         """Bring a dense head's output to the size of the pictures, ``scale`` times its own where None: bilinear.

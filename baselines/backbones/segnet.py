@@ -18,17 +18,23 @@ def conv_block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     )  # fmt: skip
 
 
+def dropout_layers(share: float) -> list[nn.Module]:
+    """What leaves out a share of a feature's numbers in training; nothing where the share is 0."""
+    return [nn.Dropout(share)] if share else []
+
+
 @dataclass(frozen=True)
 class SegNetStage(StagePlan):
     """Two or three layers; in the deep variant a second one of equal width follows each."""
 
     layers: int = 2
     deep: bool = False
+    dropout: float = 0.0
 
     def build(self) -> Stage:
         """First layer and rest."""
         first, *rest = [self._layer(a, b) for a, b in self.channels(self.layers)]
-        return Stage(first, nn.Sequential(*rest))
+        return Stage(first, nn.Sequential(*rest, *dropout_layers(self.dropout)))
 
     def _layer(self, inputs: int, outputs: int) -> nn.Module:
         layer = conv_block(inputs, outputs)
@@ -58,22 +64,23 @@ class DecoderStage(SegNetStage):
         return F.max_unpool2d(x, indices, [2, 2], output_size=size)
 
 
-def segnet(width: int, *, wide: bool = False, deep: bool = False) -> Backbone:
+def segnet(width: int, *, wide: bool = False, deep: bool = False, dropout: float = 0.0) -> Backbone:
     """Five levels of ``width`` × (1, 2, 4, 8, 8) channels and a decoder that mirrors them.
 
     Args:
         width: channels of level 0; 64 in the paper.
         wide: twice the channels at level 4.
         deep: every layer followed by one of equal width.
+        dropout: share of each stage's numbers that are left out in training.
     """
     channels = [width * factor for factor in (1, 2, 4, 8, 16 if wide else 8)]
     above = [channels[0], *channels[:-1]]  # where decoder stages lead: level i to the channels of level i - 1
     encoder = [
-        EncoderStage(inputs, outputs, layers=layers, deep=deep)
+        EncoderStage(inputs, outputs, layers=layers, deep=deep, dropout=dropout)
         for inputs, outputs, layers in zip([3, *channels[:-1]], channels, LAYERS, strict=True)
     ]
     decoder = [
-        DecoderStage(inputs, outputs, layers=layers, deep=deep)
+        DecoderStage(inputs, outputs, layers=layers, deep=deep, dropout=dropout)
         for inputs, outputs, layers in zip(channels, above, LAYERS, strict=True)
     ]
     return Backbone(tuple(encoder), tuple(reversed(decoder)), smallest=2 ** len(channels))

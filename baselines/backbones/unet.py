@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.backbones.base import Backbone, Memory, Stage, StagePlan
-from baselines.backbones.segnet import conv_block
+from baselines.backbones.segnet import conv_block, dropout_layers
 from benchmark.errors import UsageError
 
 #: Channels of each level, from the largest map down, as multiples of the width.
@@ -27,11 +27,13 @@ class UNetStage(StagePlan):
 
     layers: int = 1
     stride: int = 1
+    dropout: float = 0.0
 
     def build(self) -> Stage:
         """First layer and rest."""
         (inputs, outputs), *later = self.channels(self.layers)
-        return Stage(conv_block(inputs, outputs, self.stride), nn.Sequential(*(conv_block(a, b) for a, b in later)))
+        rest = [*(conv_block(a, b) for a, b in later), *dropout_layers(self.dropout)]
+        return Stage(conv_block(inputs, outputs, self.stride), nn.Sequential(*rest))
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def he_uniform(weight: Tensor) -> Tensor:
     return nn.init.kaiming_uniform_(weight, nonlinearity="relu")
 
 
-def unet(width: int, *factors: str, wide: bool = False, deep: bool = False) -> Backbone:
+def unet(width: int, *factors: str, wide: bool = False, deep: bool = False, dropout: float = 0.0) -> Backbone:
     """Levels of ``width`` × (1, 2, 3, 4, 6) channels: two layers each on the way down, one on the way up.
 
     Args:
@@ -75,6 +77,7 @@ def unet(width: int, *factors: str, wide: bool = False, deep: bool = False) -> B
             ``unet-1-2-4`` has three levels.
         wide: twice the channels at the deepest level.
         deep: every layer followed by one of equal width.
+        dropout: share of each stage's numbers that are left out in training.
 
     Raises:
         UsageError: a factor is no positive whole number, or there is one level alone.
@@ -89,10 +92,10 @@ def unet(width: int, *factors: str, wide: bool = False, deep: bool = False) -> B
     channels[-1] *= 2 if wide else 1
     times = 2 if deep else 1
     encoder = [
-        EncoderStage(inputs, outputs, layers=2 * times, last=level == len(channels))
+        EncoderStage(inputs, outputs, layers=2 * times, last=level == len(channels), dropout=dropout)
         for level, (inputs, outputs) in enumerate(pairwise([3, *channels]), 1)
     ]
-    decoder = [DecoderStage(below + skip, skip, layers=times) for skip, below in pairwise(channels)]
+    decoder = [DecoderStage(below + skip, skip, layers=times, dropout=dropout) for skip, below in pairwise(channels)]
     return Backbone(
         tuple(encoder), tuple(reversed(decoder)), smallest=2 ** len(channels), start=he_uniform, scale=2
     )  # fmt: skip

@@ -19,13 +19,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.backbones.base import Backbone, Stage, StagePlan
+from baselines.backbones.segnet import dropout_layers
 from benchmark.errors import UsageError
 
 
 class WideBlock(nn.Module):
-    """x + conv(relu(bn(conv(relu(bn(x)))))), with a 1×1 convolution on the shortcut where the shape changes."""
+    """x + conv(relu(bn(conv(relu(bn(x)))))), with a 1×1 convolution on the shortcut where the shape changes.
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+    Dropout, where there is any, is before the second convolution, as in the paper (section 2.4).
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, share: float = 0.0) -> None:
         super().__init__()
         self.residual = nn.Sequential(
             nn.BatchNorm2d(inputs),
@@ -33,6 +37,7 @@ class WideBlock(nn.Module):
             nn.Conv2d(inputs, outputs, 3, padding=1),
             nn.BatchNorm2d(outputs),
             nn.ReLU(inplace=True),
+            *dropout_layers(share),
             nn.Conv2d(outputs, outputs, 3, padding=1, stride=stride),
         )
         self.stride = stride
@@ -69,11 +74,12 @@ class Group(StagePlan):
 
     blocks: int = 1
     last: bool = False
+    dropout: float = 0.0
 
     def build(self) -> Stage:
         """All of it is the first block."""
         blocks: list[nn.Module] = [
-            WideBlock(a, b, stride=2 if i == 0 else 1) for i, (a, b) in enumerate(self.channels(self.blocks))
+            WideBlock(a, b, 2 if i == 0 else 1, self.dropout) for i, (a, b) in enumerate(self.channels(self.blocks))
         ]
         end = [nn.BatchNorm2d(self.outputs), nn.ReLU(inplace=True)] if self.last else []
         return Stage(nn.Sequential(*blocks, *end), nn.Identity())
@@ -88,7 +94,15 @@ def xavier_relu(weight: Tensor) -> Tensor:
     return nn.init.xavier_uniform_(weight, gain=math.sqrt(2))
 
 
-def wrn(width: int, depth: str = "16", widening: str = "1", *, wide: bool = False, deep: bool = False) -> Backbone:
+def wrn(
+    width: int,
+    depth: str = "16",
+    widening: str = "1",
+    *,
+    wide: bool = False,
+    deep: bool = False,
+    dropout: float = 0.0,
+) -> Backbone:
     """A stem of ``width`` channels and three groups of ``width`` × ``widening`` × (1, 2, 4).
 
     Args:
@@ -97,6 +111,7 @@ def wrn(width: int, depth: str = "16", widening: str = "1", *, wide: bool = Fals
         widening: channels of the first group per channel of the stem.
         wide: twice the channels in the last group, by analogy with SegNet's wide variant.
         deep: twice the blocks in each group, by analogy with SegNet's deep variant.
+        dropout: share of the numbers between a block's two 3×3 convolutions that are left out in training.
 
     Raises:
         UsageError: depth or widening is not such a number.
@@ -110,5 +125,5 @@ def wrn(width: int, depth: str = "16", widening: str = "1", *, wide: bool = Fals
     blocks = (int(depth) - 4) // 6 * (2 if deep else 1)
     first = width * int(widening)
     channels = [width, first, 2 * first, (8 if wide else 4) * first]
-    groups = [Group(channels[i], channels[i + 1], blocks=blocks, last=i == 2) for i in range(3)]
+    groups = [Group(channels[i], channels[i + 1], blocks=blocks, last=i == 2, dropout=dropout) for i in range(3)]
     return Backbone((Stem(3, width), *groups), (), smallest=8, start=xavier_relu)

@@ -26,6 +26,8 @@ class AutoLambda(LookaheadWeighting):
     The weights are free: they can pass 0, and nothing fixes their sum, K/10 at the start. A loss that is not finite
     makes all weights NaN, for the engine to see.
 
+    Absent tasks keep their weights and moments. The other batch's absent tasks add nothing to its loss.
+
     State: w and Adam's moments.
 
     Args:
@@ -65,6 +67,7 @@ class AutoLambda(LookaheadWeighting):
 }""",
     )
 
+    minds_absent: ClassVar[bool] = True
     current: Tensor  # (K,) w
 
     def __init__(self, tasks: Sequence[Task], *, start: float = 0.1, lr: float = 1e-4, split: str = "val") -> None:
@@ -78,8 +81,8 @@ class AutoLambda(LookaheadWeighting):
 
     def weights(self, losses: Tensor) -> Tensor:
         """(K,) losses -> (K,) weights, whatever the step's losses are."""
-        return self.current.clone()
+        return self.present.rows(self.current).clone()
 
     def observe(self, alignments: Tensor, learning_rate: float) -> None:
         """Move the weights. (K,) inner products ⟨v, ∇L_k⟩, and η."""
-        self.adam.step(self.current, -learning_rate * alignments)
+        self.adam.step(self.current, -learning_rate * alignments, self.present)

@@ -33,6 +33,7 @@ class Constant(Weighting):
         UsageError: ``weights`` is anything else.
     """
 
+    fixed: ClassVar[bool] = True
     card: ClassVar[Card] = Card(
         paper="Xin, Ghorbani, Gilmer, Garg, Firat. Do Current Multi-Task Optimization Methods in Deep Learning "
         "Even Help? NeurIPS 2022",

@@ -36,6 +36,8 @@ class DualBalancing(MatrixWeighting):
 
     Deviations: LibMTL, by the paper's authors, adds 1e-8 to the lengths too; nothing is added here.
 
+    Absent tasks keep their means, and the largest length is that of the others.
+
     State: the means (K×P) and the number of steps.
 
     Args:
@@ -60,6 +62,7 @@ class DualBalancing(MatrixWeighting):
         "James T.}, journal={arXiv preprint arXiv:2308.12029}, year={2023}}",
     )
 
+    minds_absent: ClassVar[bool] = True
     steps: Tensor  # () int64
 
     def __init__(self, tasks: Sequence[Task], *, beta: float = 0.9, beta_decay: float = 0.0) -> None:
@@ -76,9 +79,9 @@ class DualBalancing(MatrixWeighting):
         # A factor, not torch.where on the losses: a logarithm's derivative looks well where it has none.
         return [((loss + OFFSET) * torch.where(loss > -OFFSET, 1.0, torch.nan)).log() for loss in losses]
 
-    def sized(self, columns: int) -> None:
-        """See ``MatrixWeighting.sized``."""
-        self.means.sized(columns)
+    def allocate(self, columns: int) -> None:
+        """See ``MatrixWeighting.allocate``."""
+        self.means.allocate(columns)
 
     def from_gradients(self, gradients: Tensor, losses: Tensor) -> Direction:
         """(K, P) gradients of the log losses -> their balanced sum."""
@@ -87,11 +90,13 @@ class DualBalancing(MatrixWeighting):
             return nowhere(gradients)
         self.steps.add_(finite)
         kept = self.beta / power(self.steps.double().clamp(min=1), self.beta_decay)
-        means, share, size = self.means.like(gradients), (1 - kept).to(gradients), chunk(gradients)
+        held, share, size = self.means.like(gradients), (1 - kept).to(gradients), chunk(gradients)
+        means = self.present.rows(held)
         squares = gradients.new_zeros(len(gradients), dtype=torch.float64)
         for mean, gradient in zip(means.split(size, dim=1), gradients.split(size, dim=1), strict=True):
             mean.lerp_(chosen(finite, gradient, mean), share)
             squares += torch.linalg.vector_norm(mean, dim=1, dtype=torch.float64).square_()
+        self.present.write(held, means)
         lengths = sqrt(squares)
         weights = chosen(finite, torch.where(lengths > 0, lengths.max() / lengths, 0), torch.nan).to(gradients)
         return Direction(torch.mv(means.T, weights, out=self._room.like(means[0])), weights)

@@ -13,7 +13,7 @@ from benchmark.tasks import Task
 from benchmark.weighting import Card, Weighting
 
 
-@WEIGHTINGS.register("dwa")
+@WEIGHTINGS.register("dwa", mark=2)
 class DynamicWeightAverage(Weighting):
     """Dynamic weight average (Liu et al., CVPR 2019).
 
@@ -23,6 +23,9 @@ class DynamicWeightAverage(Weighting):
     A ratio that has no meaning counts as 1, as of a task whose loss stays the same: where L_k(t−2) is 0, where either
     loss or the ratio itself is not finite, and after the first epoch, which has no predecessor. Plain division
     would carry NaN into every weight.
+
+    Means are over the steps that had a label of the task. In a step, absent tasks have no part; the others keep their
+    weights. A task without a label in a whole epoch has the ratio 1 after it, and its last mean is the one before.
 
     State: the last epoch's losses and the weights in force, both in buffers, so that a restored run goes on as if it
     had never stopped.
@@ -73,4 +76,4 @@ class DynamicWeightAverage(Weighting):
         ratio = torch.where(ratio.isfinite() & self.last_losses.isfinite(), ratio, 1.0)
         # In place: a captured graph of the step reads these very tensors.
         self.current_weights.copy_(len(self.tasks) * torch.softmax(ratio / self.temperature, dim=0))
-        self.last_losses.copy_(train_losses)
+        self.last_losses.copy_(torch.where(train_losses.isnan(), self.last_losses, train_losses))

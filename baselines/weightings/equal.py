@@ -9,10 +9,11 @@ from benchmark.registry import WEIGHTINGS
 from benchmark.weighting import Card, Weighting
 
 
-@WEIGHTINGS.register("equal")
+@WEIGHTINGS.register("equal", mark=1, baseline=True)
 class Equal(Weighting):
     """The plain sum of the losses, Σ L_k: every weight is 1."""
 
+    fixed: ClassVar[bool] = True
     card: ClassVar[Card] = Card(
         paper="Kurin, De Palma, Kostrikov, Whiteson, Kumar. In Defense of the Unitary "
         "Scalarization for Deep Multi-Task Learning. NeurIPS 2022",

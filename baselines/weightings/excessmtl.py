@@ -34,6 +34,8 @@ class ExcessMTL(MatrixWeighting):
     for one step. TorchJD has Σ w = 1 and moves the weights in its first call by exp(η e_k). In the official code
     task-specific parameters get the weighted gradient, here their own task's plain one.
 
+    Absent tasks keep S, e⁰ and w; the w of the others keep their sum and act scaled to their number.
+
     State: S (K×P), the logarithms of w, sums and counts of e⁰, the epochs seen.
 
     Args:
@@ -62,6 +64,7 @@ class ExcessMTL(MatrixWeighting):
         "Zhao, Han}, booktitle={International Conference on Machine Learning}, year={2024}}",
     )
 
+    minds_absent: ClassVar[bool] = True
     log_weights: Tensor  # (K,) float64
     first_sums: Tensor  # (K,) float64
     first_counts: Tensor  # (K,) float64
@@ -78,9 +81,9 @@ class ExcessMTL(MatrixWeighting):
             self.register_buffer(name, torch.zeros(len(self.tasks), dtype=torch.float64))
         self.register_buffer("epochs", torch.zeros((), dtype=torch.int64))
 
-    def sized(self, columns: int) -> None:
-        """See ``MatrixWeighting.sized``."""
-        self.squares.sized(columns)
+    def allocate(self, columns: int) -> None:
+        """See ``MatrixWeighting.allocate``."""
+        self.squares.allocate(columns)
 
     def epoch_end(self, train_losses: Tensor) -> None:
         """Count the epoch."""
@@ -91,16 +94,27 @@ class ExcessMTL(MatrixWeighting):
         finite = all_finite(gradients)
         if finite is False:
             return nowhere(gradients)
-        pairs = zip(gradients, self.squares.like(gradients), strict=True)
+        held = self.squares.like(gradients)
+        squares = self.present.rows(held)
+        pairs = zip(gradients, squares, strict=True)
         estimates = torch.stack([_excess(chosen(finite, g, 0), s) for g, s in pairs])
-        collecting = (self.epochs < self.warmup_epochs) | (self.first_counts == 0)
-        self.first_sums.add_(torch.where(collecting, estimates, 0))
-        self.first_counts.add_(collecting & (estimates > 0))
-        ratios = torch.where(collecting, 0, estimates * self.first_counts / self.first_sums)
-        moved = torch.log_softmax(self.log_weights + self.step_size * ratios, dim=0)
-        self.log_weights.copy_(chosen(finite, moved, self.log_weights))
-        weights = chosen(finite, len(gradients) * self.log_weights.exp(), torch.nan).to(gradients)
+        self.present.write(held, squares)
+        logarithms = self.present.rows(self.log_weights)
+        moved = torch.log_softmax(logarithms + self.step_size * self._ratios(estimates), dim=0)
+        weights = chosen(finite, len(gradients) * moved.exp(), torch.nan).to(gradients)
+        if not self.present.all:
+            moved = moved + logarithms.logsumexp(0)
+        self.present.write(self.log_weights, chosen(finite, moved, logarithms))
         return Direction(torch.mv(gradients.T, weights, out=self._room.like(gradients[0])), weights)
+
+    def _ratios(self, estimates: Tensor) -> Tensor:
+        """(M,) excess risks of the present tasks in units of e⁰, 0 where that is being collected."""
+        sums, counts = self.present.rows(self.first_sums), self.present.rows(self.first_counts)
+        collecting = (self.epochs < self.warmup_epochs) | (counts == 0)
+        sums, counts = sums + torch.where(collecting, estimates, 0), counts + (collecting & (estimates > 0))
+        self.present.write(self.first_sums, sums)
+        self.present.write(self.first_counts, counts)
+        return torch.where(collecting, 0, estimates * counts / sums)
 
 
 def _excess(gradient: Tensor, squares: Tensor) -> Tensor:

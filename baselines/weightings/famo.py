@@ -30,6 +30,8 @@ class FAMO(Weighting):
     the weight: the shares are those of inverse losses. One below it makes the objective and the gradients NaN, and
     after the step also ξ, for the engine to see; so does a loss that is not finite. A single task has the weight 1.
 
+    Absent tasks keep their ξ and its moments, and have no part in z.
+
     State: ξ, Adam's moments, and the step's losses until they are seen again.
 
     Args:
@@ -44,6 +46,7 @@ class FAMO(Weighting):
     """
 
     evaluates_again: ClassVar[bool] = True
+    minds_absent: ClassVar[bool] = True
     #: With weight decay, the pull to equal weights is stronger than what is learnt from such small steps.
     toy_options: ClassVar[Mapping[str, Any]] = {"weight_decay": 0.0}
     card: ClassVar[Card] = Card(
@@ -97,8 +100,8 @@ class FAMO(Weighting):
 
     def weights(self, losses: Tensor) -> Tensor:
         """(K,) losses -> (K,) derivatives of the objective, of sum 1."""
-        self.before.copy_(losses)
-        shares = torch.softmax(self.logits, dim=0) / self._distances(losses)
+        self.present.write(self.before, losses)
+        shares = torch.softmax(self.present.rows(self.logits), dim=0) / self._distances(losses)
         return shares / shares.sum()
 
     def objective(self, losses: Tensor, weights: Tensor) -> Tensor:
@@ -109,13 +112,14 @@ class FAMO(Weighting):
 
     def after_step(self, losses: Tensor) -> None:
         """Move ξ by what the step did to the losses of its batch, (K,)."""
-        progress = self._distances(self.before).log() - self._distances(losses.to(self.before)).log()
-        shares = torch.softmax(self.logits, dim=0)
-        self.adam.step(self.logits, shares * (progress - (shares * progress).sum()))
+        before = self.present.rows(self.before)
+        progress = self._distances(before).log() - self._distances(losses.to(before)).log()
+        shares = torch.softmax(self.present.rows(self.logits), dim=0)
+        self.adam.step(self.logits, shares * (progress - (shares * progress).sum()), self.present)
 
     def _distances(self, losses: Tensor) -> Tensor:
         """D: the losses above their least values, NaN in value and in gradient where they are below."""
-        distances = losses - self.minima + MARGIN
+        distances = losses - self.present.rows(self.minima) + MARGIN
         # A factor, not torch.where on the distances: where would give a masked one the gradient 0.
         return distances * torch.where(distances > 0, 1.0, torch.nan)
 

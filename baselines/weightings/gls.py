@@ -18,7 +18,7 @@ class GeometricLossStrategy(Weighting):
     plain weighted sum has its value and its gradient. The weights have no fixed sum (at least 1, and 1 where all losses
     are equal); scaling one task's loss scales all steps by one factor and leaves their direction. No state.
 
-    A task without a valid target in the batch has a loss of exactly 0: it sits the step out, with weight 0, and the
+    A loss of exactly 0 sits the step out, with weight 0, and the
     mean is that of the others. A negative or a not finite loss makes weights, objective and gradients NaN, for the
     engine to see; the product of two negative losses is not taken for a success.
     """

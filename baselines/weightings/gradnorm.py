@@ -32,6 +32,8 @@ class GradNorm(NormWeighting):
     a negative weight would raise its loss. A loss or a length that is not finite makes all weights NaN, for the engine
     to see. A single task keeps the weight 1.
 
+    Absent tasks keep their weights; those of the others keep their sum, and the means are over them.
+
     State: w, Adam's moments, and L(0).
 
     Args:
@@ -66,6 +68,7 @@ class GradNorm(NormWeighting):
 }""",
     )
 
+    minds_absent: ClassVar[bool] = True
     current: Tensor  # (K,) w
     first: Tensor  # (K,) L(0); 0 where none is known yet
 
@@ -78,20 +81,24 @@ class GradNorm(NormWeighting):
 
     def weights(self, losses: Tensor) -> Tensor:
         """(K,) losses -> (K,) weights of sum K, whatever the step's losses are."""
-        return self.current.clone()
+        return self.present.rows(self.current).clone()
 
     def observe(self, norms: Tensor, losses: Tensor) -> None:
         """Move the weights of the next step. (K,) lengths of the gradients, (K,) losses."""
         norms, losses = norms.to(self.current), losses.to(self.current)
-        self.first.copy_(torch.where(self.first == 0, losses, self.first))
-        ratios = _quotient(losses, self.first)
-        lengths = self.current * norms
+        first, before = self.present.rows(self.first), self.present.rows(self.current)
+        first = torch.where(first == 0, losses, first)
+        self.present.write(self.first, first)
+        ratios = _quotient(losses, first)
+        lengths = before * norms
         off = lengths - lengths.mean() * power(_quotient(ratios, ratios.mean()), self.alpha)
         # The sign of NaN is 0: a term of 0 where all is finite carries it on.
-        self.adam.step(self.current, norms * off.sign() + 0 * off)
+        total = len(self.tasks) if self.present.all else before.sum()
+        self.adam.step(self.current, norms * off.sign() + 0 * off, self.present)
         # Compared so that NaN stays NaN.
-        self.current.copy_(torch.where(self.current < LEAST, LEAST, self.current))
-        self.current *= len(self.tasks) / self.current.sum()
+        moved = self.present.rows(self.current)
+        moved = torch.where(moved < LEAST, LEAST, moved)
+        self.present.write(self.current, moved * (total / moved.sum()))
 
 
 def _quotient(above: Tensor, below: Tensor) -> Tensor:

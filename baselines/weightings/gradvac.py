@@ -37,6 +37,8 @@ class GradVac(GramianWeighting):
     finite after gradients that were parallel for long. Where the Gramian is not finite, neither are the weights, and
     the targets stay as they were.
 
+    Pairs with an absent task keep their targets.
+
     State: the targets and the generator's state; its seed is drawn from torch's current generator at construction.
 
     Args:
@@ -70,6 +72,7 @@ class GradVac(GramianWeighting):
         "Orhan and Cao, Yuan}, booktitle={International Conference on Learning Representations}, year={2021}}",
     )
 
+    minds_absent: ClassVar[bool] = True
     targets: Tensor  # (K, K) float64
 
     def __init__(self, tasks: Sequence[Task], *, beta: float = 0.5, on: str = "parameters") -> None:
@@ -87,11 +90,11 @@ class GradVac(GramianWeighting):
             return torch.full_like(losses, torch.nan)
         norms = sqrt(gramian.diagonal().clamp(min=0))
         mixed = torch.eye(len(gramian), dtype=gramian.dtype)  # row i: coefficients of g_i'
-        targets = self.targets.cpu()
+        targets = self.present.square(self.targets.cpu())
         for i, others in enumerate(self.orders.others(len(gramian))):
             for j in others:
                 self._meet(mixed[i], j, targets[i], gramian=gramian, norms=norms)
-        self.targets.copy_(targets)
+        self.present.write_square(self.targets, targets)
         return mixed.sum(0)
 
     def _meet(self, row: Tensor, j: int, targets: Tensor, *, gramian: Tensor, norms: Tensor) -> None:

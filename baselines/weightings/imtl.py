@@ -52,6 +52,8 @@ class Impartial(ImpartialGradients):
         "Wayne}, booktitle={International Conference on Learning Representations}, year={2021}}",
     )
 
+    minds_absent: ClassVar[bool] = True
+
     def __init__(self, tasks: Sequence[Task], *, on: str = "parameters") -> None:
         super().__init__(tasks, on=on)
         self.log_scales = nn.Parameter(torch.zeros(len(self.tasks)))

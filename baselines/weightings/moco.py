@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from baselines.matrices import Room, RunningRows, all_finite, chosen, inner_products, nowhere
-from baselines.simplex import nearest_on_simplex
+from baselines.simplex import nearest_on_simplex, part_of_point
 from baselines.weightings.solvers import checked_number
 from benchmark.errors import UsageError
 from benchmark.registry import WEIGHTINGS
@@ -36,6 +36,8 @@ class MoCo(MatrixWeighting):
     to uniform in every step. The authors' code has 2 γ_t Y Yᵀ, the paper γ_t. LibMTL first scales every gradient to the
     length of its loss; ``scaled`` does so, the default is the paper's plain gradients. Task-specific parameters get
     their own task's plain gradient, as in LibMTL.
+
+    Absent tasks keep their y and λ; the λ of the others keep their sum and act scaled to 1.
 
     State: y, λ, the number of steps.
 
@@ -77,6 +79,7 @@ class MoCo(MatrixWeighting):
         "Representations}, year={2023}}",
     )
 
+    minds_absent: ClassVar[bool] = True
     on_host = ("coefficients", "steps")
     coefficients: Tensor  # (K,) float64, λ
     steps: Tensor  # () int64
@@ -108,18 +111,20 @@ class MoCo(MatrixWeighting):
         self.register_buffer("coefficients", torch.full((count,), 1 / count, dtype=torch.float64))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
-    def sized(self, columns: int) -> None:
-        """See ``MatrixWeighting.sized``."""
-        self.means.sized(columns)
+    def allocate(self, columns: int) -> None:
+        """See ``MatrixWeighting.allocate``."""
+        self.means.allocate(columns)
 
     def from_gradients(self, gradients: Tensor, losses: Tensor) -> Direction:
         """(K, P) gradients -> the combination of their running means."""
         finite, step = all_finite(gradients), int(self.steps) + 1
         if finite is False:
             return nowhere(gradients)
-        means, share = self.means.like(gradients), self.beta / step**self.beta_decay
+        kept, share = self.means.like(gradients), self.beta / step**self.beta_decay
+        means = self.present.rows(kept)
         for mean, gradient, loss in zip(means, gradients, losses, strict=True):
             mean.lerp_(chosen(finite, _of_length(gradient, loss) if self.scaled else gradient, mean), share)
+        self.present.write(kept, means)
         products = inner_products(means)
         if isinstance(finite, Tensor):
             products, finite = brought(products, finite.to(products))
@@ -127,13 +132,14 @@ class MoCo(MatrixWeighting):
                 return nowhere(gradients)
         self.steps.fill_(step)
         pull = products.numpy()
-        before = self.coefficients.numpy()
+        before, total = part_of_point(self.coefficients, self.present)
         with np.errstate(all="ignore"):
             moved = before - self.gamma / step**self.gamma_decay * (pull @ before + self.rho * before)
         if not np.isfinite(moved).all():  # products beyond float32
             return nowhere(gradients)
-        self.coefficients.copy_(torch.from_numpy(nearest_on_simplex(moved)))
-        weights = sent(self.coefficients, gradients.device).to(gradients)
+        found = torch.from_numpy(nearest_on_simplex(moved))
+        self.present.write(self.coefficients, found * total)
+        weights = sent(found, gradients.device).to(gradients)
         return Direction(torch.mv(means.T, weights, out=self._room.like(means[0])), weights)
 
 

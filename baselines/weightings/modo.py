@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from baselines.simplex import nearest_on_simplex
+from baselines.simplex import nearest_on_simplex, part_of_point
 from baselines.weightings.solvers import checked_number
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
@@ -26,6 +26,8 @@ class MoDo(SampledWeighting):
     Deviations: the paper's samples are batches of the full size; here a step's batch is cut into three, so that a step
     sees as many pictures, and costs as much, as with any other method. Task-specific parameters get the mean of the
     three parts' gradients, as in LibMTL.
+
+    Absent tasks keep their λ; those of the others keep their sum and act scaled to 1.
 
     State: λ.
 
@@ -53,6 +55,7 @@ class MoDo(SampledWeighting):
         "Tianyi}, booktitle={Advances in Neural Information Processing Systems}, year={2023}}",
     )
 
+    minds_absent: ClassVar[bool] = True
     coefficients: Tensor  # (K,) float64, λ
 
     def __init__(self, tasks: Sequence[Task], *, gamma: float = 1e-3, rho: float = 0.1) -> None:
@@ -66,7 +69,8 @@ class MoDo(SampledWeighting):
         """(K, K) J_1 J_2ᵀ -> (K,) λ."""
         if not products.isfinite().all():
             return torch.full_like(losses, torch.nan)
-        before = self.coefficients.cpu().numpy()
+        before, total = part_of_point(self.coefficients, self.present)
         moved = before - self.gamma * (products.numpy() @ before + self.rho * before)
-        self.coefficients.copy_(torch.from_numpy(nearest_on_simplex(moved)))
-        return self.coefficients.to(products, copy=True)
+        found = torch.from_numpy(nearest_on_simplex(moved))
+        self.present.write(self.coefficients, found * total)
+        return found.to(products)

@@ -29,7 +29,7 @@ class NashMTL(SolvedWeighting):
     zero has nothing to bargain for: its weight is 0, and the others' solution is theirs alone.
 
     State: the last α before clipping and the number of steps, both in buffers, for ``update_weights_every`` > 1. A
-    Gramian that is not finite gives NaN weights and leaves both as they were.
+    Gramian that is not finite gives NaN weights and leaves both as they were. Absent tasks keep their last α.
 
     Args:
         tasks: the tasks, in the order of the losses.
@@ -66,6 +66,7 @@ class NashMTL(SolvedWeighting):
         "Fetaya, Ethan}, booktitle={International Conference on Machine Learning}, year={2022}}",
     )
 
+    minds_absent: ClassVar[bool] = True
     last_alpha: Tensor  # (K,) float64
     steps: Tensor  # () integer
 
@@ -88,9 +89,9 @@ class NashMTL(SolvedWeighting):
         if not gramian.isfinite().all():
             return torch.full_like(losses, torch.nan)
         if int(self.steps) % self.update_weights_every == 0:
-            self.last_alpha.copy_(super().from_gramian(gramian, losses))
+            self.present.write(self.last_alpha, super().from_gramian(gramian, losses))
         self.steps.add_(1)
-        return clipped(self.last_alpha.to(gramian, copy=True), gramian, self.max_norm)
+        return clipped(self.present.rows(self.last_alpha).to(gramian, copy=True), gramian, self.max_norm)
 
     def solve(self, rows: UnitRows, losses: Array) -> tuple[Array, bool]:
         """(K,) α."""

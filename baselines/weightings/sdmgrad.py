@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from baselines.simplex import nearest_on_simplex
+from baselines.simplex import nearest_on_simplex, part_of_point
 from baselines.weightings.solvers import checked_number
 from benchmark.errors import UsageError
 from benchmark.registry import WEIGHTINGS
@@ -35,6 +35,8 @@ class SDMGrad(SampledWeighting):
     here, keeps them apart. Here they are thirds of one batch, so that a step sees as many pictures as with any other
     method, and task-specific parameters get the mean of the three gradients, where these codes have their sum. LibMTL
     has an inner learning rate of 5.
+
+    Absent tasks keep their w; those of the others keep their sum and act scaled to 1.
 
     State: w.
 
@@ -71,6 +73,7 @@ class SDMGrad(SampledWeighting):
         "Neural Information Processing Systems}, year={2023}}",
     )
 
+    minds_absent: ClassVar[bool] = True
     coefficients: Tensor  # (K,) float64, w
 
     def __init__(
@@ -100,11 +103,12 @@ class SDMGrad(SampledWeighting):
             return torch.full_like(losses, torch.nan)
         matrix = products.numpy()
         scale = float(np.sqrt(np.maximum(matrix.diagonal(), 0)).mean())
+        point, total = part_of_point(self.coefficients, self.present)
         if scale > 0:
-            moved = self._moved(matrix / scale / scale, self.coefficients.cpu().numpy())
-            self.coefficients.copy_(torch.from_numpy(moved))
+            point = self._moved(matrix / scale / scale, point)
+            self.present.write(self.coefficients, torch.from_numpy(point) * total)
         pull = self.regularisation / len(losses)
-        return (self.coefficients.to(products) + pull) / (1 + self.regularisation)
+        return (torch.from_numpy(point).to(products) + pull) / (1 + self.regularisation)
 
     def _moved(self, matrix: Array, point: Array) -> Array:
         """(K,) w after the projected steps from ``point``."""

@@ -17,7 +17,7 @@ class ScaleInvariant(Weighting):
     The weights are w_k = 1 / L_k and have no fixed sum; Σ w_k L_k is K. A task's unit of loss changes the objective by
     a constant and its gradient not at all. No state.
 
-    A task without a valid target in the batch has a loss of exactly 0: it sits the step out, with weight 0. A negative
+    A loss of exactly 0 sits the step out, with weight 0. A negative
     loss makes its weight, the objective and the gradients NaN, for the engine to see (the derivative of a logarithm,
     1 / L, alone would look well). An infinite loss makes the objective infinite.
     """

@@ -23,9 +23,12 @@ class SmoothTchebycheff(Weighting):
     1 / L_k during warm-up and K softmax_k(log(L_k / z_k) / μ) / L_k after it; they have no fixed sum, but Σ w_k L_k is
     K in both. No task's unit of loss matters. A run no longer than the warm-up is `si`.
 
-    A task without a valid target in the batch has a loss of exactly 0: it sits the step out, with weight 0. A negative
+    A loss of exactly 0 sits the step out, with weight 0. A negative
     loss makes the objective and the gradients NaN, for the engine to see, as does a reference that is not positive and
     finite. An infinite loss makes the objective not finite.
+
+    A task without a label in the last epoch of warm-up keeps its mean of an earlier one, or gets that of the first
+    epoch that has one; until then L_k/z_k counts as 1.
 
     State: the epochs seen and the reference, both in buffers and compared on the device.
 
@@ -59,8 +62,10 @@ class SmoothTchebycheff(Weighting):
         "and Zhang, Qingfu}, booktitle={International Conference on Machine Learning}, year={2024}}",
     )
 
+    minds_absent: ClassVar[bool] = True
     epochs: Tensor  # (), int64
     reference: Tensor  # (K,)
+    known: Tensor  # (K,) bool, whether the reference is a mean loss
 
     def __init__(self, tasks: Sequence[Task], *, mu: float = 1.0, warmup_epochs: int = 5) -> None:
         super().__init__(tasks)
@@ -73,6 +78,7 @@ class SmoothTchebycheff(Weighting):
         self.warmup_epochs = warmup_epochs
         self.register_buffer("epochs", torch.zeros((), dtype=torch.int64))
         self.register_buffer("reference", torch.ones(len(self.tasks)))
+        self.register_buffer("known", torch.zeros(len(self.tasks), dtype=torch.bool))
 
     def weights(self, losses: Tensor) -> Tensor:
         """(K,) losses -> (K,) derivatives of the objective."""
@@ -87,15 +93,19 @@ class SmoothTchebycheff(Weighting):
     def _logarithms(self, losses: Tensor) -> Tensor:
         """(K,) log(L_k/z_k)/μ, −∞ for tasks that sit out, unless all do."""
         out = absent(losses)
-        logs = (defined(losses) / self.reference).log() / self.mu
+        values = defined(losses)
+        reference = torch.where(self.present.rows(self.known), self.present.rows(self.reference), values.detach())
+        logs = (values / reference).log() / self.mu
         return torch.where(out & ~out.all(), -torch.inf, logs)
 
     def epoch_end(self, train_losses: Tensor) -> None:
         """Count the epoch; (K,) mean training losses of the last one of warm-up become the reference."""
         # In place: a captured graph of the step reads these very tensors.
         self.epochs += 1
-        last = self.epochs == self.warmup_epochs
-        self.reference.copy_(torch.where(last, train_losses.detach().to(self.reference), self.reference))
+        means = train_losses.detach().to(self.reference)
+        wanted = ((self.epochs <= self.warmup_epochs) | ~self.known) & ~means.isnan()
+        self.reference.copy_(torch.where(wanted, means, self.reference))
+        self.known.logical_or_(wanted)
 
     @property
     def _warm(self) -> Tensor:

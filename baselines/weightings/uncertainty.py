@@ -13,7 +13,7 @@ from benchmark.tasks import Task
 from benchmark.weighting import Card, Weighting
 
 
-@WEIGHTINGS.register("uncertainty")
+@WEIGHTINGS.register("uncertainty", mark=3)
 class Uncertainty(Weighting):
     """Uncertainty weighting (Kendall et al., CVPR 2018) in the form of the MTAN authors' code.
 

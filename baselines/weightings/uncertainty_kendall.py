@@ -13,7 +13,7 @@ from benchmark.tasks import Task
 from benchmark.weighting import Card, Weighting
 
 #: Kinds of task whose loss is a cross-entropy, a scaled softmax likelihood in the paper; every other is a regression.
-CLASSIFICATION = ("segmentation", "classification")
+CLASSIFICATION = ("segmentation", "classification", "binary", "boundaries", "saliency")
 
 
 @WEIGHTINGS.register("uncertainty-kendall")
@@ -21,10 +21,11 @@ class UncertaintyKendall(Weighting):
     """Uncertainty weighting in the paper's own form, by kind of task (Kendall et al., CVPR 2018).
 
     Minimises Σ c_k L_k / σ_k² + log σ_k over the network and over s = log σ², one scalar per task that the model's
-    optimiser trains; c_k is 1 for segmentation and classification and 1/2 for every other kind, which is a regression.
-    At a fixed loss the best s_k is log(2 c_k L_k), where the weight c_k exp(−s_k) is 1 / (2 L_k) for either kind: the
-    two forms differ from `uncertainty` on the way there, not in where they lead. The weights have no fixed sum; at the
-    start they are exp(0.5) = 1.65 for classification and half of it for regression. State: s, a parameter.
+    optimiser trains; c_k is 1 for kinds whose loss is a cross-entropy (segmentation, classification, binary,
+    boundaries, saliency) and 1/2 for every other, which is a regression. At a fixed loss the best s_k is
+    log(2 c_k L_k), where the weight c_k exp(−s_k) is 1 / (2 L_k) for either kind: the two forms differ from
+    `uncertainty` on the way there, not in where they lead. The weights have no fixed sum; at the start they are
+    exp(0.5) = 1.65 for classification and half of it for regression. State: s, a parameter.
 
     A loss of 0 leaves a gradient of 1/2 on s_k, which then falls step by step: the objective has no lower bound there,
     nor for a negative loss. A loss that is not finite makes the objective and the gradient of its s_k not finite.

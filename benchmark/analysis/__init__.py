@@ -35,7 +35,7 @@ from benchmark.analysis.intervals import METHODS, Estimate, estimate, estimates
 from benchmark.analysis.noise import judge, within_noise
 from benchmark.analysis.pareto import corners, hypervolume, non_dominated
 from benchmark.analysis.ranks import mean_ranks
-from benchmark.analysis.repeats import Difference, Verdict, first_difference
+from benchmark.analysis.repeats import Difference, RerunResult, first_difference
 from benchmark.analysis.scores import SCORES, scores
 from benchmark.analysis.selection import AGAINST, RULES, mean_reference, references, select
 from benchmark.analysis.summary import Summary, summarise, tabulate
@@ -46,7 +46,7 @@ from benchmark.analysis.verdicts import (
     Baseline,
     gains,
     reference_row,
-    told,
+    smallest_difference,
     verdicts,
 )
 
@@ -66,8 +66,8 @@ __all__ = [
     "Difference",
     "Estimate",
     "Fronts",
+    "RerunResult",
     "Summary",
-    "Verdict",
     "boards",
     "compare",
     "contrasts",
@@ -95,9 +95,9 @@ __all__ = [
     "references",
     "scores",
     "select",
+    "smallest_difference",
     "summarise",
     "tabulate",
-    "told",
     "verdicts",
     "weights",
     "within_noise",

@@ -1,23 +1,31 @@
-"""Which runs may stand in one table."""
+"""Boards: groups of runs that may be compared in one table."""
 
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from pydantic import JsonValue
 
-from benchmark.record import RunRecord, TaskInfo
-from benchmark.spec import Component, Protocol, RunSpec, plain
+from benchmark.analysis.kinds import Kinds, is_own, kinds_of
+from benchmark.runs.record import RunRecord, TaskInfo
+from benchmark.runs.spec import Component, Protocol, RunSpec, plain
+from benchmark.tasks import KINDS
 
 #: Options that describe the backbone where no reference says which options count.
 BACKBONE = ("width", "backbone")
+#: Further ones of networks that have a backbone; absent where they have their default, which counts as a value.
+BACKBONE_OPTIONS = ("pretrained", "output_stride", "decoder", "frozen_norms", "dropout")
 
-#: A row by what no other has: its architecture and its weighting with version and options, in JSON.
+#: What identifies a row: its architecture and its weighting with version and options, in JSON.
 Row = tuple[str, str]
+
+
+#: A component in JSON, and the hash of the plugin file that defines it.
+_Method = tuple[str, str | None]
 
 
 def row_of(spec: RunSpec) -> Row:
@@ -39,6 +47,7 @@ class Board:
         data_hash: content hash of the prepared data that all runs saw; None where no run says it.
         backbone: the architecture options that all runs share.
         records: ordered by architecture, weighting and seed.
+        unproven: ids of submitted runs that were not run again here (``analysis.submitted``).
     """
 
     key: str
@@ -48,12 +57,23 @@ class Board:
     protocol: Protocol
     backbone: Mapping[str, JsonValue]
     records: tuple[RunRecord, ...]
+    unproven: frozenset[str] = frozenset()
+
+    @cached_property
+    def unproven_rows(self) -> frozenset[tuple[str, str]]:
+        """The names of rows with such a run: none of them is what others are held against."""
+        return frozenset(pair for run, pair in self.labels.items() if run in self.unproven)
+
+    @cached_property
+    def kinds(self) -> Kinds:
+        """The metrics of the kinds of task; without those that nobody describes."""
+        return {name: metrics for record in self.records for name, metrics in kinds_of(record).items()}
 
     @cached_property
     def labels(self) -> dict[str, tuple[str, str]]:
         """By run id the names of architecture and weighting, with the options in which namesakes differ."""
-        architectures = _names([record.spec.architecture for record in self.records])
-        weightings = _names([record.spec.weighting for record in self.records])
+        architectures = component_names([(r.spec.architecture, r.code.get("architecture")) for r in self.records])
+        weightings = component_names([(r.spec.weighting, r.code.get("weighting")) for r in self.records])
         pairs = list(zip(architectures, weightings, strict=True))
         seeds = [record.spec.seed for record in self.records]
         # A name can be chosen so that it looks like another with its options; the run's id tells them apart.
@@ -65,16 +85,20 @@ class Board:
         return {record.id: pair for record, pair in zip(self.records, pairs, strict=True)}
 
 
-def boards(records: Iterable[RunRecord]) -> list[Board]:
+def boards(records: Iterable[RunRecord], unproven: Collection[str] = ()) -> list[Board]:
     """Sort records into boards, ordered by data set and key.
 
-    Two runs share a board if their data set (name, version, options), its tasks, the protocol, the suite's version and
-    the content hash of the prepared data agree, and their architectures the backbone. A run that ended before it knew
-    its data has no hash and no numbers: it stands where most runs of its setting stand.
+    Two runs share a board if their data set (name, version, options), its tasks and their kinds, the protocol, the
+    suite's version and the content hash of the prepared data agree, and their architectures the backbone. A run that
+    ended before it knew its data has no hash and no numbers: it stands where most runs of its setting stand.
 
     A reference's options are its backbone; another run belongs to the reference that agrees with it in every option
-    that both have, of several the one with the most such options. Where two agree in equally many, choosing would be a
-    guess: such runs, and those that no reference fits, are grouped by the options of ``BACKBONE``.
+    that both have, and in those of ``BACKBONE_OPTIONS``; of several the one with the most such options. Where two agree
+    in equally many, choosing would be a guess: such runs, and those that no reference fits, are grouped by the options
+    of ``BACKBONE`` and ``BACKBONE_OPTIONS``.
+
+    Args:
+        unproven: ids of submitted runs that were not run again here.
     """
     settings: dict[str, list[RunRecord]] = defaultdict(list)
     for record in sorted({record.id: record for record in records}.values(), key=_order):
@@ -85,9 +109,14 @@ def boards(records: Iterable[RunRecord]) -> list[Board]:
         known = [options[key] for key in sorted(options)]
         groups: dict[str, list[RunRecord]] = defaultdict(list)
         for record in members:
-            groups[_dumps(_backbone(record, known))].append(record)
+            own = backbone_of(record.spec.architecture, known, reference=record.reference)
+            groups[_dumps(own)].append(record)
         found += [_board(setting, data_hash, backbone, group) for backbone, group in groups.items()]
-    return sorted(found, key=lambda board: (board.dataset.name, board.key))
+    named = (
+        replace(board, unproven=theirs) if (theirs := frozenset(r.id for r in board.records) & set(unproven)) else board
+        for board in found
+    )
+    return sorted(named, key=lambda board: (board.dataset.name, board.key))
 
 
 def _by_data(settings: Mapping[str, Sequence[RunRecord]]) -> Iterator[tuple[str, str | None, list[RunRecord]]]:
@@ -110,44 +139,73 @@ def _board(setting: str, data_hash: str | None, backbone: str, records: Sequence
 
 
 def _setting(record: RunRecord) -> list[Any]:
+    dataset, tasks, *others = what_is_measured(record)
+    return [dataset, tasks, record.spec.protocol.identity(), *others]
+
+
+def what_is_measured(record: RunRecord) -> list[Any]:
+    """The data set, its tasks, the suite's version and kinds of plugins, in JSON's types."""
     spec = record.spec
+    # Kinds of plugins count as recorded: where their metrics changed, the runs cannot be compared.
+    foreign = {
+        name: info.model_dump(mode="json")
+        for name, info in sorted(record.kinds.items())
+        if name not in KINDS or not is_own(KINDS[name])
+    }
     return [
         spec.dataset.model_dump(mode="json"),
         [task.model_dump(mode="json") for task in record.tasks],
-        spec.protocol.identity(),
         spec.suite,
+        *([foreign] if foreign else []),
     ]
 
 
-def _backbone(record: RunRecord, references: Sequence[Mapping[str, JsonValue]]) -> Mapping[str, JsonValue]:
-    options = record.spec.architecture.options
-    if record.reference:
+def backbone_of(
+    architecture: Component, references: Sequence[Mapping[str, JsonValue]], *, reference: bool
+) -> Mapping[str, JsonValue]:
+    """The options that a run shares with those of its backbone, see ``boards``.
+
+    Args:
+        architecture: the run's.
+        references: options of the references with which it might stand.
+        reference: whether it is one itself.
+    """
+    options = architecture.options
+    if reference:
         return options
     fitting: dict[int, list[Mapping[str, JsonValue]]] = defaultdict(list)
-    for reference in references:
-        common = reference.keys() & options.keys()
-        if all(_dumps(options[key]) == _dumps(reference[key]) for key in common):
-            fitting[len(common)].append(reference)
+    for other in references:
+        common = other.keys() & options.keys()
+        if "backbone" in common:
+            common |= {name for name in BACKBONE_OPTIONS if name in options or name in other}
+        if all(_dumps(options.get(key)) == _dumps(other.get(key)) for key in common):
+            fitting[len(common)].append(other)
     if fitting and len(closest := fitting[max(fitting)]) == 1:
         return closest[0]
-    return {name: options[name] for name in BACKBONE if name in options}
+    return {name: options[name] for name in (*BACKBONE, *BACKBONE_OPTIONS) if name in options}
 
 
-def _names(components: Sequence[Component | None]) -> list[str]:
-    """A name per component, with version and options in brackets where components of the same name differ in them."""
-    kinds: dict[str, dict[str, Component]] = defaultdict(dict)
-    for component in components:
+def component_names(components: Sequence[tuple[Component | None, str | None]]) -> list[str]:
+    """A name per component, with version, options and code in brackets where namesakes differ in them.
+
+    Args:
+        components: each with the hash of the plugin file that defines it; None for what is installed.
+    """
+    kinds: dict[str, dict[_Method, Component]] = defaultdict(dict)
+    for component, code in components:
         if component is not None:
-            kinds[component.name][component.model_dump_json()] = component
+            kinds[component.name][component.model_dump_json(), code] = component
     names = {key: name for namesakes in kinds.values() for key, name in _apart(namesakes).items()}
-    return [names[component.model_dump_json()] if component else "none" for component in components]
+    return [names[component.model_dump_json(), code] if component else "none" for component, code in components]
 
 
-def _apart(namesakes: Mapping[str, Component]) -> dict[str, str]:
+def _apart(namesakes: Mapping[_Method, Component]) -> dict[_Method, str]:
     """By key a name that tells the component from its namesakes; values in full where short ones would not do."""
-    names: dict[str, str] = {}
+    names: dict[_Method, str] = {}
     for write in (plain, _dumps):
         details = {key: _details(component, write) for key, component in namesakes.items()}
+        for key, own in details.items():
+            own |= {"code": key[1][:8] if write is plain else key[1]} if key[1] else {}
         different = _different(list(details.values()))
         names = {key: _name(namesakes[key].name, own, different) for key, own in details.items()}
         if len(set(names.values())) == len(names):

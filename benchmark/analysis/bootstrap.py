@@ -6,9 +6,9 @@ from math import factorial
 
 import numpy as np
 
-from benchmark.spec import derive_seed
+from benchmark.runs.spec import derive_seed
 
-#: Fewer values have no bootstrap interval worth the name: see ``half_widths``.
+#: Least number of values for a bootstrap interval: see ``half_widths``.
 FEWEST = 5
 #: Up to this many values every resample is enumerated; beyond, ``DRAWS`` are drawn.
 MOST_EXACT = 7

@@ -58,11 +58,10 @@ def contrasts(
         baseline: likewise, of each row's baseline; broadcast.
         rows: the family's size: how many rows are compared with the baseline, those without runs included.
         simultaneous: False for plain intervals, of one row at one look.
-        alpha: the level; None for ``ALPHA``, or ``RACED`` where intervals hold together and the rows that have any have
-            different numbers of seeds.
+        alpha: the level; None for ``ALPHA``, or that of ``level`` where intervals hold together.
     """
     if alpha is None:
-        alpha = RACED if simultaneous and _uneven(values) else ALPHA
+        alpha = level(values, baseline) if simultaneous else ALPHA
     apart, together = _unpaired(values, baseline), _paired(values, baseline)
     paired = _worthwhile(apart, together)
     difference, variance, freedom, seeds = (
@@ -78,6 +77,11 @@ def contrasts(
     middle = np.where(np.isfinite(difference), difference, 0.0)
     paired = np.broadcast_to(paired, half.shape)
     return Contrasts(difference, middle - half, middle + half, variance, freedom, seeds, paired)
+
+
+def level(*values: np.ndarray) -> float:
+    """``RACED`` where rows of one of the tables (…, rows, seeds) have different numbers of seeds, else ``ALPHA``."""
+    return RACED if any(_uneven(own) for own in values) else ALPHA
 
 
 def _uneven(values: np.ndarray) -> bool:

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.record import RunRecord
-from benchmark.tasks import KINDS, Metric
+from benchmark.analysis.kinds import kinds_of
+from benchmark.runs.record import RunRecord
+from benchmark.tasks import Metric
 
 #: By run id, what to call its architecture and its weighting.
 Labels = Mapping[str, tuple[str, str]]
@@ -31,8 +32,9 @@ COST_COLUMNS = [*RUN_COLUMNS, *COSTS]
 def frame(records: Iterable[RunRecord], labels: Labels | None = None) -> pd.DataFrame:
     """Every metric of every evaluated epoch: one row per run × epoch × split × task × metric.
 
-    Metrics that the task's kind does not define, and kinds that this version does not know, are left out: nobody could
-    say which direction is better.
+    Metrics that the task's kind does not define are left out. Of a run with a task whose kind nobody describes
+    (``kinds_of``) everything is: nobody could say which direction is better, and Δm over its other tasks would be
+    another quantity.
 
     Args:
         records: any runs, whatever their status.
@@ -90,11 +92,10 @@ def _run(record: RunRecord, labels: Labels | None) -> tuple[Any, ...]:
 
 
 def _metrics(record: RunRecord) -> Iterator[tuple[Metric, tuple[int, str, str, str, float | None]]]:
-    known = {
-        task.name: {metric.name: metric for metric in KINDS[task.kind].metrics}
-        for task in record.tasks
-        if task.kind in KINDS
-    }
+    kinds = kinds_of(record)
+    if any(task.kind not in kinds for task in record.tasks):
+        return
+    known = {task.name: {metric.name: metric for metric in kinds[task.kind]} for task in record.tasks}
     for epoch in record.curves:
         for split, tasks in epoch.metrics.items():
             for task, values in tasks.items():
@@ -131,9 +132,9 @@ def _finite(value: float | None) -> float:
 
 
 def _table(rows: list[tuple[Any, ...]], columns: list[str], *numbers: str) -> pd.DataFrame:
-    table = pd.DataFrame(rows, columns=columns)
-    for column in numbers:
-        table[column] = _numbers(table[column].tolist())
+    """A frame of these rows. Numbers become floats first: pandas 2 refuses integers beyond all floats."""
+    values = {name: [row[place] for row in rows] for place, name in enumerate(columns)}
+    table = pd.DataFrame({name: _numbers(v) if name in numbers else v for name, v in values.items()})
     for column in ("reference", "higher_is_better", "legacy"):
         if column in table:
             table[column] = table[column].astype(bool)

@@ -11,10 +11,8 @@ from benchmark.analysis.frames import frame
 from benchmark.analysis.intervals import estimate
 from benchmark.analysis.pareto import non_dominated
 from benchmark.analysis.selection import select
-from benchmark.tasks import KINDS
+from benchmark.registry import WEIGHTINGS
 
-#: Weightings that are points of the simplex: `equal` is its centre.
-SCALARISATIONS = ("equal", "constant")
 STANDINGS = ("front", "behind", "dominated", "on", "beyond", "undefined")
 
 CELL = ["architecture", "weighting"]
@@ -35,10 +33,15 @@ class Fronts(NamedTuple):
     metrics: dict[str, str]
 
 
+def scalarisations() -> frozenset[str]:
+    """The registered weightings whose weights are options, the same in every step."""
+    return frozenset(name for name in WEIGHTINGS if getattr(WEIGHTINGS[name].factory, "fixed", False))
+
+
 def fronts(
     board: Board,
     *,
-    fixed: Collection[str] = SCALARISATIONS,
+    fixed: Collection[str] | None = None,
     metrics: Mapping[str, str] | None = None,
     rule: str = "val-delta-m",
 ) -> Fronts:
@@ -63,18 +66,17 @@ def fronts(
 
     Args:
         board: its runs of status ``ok`` count; architectures with fewer than two fixed weightings are left out.
-        fixed: names of the weightings that are fixed weights.
+        fixed: names of the weightings that are fixed weights; by default those that say so (``Weighting.fixed``).
         metrics: by task the metric to judge by; by default the first that the kind of task defines.
         rule: of the choice of epochs, see ``select``.
 
     Raises:
         UsageError: the rule is unknown.
     """
-    kinds = {task.name: KINDS[task.kind] for task in board.tasks if task.kind in KINDS}
-    judged = {name: (metrics or {}).get(name, kind.metrics[0].name) for name, kind in kinds.items()}
-    maximise = {
-        name: next(m.higher_is_better for m in kind.metrics if m.name == judged[name]) for name, kind in kinds.items()
-    }
+    fixed = scalarisations() if fixed is None else fixed
+    known = {task.name: board.kinds[task.kind] for task in board.tasks if task.kind in board.kinds}
+    judged = {name: (metrics or {}).get(name, own[0].name) for name, own in known.items()}
+    maximise = {name: next(m.higher_is_better for m in own if m.name == judged[name]) for name, own in known.items()}
     values = _values(board, judged, rule)
     points = _points(values, list(judged))
     names = {board.labels[record.id][1]: record.spec.weighting_name for record in board.records}

@@ -65,8 +65,8 @@ def estimates(data: pd.DataFrame, by: Sequence[str], value: str = "value") -> pd
     """Means over seeds with 95 % intervals, one row per group.
 
     From five values on the interval is the symmetric bootstrap-t of ``bootstrap.half_widths``. For two to four values
-    no bootstrap keeps its promise, and the interval is Student's: exact where the seeds' noise is normal. One value has
-    no interval. A test simulates both.
+    no bootstrap has its nominal coverage, and the interval is Student's: exact where the seeds' noise is normal. One
+    value has no interval. A test simulates both.
 
     Args:
         data: tidy, one row per seed.
@@ -92,7 +92,9 @@ def estimates(data: pd.DataFrame, by: Sequence[str], value: str = "value") -> pd
     method = np.full(len(keys), "", dtype=object)
     for n in np.unique(counts[counts > 0]):
         rows = np.flatnonzero(counts == n)
-        mean[rows], half[rows], method[rows] = _intervals(given[starts[rows][:, None] + np.arange(n)])
+        # In order of size: the same values in another order of seeds have the same mean, to the last bit.
+        same_size = np.sort(given[starts[rows][:, None] + np.arange(n)], axis=1)
+        mean[rows], half[rows], method[rows] = _intervals(same_size)
     lost = ~np.isfinite(mean) | ((method != "") & ~np.isfinite(half))  # too large to add or square
     mean[lost], half[lost], method[lost], counts[lost] = np.nan, np.nan, "", 0
     columns = {"mean": mean, "half": half, "low": mean - half, "high": mean + half, "n": counts, "method": method}

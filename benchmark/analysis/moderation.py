@@ -1,4 +1,4 @@
-"""Variances that learn from one another: what few seeds tell of each row's noise, moderated by all rows of a board."""
+"""Empirical-Bayes variances: a row's variance over few seeds, shrunk towards the variances of all rows of its board."""
 
 import numpy as np
 from scipy.special import digamma, polygamma
@@ -6,7 +6,7 @@ from scipy.special import digamma, polygamma
 #: Degrees of freedom that the other rows may add to a row's own. Were more allowed, a row whose noise is unlike the
 #: others', or noise with heavy tails, would be taken for theirs (``docs/verdicts.md`` has the error rates of others).
 MOST = 8.0
-#: Fewer variances tell nothing of how variances differ.
+#: Least number of variances from which their distribution is estimated.
 FEWEST = 3
 #: A variance counts as this share of the mean one at least: without spread, a logarithm would rule the prior.
 LEAST = 1e-5

@@ -1,4 +1,4 @@
-"""Whether a run that was done again lies within the noise of its row, where no bits are promised."""
+"""Whether a rerun lies within the noise of its row: the test for native runs, whose bits may differ."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -9,9 +9,9 @@ import numpy as np
 from scipy.stats import t
 
 from benchmark.analysis.boards import boards
-from benchmark.analysis.repeats import Arrays, Verdict, cell_of, compared_numbers, first_difference
-from benchmark.record import RunRecord
-from benchmark.tasks import KINDS
+from benchmark.analysis.kinds import kinds_of
+from benchmark.analysis.repeats import Arrays, RerunResult, cell_of, compared_numbers, first_difference
+from benchmark.runs.record import RunRecord
 
 #: How often a rerun that scatters as another seed does is refused, over all of its metrics together.
 ALPHA = 0.01
@@ -19,12 +19,15 @@ ALPHA = 0.01
 #: would have to agree to 42 standard deviations, which says nothing.
 FEWEST = 4
 
+#: Parts of the cost that are counted: they are equal whatever the arithmetic.
+COUNTED = ("parameters", "shared_parameters", "forward_flops")
+
 #: A metric of a task.
 Name = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Spread:
+class SeedSpread:
     """The standard deviation of a metric over seeds, and of how many degrees of freedom it is."""
 
     deviation: float
@@ -37,7 +40,7 @@ def judge(
     *,
     others: Callable[[], Sequence[RunRecord]],
     pictures: tuple[Arrays, Arrays] | None = None,
-) -> Verdict:
+) -> RerunResult:
     """Whether a record holds: the bits of a portable one come back, a native one lies within the noise of its row.
 
     Args:
@@ -47,13 +50,13 @@ def judge(
     """
     difference = first_difference(record, again, cell=others, pictures=pictures)
     if difference is None:
-        return Verdict(True, f"came back bit for bit ({compared_numbers(record, pictures)} numbers compared)")
+        return RerunResult(True, f"came back bit for bit ({compared_numbers(record, pictures)} numbers compared)")
     if record.spec.protocol.arithmetic == "portable":
-        return Verdict(False, f"differs first at {difference}")
+        return RerunResult(False, f"differs first at {difference}")
     return within_noise(record, again, others())
 
 
-def within_noise(record: RunRecord, again: RunRecord, others: Sequence[RunRecord]) -> Verdict:
+def within_noise(record: RunRecord, again: RunRecord, others: Sequence[RunRecord]) -> RerunResult:
     """Whether a run that was done again lies within the noise of its row: a test, metric by metric.
 
     Rounding alone scatters a run by half to all of the spread of its seeds, so that a rerun may scatter as much as a
@@ -73,25 +76,29 @@ def within_noise(record: RunRecord, again: RunRecord, others: Sequence[RunRecord
         others: records whose numbers are trusted; ``record`` counts for the spread if it is among them.
     """
     if record.status != again.status:
-        return Verdict(False, f"ended otherwise: {record.status} → {again.status}")
+        return RerunResult(False, f"ended otherwise: {record.status} → {again.status}")
     if record.status != "ok":
-        return Verdict(True, f"ended as its record says: {record.status}")
+        return RerunResult(True, f"ended as its record says: {record.status}")
+    for cost in COUNTED:
+        said, found = getattr(record.cost, cost), getattr(again.cost, cost)
+        if said is not None and found is not None and said != found:
+            return RerunResult(False, f"differs in what is counted: {cost} {said} → {found}")
     before, after = _last_test(record), _last_test(again)
     if not before or before.keys() != after.keys():
-        return Verdict(False, "cannot be judged: the two runs do not have the same test metrics")
+        return RerunResult(False, "cannot be judged: the two runs do not have the same test metrics")
     row, board = _rows(record, others)
     excess: dict[Name, float] = {}
     for name in before:
         spread = _spread(name, row, board)
         if spread is None:
             few = f"too few seeds of its row or its board are known here to tell the noise of {' '.join(name)}"
-            return Verdict(False, f"cannot be judged: other bits, as native arithmetic allows, and {few}")
+            return RerunResult(False, f"cannot be judged: other bits, as native arithmetic allows, and {few}")
         limit = float(t.ppf(1 - ALPHA / (2 * len(before)), spread.freedom)) * sqrt(2) * spread.deviation
         excess[name] = _excess(before[name], after[name], limit)
     worst = max(excess, key=lambda name: excess[name])
     far = f"{' '.join(worst)} {before[worst]} → {after[worst]} is {excess[worst]:.2g} of the difference allowed"
     holds = excess[worst] <= 1
-    return Verdict(holds, f"{'within' if holds else 'outside'} the noise of its row: at most, {far}")
+    return RerunResult(holds, f"{'within' if holds else 'outside'} the noise of its row: at most, {far}")
 
 
 def _excess(one: float | None, other: float | None, limit: float) -> float:
@@ -106,8 +113,8 @@ def _last_test(record: RunRecord) -> dict[Name, float | None]:
     """The test metrics of the last epoch, without those of legacy definitions."""
     if not record.curves:
         return {}
-    infos = {kind.name: kind.metrics for kind in KINDS.values()} | {n: k.metrics for n, k in record.kinds.items()}
-    legacy = {task.name: {m.name for m in infos.get(task.kind, ()) if m.legacy} for task in record.tasks}
+    kinds = kinds_of(record)
+    legacy = {task.name: {m.name for m in kinds.get(task.kind, ()) if m.legacy} for task in record.tasks}
     metrics = record.curves[-1].metrics.get("test", {})
     return {
         (task, name): value
@@ -128,18 +135,18 @@ def _rows(record: RunRecord, others: Sequence[RunRecord]) -> tuple[list[RunRecor
     return rows[cell_of(record)], list(rows.values())
 
 
-def _spread(name: Name, row: Sequence[RunRecord], board: Iterable[Sequence[RunRecord]]) -> Spread | None:
+def _spread(name: Name, row: Sequence[RunRecord], board: Iterable[Sequence[RunRecord]]) -> SeedSpread | None:
     """Of the row where it has seeds enough, else pooled over the board; None where there are too few."""
     own = _pooled(name, [row])
     found = own if own.freedom >= FEWEST else _pooled(name, board)
     return found if found.freedom >= FEWEST else None
 
 
-def _pooled(name: Name, rows: Iterable[Sequence[RunRecord]]) -> Spread:
+def _pooled(name: Name, rows: Iterable[Sequence[RunRecord]]) -> SeedSpread:
     """The standard deviation inside of rows."""
     groups = [[v for one in row if (v := _last_test(one).get(name)) is not None] for row in rows]
     freedom = sum(len(values) - 1 for values in groups if values)
     if not freedom:
-        return Spread(inf, 0)
+        return SeedSpread(inf, 0)
     squares = sum(float(np.square(np.array(values) - np.mean(values)).sum()) for values in groups if values)
-    return Spread(sqrt(squares / freedom), freedom)
+    return SeedSpread(sqrt(squares / freedom), freedom)

@@ -1,4 +1,4 @@
-"""What a board can tell with its seeds, how many more a margin takes, and what the noise of a row is made of."""
+"""Statistical power: how many seeds a margin needs, and the causes of a row's noise."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

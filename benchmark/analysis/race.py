@@ -1,4 +1,4 @@
-"""Which row of a board should get its next seed: where one run brings open verdicts nearest to a decision."""
+"""Which row of a board should get its next seed: the one that does most to decide open verdicts, for its cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from benchmark.analysis.contrasts import RACED, Contrasts, contrasts
 from benchmark.analysis.looks import FIRST, critical
 from benchmark.analysis.moderation import moderate
-from benchmark.analysis.verdicts import MARGIN, word
+from benchmark.analysis.verdicts import MARGIN, verdict_words
 
 #: What an open verdict counts that runs under way are expected to decide: enough to keep a worker busy, and no more.
 EXPECTED = 0.01
@@ -30,11 +30,11 @@ class Family:
     def judge(self, values: np.ndarray, margin: float) -> tuple[Contrasts, np.ndarray]:
         """The intervals of all comparisons, and which verdicts are open."""
         found = contrasts(values[self.rows], values[self.baselines], rows=self.size, alpha=RACED)
-        return found, word(found.low, found.high, margin) == "undecided"
+        return found, verdict_words(found.low, found.high, margin) == "undecided"
 
 
 @dataclass(frozen=True)
-class Standing:
+class RaceState:
     """Where a race stands; seeds are columns.
 
     Attributes:
@@ -57,7 +57,7 @@ class Standing:
         return int(free[0]) if len(free) else None
 
 
-def ranking(standing: Standing, families: Sequence[Family], *, margin: float = MARGIN) -> list[tuple[float, int]]:
+def ranking(race_state: RaceState, families: Sequence[Family], *, margin: float = MARGIN) -> list[tuple[float, int]]:
     """The rows that should get a seed, the most informative first; empty where every verdict is decided.
 
     First each row that is compared gets ``FIRST`` seeds. Then: a verdict at difference d is decided where half the
@@ -69,49 +69,54 @@ def ranking(standing: Standing, families: Sequence[Family], *, margin: float = M
     Returns:
         What a run brings, infinite for the first seeds, and the row that would get it.
     """
-    seeds = [standing.next_seed(row) for row in range(len(standing.values))]
-    allowed = standing.open & np.array([seed is not None for seed in seeds], dtype=bool)
+    seeds = [race_state.next_seed(row) for row in range(len(race_state.values))]
+    allowed = race_state.open & np.array([seed is not None for seed in seeds], dtype=bool)
     compared, score = np.zeros(len(seeds), dtype=int), np.zeros(len(seeds))
     for family in families:
-        outlook = _Outlook(standing, family, seeds, margin)
+        forecast = _Forecast(race_state, family, seeds, margin)
         for side, own in enumerate((family.rows, family.baselines)):
             np.add.at(compared, own, 1)
-            np.add.at(score, own, outlook.brought(side))
-    begun = (standing.tried | standing.pending).sum(1)
+            np.add.at(score, own, forecast.progress(side))
+    begun = (race_state.tried | race_state.pending).sum(1)
     lacking = np.flatnonzero(allowed & (compared > 0) & (begun < FIRST)).tolist()
     if lacking:
         first = sorted(lacking, key=lambda row: (begun[row], -compared[row], row))
         return [(np.inf, row) for row in first]
-    score = score / standing.cost
+    score = score / race_state.cost
     wanted = sorted(np.flatnonzero(allowed & (score > 0)).tolist(), key=lambda row: (-score[row], row))
     return [(float(score[row]), row) for row in wanted]
 
 
-class _Outlook:
-    """What the intervals of one family will be like with further seeds.
+class _Forecast:
+    """Expected widths of the intervals of one family after further seeds.
 
     Args:
         seeds: each row's next one.
     """
 
-    def __init__(self, standing: Standing, family: Family, seeds: Sequence[int | None], margin: float) -> None:
+    def __init__(self, race_state: RaceState, family: Family, seeds: Sequence[int | None], margin: float) -> None:
         self.family = family
-        self.found, self.undecided = family.judge(standing.values, margin)
+        self.found, self.undecided = family.judge(race_state.values, margin)
         distance = np.abs(np.nan_to_num(self.found.difference))
         self.target = np.maximum(distance, margin - distance)
-        present = np.isfinite(standing.values) | standing.pending
+        present = np.isfinite(race_state.values) | race_state.pending
         self.count = present.sum(1)
         self.common = (present[family.rows] & present[family.baselines]).sum(1)
         pairs = ((family.rows, family.baselines), (family.baselines, family.rows))
         self.credit = [
-            np.array([_credit(seeds[a], present[b]) for a, b in zip(own, other, strict=True)], dtype=float)
+            np.array(
+                [
+                    _common_seed_credit(seeds[a], present[b], seeds[b], present[a])
+                    for a, b in zip(own, other, strict=True)
+                ]
+            )
             for own, other in pairs
         ]
-        self.known = np.isfinite(standing.values).sum(1)
-        self.spread = _variances(standing.values)
+        self.known = np.isfinite(race_state.values).sum(1)
+        self.spread = _variances(race_state.values)
 
-    def brought(self, side: int) -> np.ndarray:
-        """The share of the way to each comparison's decision that one more run goes, of its row or its baseline (1)."""
+    def progress(self, side: int) -> np.ndarray:
+        """By comparison the share of the way to its decision that one more run of row (0) or baseline (1) makes."""
         with np.errstate(all="ignore"):
             now, then = self.half((0, 0)), self.half((1 - side, side))
             way = np.log(now / self.target)
@@ -120,7 +125,7 @@ class _Outlook:
         return np.where(self.undecided, share, 0.0)
 
     def half(self, more: tuple[int, int]) -> np.ndarray:
-        """The half widths that are to be expected with the runs under way, and so many more of row and baseline."""
+        """Expected half widths with the runs in progress and ``more`` runs of row and baseline."""
         rows, baselines, found = self.family.rows, self.family.baselines, self.found
         n, m = self.count[rows] + more[0], self.count[baselines] + more[1]
         seeds = np.where(
@@ -134,9 +139,21 @@ class _Outlook:
         return critical(seeds, freedom, self.family.size, alpha=RACED) * np.sqrt(variance)
 
 
-def _credit(seed: int | None, other: np.ndarray) -> float:
-    """How much of a common seed a row's next one makes: a seed that the other one still lacks is half of it."""
-    return 0.0 if seed is None else 1.0 if other[seed] else 0.5
+def _common_seed_credit(seed: int | None, other: np.ndarray, others_seed: int | None, own: np.ndarray) -> float:
+    """What a row's next seed adds to the seeds that it has in common with another row.
+
+    1 where the other has that seed. Else 0.5, since the other must run it too; but 0 where the row has the other's next
+    seed already: what is lacking then is runs of the other alone.
+
+    Args:
+        seed, others_seed: the next seed of the row and of the other; None where they have them all.
+        own, other: (seeds,) which seeds the row and the other have.
+    """
+    if seed is None:
+        return 0.0
+    if other[seed]:
+        return 1.0
+    return 0.0 if others_seed is not None and own[others_seed] else 0.5
 
 
 def _variances(values: np.ndarray) -> np.ndarray:

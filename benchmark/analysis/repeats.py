@@ -1,4 +1,4 @@
-"""Whether a run that was done again gave what its record says, number by number and bit by bit."""
+"""Whether a rerun gave the numbers of its record, bit for bit."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.record import RunRecord, without_times
+from benchmark.runs.artifacts import ArrayKey
+from benchmark.runs.record import RunRecord, without_times
 
 #: Where a number stands in a record: names of fields, of splits, tasks and metrics, and numbers of epochs.
 Key = tuple[str | int, ...]
 Value = str | int | float | bool | None
-Arrays = Mapping[str, np.ndarray]
+Arrays = Mapping[ArrayKey, np.ndarray]
 
 #: What a run finds, in the record's order; ``trace`` is compared apart, since a hash says nothing of a size.
 FIELDS = ("status", "tasks", "optimizer_groups", "curves", "cost", "fallbacks")
@@ -45,7 +46,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RerunResult:
     """Whether a record holds, and why, in words."""
 
     holds: bool
@@ -53,7 +54,7 @@ class Verdict:
 
 
 def contents(record: RunRecord) -> dict[Key, Value]:
-    """All that a run finds but its trace and its times, by place, in the record's order."""
+    """A record's results without its trace and its times, by place, in the record's order."""
     found = without_times(record).model_dump(mode="json", include=set(FIELDS), exclude={"cost": {"spilled"}})
     return {key: value for name in FIELDS for key, value in _leaves(found[name], (name,))}
 
@@ -118,7 +119,7 @@ def cell_of(record: RunRecord) -> str:
     return record.spec.model_dump_json(exclude={"seed"})
 
 
-def judge_steps(record: RunRecord, trace: Mapping[int, str], steps: int) -> Verdict:
+def judge_steps(record: RunRecord, trace: Mapping[int, str], steps: int) -> RerunResult:
     """Whether the first steps of a run came back, by their hashes.
 
     Args:
@@ -127,15 +128,17 @@ def judge_steps(record: RunRecord, trace: Mapping[int, str], steps: int) -> Verd
     """
     known = {step: found for step, found in record.trace.items() if step <= steps}
     if not known:
-        return Verdict(False, "its record keeps no hashes of first steps, so that only the whole run can be compared")
+        return RerunResult(
+            False, "its record keeps no hashes of first steps, so that only the whole run can be compared"
+        )
     listed = ", ".join(str(step) for step in sorted(known))
     if missing := known.keys() - trace.keys():
-        return Verdict(False, f"did not come as far as step {min(missing)}, whose hash its record has")
+        return RerunResult(False, f"did not come as far as step {min(missing)}, whose hash its record has")
     if (step := first_other_step(known, trace)) is not None:
         native = " (native arithmetic does not promise it: compare the whole run)"
         promise = "" if record.spec.protocol.arithmetic == "portable" else native
-        return Verdict(False, f"differs in step {step}, the first that does of the traced ones ({listed}){promise}")
-    return Verdict(True, f"losses and parameters came back bit for bit in the traced steps ({listed})")
+        return RerunResult(False, f"differs in step {step}, the first that does of the traced ones ({listed}){promise}")
+    return RerunResult(True, f"losses and parameters came back bit for bit in the traced steps ({listed})")
 
 
 def other_packages(known: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
@@ -183,9 +186,9 @@ def _share(key: Key, one: Value, other: Value, cell: Sequence[RunRecord]) -> flo
 
 def _array_pairs(
     pictures: tuple[Arrays, Arrays] | None,
-) -> Iterator[tuple[str, np.ndarray | None, np.ndarray | None]]:
+) -> Iterator[tuple[ArrayKey, np.ndarray | None, np.ndarray | None]]:
     one, other = pictures or ({}, {})
-    return ((name, one.get(name), other.get(name)) for name in sorted({**one, **other}))
+    return ((name, one.get(name), other.get(name)) for name in sorted({**one, **other}, key=str))
 
 
 def _other_values(one: np.ndarray | None, other: np.ndarray | None) -> tuple[str, str] | None:

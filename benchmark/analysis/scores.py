@@ -1,4 +1,4 @@
-"""Numbers that a data set's own community judges a whole run by, beside Δm."""
+"""Scores of a whole run that a data set's own challenge defines, beside Δm."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ class Score:
         name: key in tables.
         title: heading.
         definition: in one sentence.
-        of: from the chosen rows of one split to ``architecture``, ``weighting``, ``seed``, ``score``.
+        compute: from the chosen rows of one split to ``architecture``, ``weighting``, ``seed``, ``score``.
     """
 
     name: str
     title: str
     definition: str
-    of: Callable[[pd.DataFrame], pd.DataFrame]
+    compute: Callable[[pd.DataFrame], pd.DataFrame]
 
 
 #: By data set.
@@ -46,4 +46,4 @@ def scores(dataset: str, data: pd.DataFrame) -> dict[str, pd.DataFrame]:
         dataset: the data set's name.
         data: tidy; one split, one epoch per run and task.
     """
-    return {score.name: score.of(data) for score in SCORES.get(dataset, ())}
+    return {score.name: score.compute(data) for score in SCORES.get(dataset, ())}

@@ -1,6 +1,6 @@
 """The numbers of one board in two tidy frames: per run, and per row with intervals."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -11,12 +11,14 @@ from benchmark.analysis.delta import CELL, delta_flat, delta_m
 from benchmark.analysis.frames import COSTS, Labels, costs, frame
 from benchmark.analysis.intervals import estimates
 from benchmark.analysis.selection import AGAINST, references, select
-from benchmark.record import RunRecord
+from benchmark.runs.record import RunRecord
 
 #: What singles out a number of a row; ``task`` is empty for Δm and costs.
 QUANTITY = ["task", "metric"]
 #: Records whose epochs are in memory at once.
-CHUNK = 500
+CHUNK = 400
+#: Columns of words, which are looked at one by one: that is slow in pandas' own type of text.
+WORDS = ("run", "architecture", "weighting", "status", "split", "task", "metric")
 VALUE_COLUMNS = [*CELL, "reference", *QUANTITY, "value", "higher_is_better", "rule"]
 
 
@@ -78,23 +80,43 @@ def summarise(
     """
     finished = [record for record in records if record.status == "ok"]
     shown = of_definition(_chosen(finished, labels, rule, split, against), definition)
-    parts = [shown[VALUE_COLUMNS], _deltas(shown, definition, against), _costs(finished, labels)]
+    single = AGAINST[against](references(shown), shown["seed"].unique())
+    parts = [shown[VALUE_COLUMNS], deltas(shown, single, definition), cost_values(finished, labels)]
     values = pd.concat([part for part in parts if not part.empty] or parts[:1], ignore_index=True)
     return Summary(rule, definition, values, tabulate(values))
 
 
-def _chosen(records: Sequence[RunRecord], labels: Labels | None, rule: str, split: str, against: str) -> pd.DataFrame:
-    """What ``select`` keeps of a split, some records at a time: all epochs of a large board would fill the memory.
+def selections(
+    records: Sequence[RunRecord], labels: Labels | None, rules: Iterable[str], *, against: str = "mean"
+) -> Iterator[tuple[dict[str, pd.DataFrame], set[str]]]:
+    """What ``select`` keeps, some records at a time: all epochs of a large board would fill the memory.
 
     Only references have a say in which epoch of another run is chosen, so that they are there each time.
+
+    Args:
+        records: of one board, all finished.
+        labels: names of the rows.
+        rules: names of ``RULES``.
+        against: a name of ``AGAINST``.
+
+    Yields:
+        By rule the chosen epochs of the references and of about ``CHUNK`` other runs; and the ids of those runs that
+        were not there before.
     """
     single = [record for record in records if record.reference]
     others = [record for record in records if not record.reference]
-    parts = []
     for start in range(0, max(len(others), 1), CHUNK):
-        found = select(frame([*single, *others[start : start + CHUNK]], labels), rule, against=against)
-        wanted = found["split"] == split
-        parts.append(found[wanted if start == 0 else wanted & ~found["reference"]])
+        part = others[start : start + CHUNK]
+        metrics = frame([*single, *part], labels).astype(dict.fromkeys(WORDS, object))
+        chosen = {rule: select(metrics, rule, against=against) for rule in set(rules)}
+        yield chosen, {record.id for record in (part if start else [*single, *part])}
+
+
+def _chosen(records: Sequence[RunRecord], labels: Labels | None, rule: str, split: str, against: str) -> pd.DataFrame:
+    parts = []
+    for chosen, new in selections(records, labels, [rule], against=against):
+        found = chosen[rule]
+        parts.append(found[(found["split"] == split) & found["run"].isin(new)])
     return pd.concat(parts, ignore_index=True)
 
 
@@ -104,9 +126,14 @@ def tabulate(values: pd.DataFrame) -> pd.DataFrame:
     return traits.merge(estimates(values, [*ROW, *QUANTITY]), on=[*ROW, *QUANTITY], how="left")
 
 
-def _deltas(shown: pd.DataFrame, definition: str, against: str) -> pd.DataFrame:
-    """Δm and its flat form of every run, as further quantities."""
-    single = AGAINST[against](references(shown), shown["seed"].unique())
+def deltas(shown: pd.DataFrame, single: pd.DataFrame, definition: str) -> pd.DataFrame:
+    """Δm and its flat form of every run, as further quantities: ``VALUE_COLUMNS``.
+
+    Args:
+        shown: metrics of one split at the chosen epochs.
+        single: what they are taken against, of ``AGAINST``.
+        definition: of the metrics.
+    """
     runs = shown.groupby(CELL)[["reference", "rule"]].first().reset_index()
     found = []
     for make, name, higher in ((delta_m, "delta_m", True), (delta_flat, "delta_flat", False)):
@@ -116,6 +143,7 @@ def _deltas(shown: pd.DataFrame, definition: str, against: str) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)[VALUE_COLUMNS]
 
 
-def _costs(records: Iterable[RunRecord], labels: Labels | None) -> pd.DataFrame:
+def cost_values(records: Iterable[RunRecord], labels: Labels | None) -> pd.DataFrame:
+    """Costs of every run, as further quantities: ``VALUE_COLUMNS``; NaN where a run does not know one."""
     table = costs(records, labels).melt([*CELL, "reference"], list(COSTS), "metric", "value")
     return table.assign(task="", higher_is_better=False, rule="")[VALUE_COLUMNS]

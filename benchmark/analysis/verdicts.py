@@ -1,7 +1,7 @@
 """Which rows are better or worse than a baseline, which equal to it within a margin, and which are still open."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,10 @@ from benchmark.analysis.compare import ROW
 from benchmark.analysis.contrasts import contrasts
 from benchmark.analysis.definitions import of_definition
 from benchmark.analysis.delta import CELL, mean_over_tasks, relative_gains
+from benchmark.analysis.frames import Labels
 from benchmark.analysis.selection import mean_reference, references
+from benchmark.registry import ARCHITECTURES, WEIGHTINGS
+from benchmark.runs.record import RunRecord
 
 #: A row: its architecture and its weighting, however they are called.
 Pair = tuple[str, str]
@@ -49,11 +52,17 @@ class Baseline:
     architecture: str | None = None
     weighting: str | None = None
 
+    @classmethod
+    def usual(cls) -> "list[Baseline]":
+        """The reference, and the weighting and the architecture that are registered as baselines."""
+        others = (cls(weighting=WEIGHTINGS.baseline), cls(architecture=ARCHITECTURES.baseline))
+        return [cls(), *(other for other in others if other != cls())]
+
     def __str__(self) -> str:
         """In words, such as *against equal*."""
         return f"against {self.architecture or self.weighting or 'the reference'}"
 
-    def of(self, row: Pair, reference: Pair | None) -> Pair | None:
+    def find_row(self, row: Pair, reference: Pair | None) -> Pair | None:
         """The name of the row that a row is held against; None for the baseline itself."""
         if self.architecture is None and self.weighting is None:
             other = reference
@@ -64,7 +73,7 @@ class Baseline:
     def pairs(self, rows: Iterable[Pair], reference: Pair | None) -> dict[Pair, Pair]:
         """By row, in order, the one of ``rows`` that it is held against; without those that have none."""
         known = dict.fromkeys(rows)
-        return {row: other for row in known if (other := self.of(row, reference)) is not None and other in known}
+        return {row: other for row in known if (other := self.find_row(row, reference)) is not None and other in known}
 
     def named(self, kinds: Mapping[Pair, Pair]) -> "list[Baseline]":
         """This baseline with the rows' names in place of the method's: several where it stands with several options.
@@ -92,6 +101,7 @@ def verdicts(
     share: float = MARGIN,
     rows: int | None = None,
     definition: str = "pooled",
+    diverged: Collection[Pair] = (),
 ) -> pd.DataFrame:
     """Judge every row of a board that has a baseline: better, worse, equivalent or undecided.
 
@@ -104,6 +114,10 @@ def verdicts(
     row may be given seeds until it is decided. Those of single metrics are plain ones, each with 95 % for itself, at
     one look, and are marked so.
 
+    A seed that diverged has no numbers, and counts against its row: what the other seeds give is the best that may be
+    said of it. So a row with such a seed is never better or equivalent, and nothing is worse than it or equivalent to
+    it; what would be so is undecided.
+
     Args:
         data: tidy test numbers of one board, an epoch per run (``select`` with ``against="mean"``), with the columns of
             ``frame``.
@@ -112,6 +126,7 @@ def verdicts(
         share: in per cent of the reference value: the margin of single metrics.
         rows: how many rows are, or are going to be, compared with the baseline, where those of ``data`` are not all.
         definition: of the metrics.
+        diverged: rows of which some seed diverged.
 
     Returns:
         One line per row and quantity, Δm first (``task`` empty, ``metric`` ``delta_m``): ``VERDICT_COLUMNS``, where
@@ -133,21 +148,41 @@ def verdicts(
         return pd.DataFrame(columns=VERDICT_COLUMNS).astype(dict.fromkeys(NUMBERS, float))
     size = max(rows or 0, len(pairs))
     found = [_judged(table[quantity], pairs, size, margin if quantity == DELTA else share) for quantity in table]
-    return pd.concat(found, ignore_index=True)[VERDICT_COLUMNS]
+    return _held_back(pd.concat(found, ignore_index=True)[VERDICT_COLUMNS], frozenset(diverged))
 
 
-def gains(data: pd.DataFrame, *, definition: str = "pooled") -> pd.DataFrame:
+def _held_back(found: pd.DataFrame, diverged: Collection[Pair]) -> pd.DataFrame:
+    """The verdicts without those that a diverged seed forbids."""
+    if not diverged:
+        return found
+    row, other = (
+        np.array([pair in diverged for pair in zip(found[a], found[w], strict=True)], dtype=bool)
+        for a, w in (ROW, [f"baseline_{name}" for name in ROW])
+    )
+    forbidden = (row & found["verdict"].isin(["better", "equivalent"])) | (
+        other & found["verdict"].isin(["worse", "equivalent"])
+    )
+    return found.assign(verdict=found["verdict"].mask(forbidden, "undecided"))
+
+
+def diverged_rows(records: Iterable[RunRecord], labels: Labels) -> set[Pair]:
+    """The rows of which some seed diverged, by their names in ``labels``."""
+    return {labels[record.id] for record in records if record.status == "diverged"}
+
+
+def gains(data: pd.DataFrame, *, definition: str = "pooled", against: pd.DataFrame | None = None) -> pd.DataFrame:
     """Δm and every metric of every run, in per cent of the mean over the reference's seeds, plus when better.
 
     Args:
         data: as for ``verdicts``.
+        against: numbers of another board, whose reference is taken; None for that of ``data``.
 
     Returns:
         Indexed by architecture, weighting and seed; a column per task and metric, ``DELTA`` first. NaN where the
         reference has no value or a metric is not finite.
     """
     shown = of_definition(data, definition)
-    own = references(shown)
+    own = references(shown if against is None else of_definition(against, definition))
     found = relative_gains(shown, CELL, mean_reference(own, shown["seed"].unique()))
     delta = mean_over_tasks(found)
     columns = pd.MultiIndex.from_tuples([DELTA, *found.columns], names=["task", "metric"])
@@ -160,23 +195,23 @@ def reference_row(data: pd.DataFrame) -> tuple[str, str] | None:
     return tuple(found.iloc[0]) if len(found) == 1 else None
 
 
-def word(low: np.ndarray, high: np.ndarray, margin: float) -> np.ndarray:
+def verdict_words(low: np.ndarray, high: np.ndarray, margin: float) -> np.ndarray:
     """The verdicts of intervals; see ``VERDICTS``."""
     within = (low >= -margin) & (high <= margin)
     return np.select([low > 0, high < 0, within], ["better", "worse", "equivalent"], "undecided")
 
 
-def of_delta(found: pd.DataFrame) -> pd.DataFrame:
+def delta_verdicts(found: pd.DataFrame) -> pd.DataFrame:
     """The lines of ``verdicts`` that are of Δm."""
     return found[(found["task"] == DELTA[0]) & (found["metric"] == DELTA[1])]
 
 
-def told(found: pd.DataFrame) -> float:
-    """The smallest difference of Δm that a board's seeds tell: the median half width of its rows' intervals.
+def smallest_difference(found: pd.DataFrame) -> float:
+    """The smallest difference of Δm that a board's seeds can detect: the median half width of its rows' intervals.
 
     Rows without an interval do not count; infinite where there is none.
     """
-    delta = of_delta(found)
+    delta = delta_verdicts(found)
     half = (delta["high"] - delta["low"]) / 2
     return float(half[np.isfinite(half)].median()) if np.isfinite(half).any() else math.inf
 
@@ -208,6 +243,6 @@ def _judged(
             "freedom": found.freedom,
             "margin": margin,
             "simultaneous": together,
-            "verdict": word(found.low, found.high, margin),
+            "verdict": verdict_words(found.low, found.high, margin),
         }
     )

@@ -6,9 +6,10 @@ from typing import Any, TypeVar
 import click
 
 from benchmark.analysis import Board, boards
+from benchmark.analysis.submitted import counted, unproven
 from benchmark.errors import UsageError
-from benchmark.index import Index
-from benchmark.store import Store
+from benchmark.runs.index import Index
+from benchmark.runs.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,6 +30,16 @@ def board_options(command: F) -> F:
     return command
 
 
+def boards_of(store: Store) -> list[Board]:
+    """All boards of a store; submitted runs are on them as far as they count.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    found = counted(Index(store).records(), store)
+    return boards(found.records, unproven(found.foreign))
+
+
 def chosen_boards(store: Store, keys: Sequence[str], datasets: Sequence[str]) -> list[Board]:
     """The boards that the options mean, of all records of a store.
 
@@ -36,7 +47,7 @@ def chosen_boards(store: Store, keys: Sequence[str], datasets: Sequence[str]) ->
         UserError: there is no such folder.
         UsageError: there is no such board, or a key's first digits are those of several.
     """
-    found = boards(Index(store).records())
+    found = boards_of(store)
     if not found:
         raise UsageError(f"there is no record in {store.root}: make some with 'mtbench run', or name another --results")
     for word in keys:

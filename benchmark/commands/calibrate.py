@@ -14,26 +14,27 @@ from benchmark.analysis import Board
 from benchmark.analysis.boards import Row, row_of
 from benchmark.commands.boards import board_options, chosen_boards
 from benchmark.commands.options import device_option, plugin_option, results_option
+from benchmark.commands.tables import print_table
 from benchmark.errors import UserError
 from benchmark.execution.apart import call_in
-from benchmark.record import Provenance
-from benchmark.registry import WEIGHTINGS, load_plugin_file
-from benchmark.spec import RunSpec
+from benchmark.registry import ARCHITECTURES, WEIGHTINGS, load_plugin_files
+from benchmark.runs.record import Provenance
+from benchmark.runs.spec import RunSpec
+from benchmark.runs.store import Store
 from benchmark.speed import Alone, Spread, calibration
 from benchmark.speed.calibration import CalibratedRow, Calibration, measure_rows, named
-from benchmark.store import Store
+from benchmark.speed.workload import Workload
 from benchmark.training.hardware import Hardware
 from benchmark.training.provenance import git_state, numerics, provenance
-from benchmark.training.workload import Workload
+from benchmark.wording import counted
 
 console = Console(highlight=False)
 
 #: What rows are relative to, where a board has it; else the reference.
-BASELINE = ("split", "equal")
 
 
 @dataclass(frozen=True)
-class Job:
+class CalibrationJob:
     """One board to calibrate.
 
     Attributes:
@@ -85,8 +86,7 @@ def calibrate(
       mtbench calibrate
       mtbench calibrate --dataset scenes --steps 40 --again
     """
-    for plugin in plugins:
-        load_plugin_file(plugin)
+    load_plugin_files(plugins)
     store = Store(results)
     boards = chosen_boards(store, keys, datasets)
     store.check_writable()
@@ -97,13 +97,13 @@ def calibrate(
                 board.protocol.arithmetic,
                 plugins,
                 calibrated,
-                Job(results, board, steps, device, threads, again, plugins),
+                CalibrationJob(results, board, steps, device, threads, again, plugins),
             )
         except UserError as error:
             failed += 1
             console.print(f"[yellow]Not calibrated:[/] {escape(str(error))}", soft_wrap=True)
             continue
-        console.print(_table(board, found))
+        print_table(console, _table(board, found))
         console.print(f"{escape(found.heading)}.", soft_wrap=True)
         console.print(f"The numbers are in {escape(str(calibration.file_of(store, board)))}", soft_wrap=True)
         for row in found.rows:
@@ -111,10 +111,10 @@ def calibrate(
                 name = escape(f"{named(row.architecture, row.weighting)}: {row.error}")
                 console.print(f"[yellow]Not measured:[/] {name}", soft_wrap=True)
     if failed:
-        raise UserError(f"{failed} of {len(boards)} boards were not calibrated: the lines above say why")
+        raise UserError(f"{failed} of {counted(len(boards), 'board')} not calibrated: the lines above say why")
 
 
-def calibrated(job: Job) -> Calibration:
+def calibrated(job: CalibrationJob) -> Calibration:
     """Measure what is missing of a board, in a process of its arithmetic, and keep it row by row.
 
     Raises:
@@ -139,7 +139,7 @@ def calibrated(job: Job) -> Calibration:
 
     with Alone(job.plugins) as alone, console.status("") as status:
         begun = lambda spec: status.update(f"timing {escape(named(spec.architecture, spec.weighting))}")  # noqa: E731
-        load = Workload.of(baseline, hardware)
+        load = Workload.from_run(baseline, hardware)
         for row in measure_rows(missing, baseline, load, steps=job.steps, alone=alone, begun=begun):
             known[row.key] = row
             calibration.save(result(), store, board)
@@ -147,7 +147,7 @@ def calibrated(job: Job) -> Calibration:
 
 
 def _known(store: Store, board: Board, baseline: RunSpec, origin: Provenance) -> dict[Row, CalibratedRow]:
-    """The rows that were measured as they would be now; an unusable file is made anew."""
+    """The rows measured under the present conditions; none where the file is unusable."""
     try:
         found = calibration.load(store, board)
     except UserError:
@@ -162,14 +162,15 @@ def baseline_of(board: Board) -> RunSpec:
         UserError: there is none.
     """
     specs = {row_of(record.spec): record.spec for record in board.records}
-    usual = WEIGHTINGS[BASELINE[1]].defaults if BASELINE[1] in WEIGHTINGS else {}
-    plain = [spec for spec in specs.values() if (spec.architecture.name, spec.weighting_name) == BASELINE]
+    baseline = (ARCHITECTURES.baseline, WEIGHTINGS.baseline)
+    usual = WEIGHTINGS[baseline[1]].defaults if baseline[1] else {}
+    plain = [spec for spec in specs.values() if (spec.architecture.name, spec.weighting_name) == baseline]
     plain.sort(key=lambda spec: (spec.weighting is not None and spec.weighting.options != usual, row_of(spec)))
     references = sorted((r.spec for r in board.records if r.reference), key=row_of)
     if not (found := [*plain, *references]):
         raise UserError(
-            f"the board {board.key} of '{board.dataset.name}' has neither {' · '.join(BASELINE)} nor a single-task "
-            "reference, so there is nothing to relate its costs to: run one of them first"
+            f"the board {board.key} of '{board.dataset.name}' has neither {' · '.join(map(str, baseline))} nor a "
+            "single-task reference, so there is nothing to relate its costs to: run one of them first"
         )
     return found[0]
 

@@ -19,20 +19,31 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from benchmark.commands.lazy import LazyGroup
 from benchmark.commands.sources import parse_sources, source_option
+from benchmark.commands.tables import print_table
 from benchmark.data import DataSet, Storage, build_dataset
-from benchmark.data.check import check as problems_of
+from benchmark.data.check import examine
+from benchmark.data.files import entries, file_status, is_file
 from benchmark.data.measured import CARD_FILE, data_card
 from benchmark.data.prepared import MANIFEST, megabytes, read_manifest
 from benchmark.data.sources import source_root
 from benchmark.data.streaming import StreamedDataSet, unfinished_sets
 from benchmark.errors import UsageError, UserError
-from benchmark.registry import DATASETS, load_plugin_file
+from benchmark.registry import DATASETS, load_plugin_files
 
 console = Console(highlight=False)
 
 
-@click.group()
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "card": (
+            "benchmark.commands.datacard:card",
+            "Measure the data of the runs in a results folder, or of one set, for their pages in the report.",
+        ),
+    },
+)
 def data() -> None:
     """List, prepare and check data sets.
 
@@ -45,8 +56,7 @@ def data() -> None:
 
 
 def _plugins(context: click.Context, parameter: click.Parameter, files: Sequence[Path]) -> Sequence[Path]:
-    for file in files:
-        load_plugin_file(file)
+    load_plugin_files(files)
     return files
 
 
@@ -113,6 +123,8 @@ def prepare_shown(dataset: DataSet, storage: Storage) -> None:
 def prepare(name: str, sources: tuple[str, ...], options: tuple[str, ...]) -> None:
     """Make the prepared form of a data set. After an interruption, the same command goes on from there.
 
+    NAME is one that 'mtbench data list' shows.
+
     \b
     Example:
       mtbench data prepare nyuv2 --source ~/nyuv2
@@ -128,47 +140,64 @@ def prepare(name: str, sources: tuple[str, ...], options: tuple[str, ...]) -> No
 
 
 @data.command("list")
+@click.option("--json", "as_json", is_flag=True, help="For scripts: one JSON object.")
 @plugin_option
-def list_() -> None:
+def list_(as_json: bool) -> None:
     """Say which data sets are ready, how large they are and where, and how to get those that are not.
 
     \b
     Example:
       mtbench data list
+      mtbench data list --json
     """
     storage = Storage.default()
-    found = prepared_sets(storage)
+    found = [_described(dataset, storage) for dataset in _known_sets(storage)]
+    if as_json:
+        click.echo(json.dumps({"cache": str(storage.cache), "datasets": found}, indent=1))
+        return
     table = Table("data set", "options", "state", "samples", "size", "folder", expand=True)
-    for name in DATASETS:
-        variants = [dataset for dataset in (*found, *unfinished_sets(storage)) if dataset.name == name]
-        if not DATASETS[name].required:
-            default = build_dataset(name)
-            variants = [v for v in variants if v.identity != default.identity]
-            variants.insert(0, default)
-        for dataset in variants:
-            table.add_row(*(escape(cell) for cell in _row(dataset, storage)))
-    console.print(table)
+    for entry in found:
+        table.add_row(*(escape(cell) for cell in _row(entry)))
+    print_table(console, table)
     console.print(f"The folders lie in {escape(str(storage.cache))}; MTBENCH_CACHE moves them.", soft_wrap=True)
-    ready = {dataset.name for dataset in found}
+    ready = {entry["name"] for entry in found if entry["state"] == "ready"}
     for name in DATASETS:
         if name not in ready and not DATASETS[name].required:
             for line in how_to_get(build_dataset(name)):
                 console.print(escape(line), soft_wrap=True)
 
 
-def _row(dataset: DataSet, storage: Storage) -> tuple[str, ...]:
+def _known_sets(storage: Storage) -> Iterator[DataSet]:
+    """Every registered set with its default options, and what is prepared or begun with others."""
+    found = [*prepared_sets(storage), *unfinished_sets(storage)]
+    for name in DATASETS:
+        variants = [dataset for dataset in found if dataset.name == name]
+        if not DATASETS[name].required:
+            default = build_dataset(name)
+            variants = [default, *(v for v in variants if v.identity != default.identity)]
+        yield from variants
+
+
+def _described(dataset: DataSet, storage: Storage) -> dict[str, Any]:
+    """What is known of a set, in plain containers; ``options`` are those that differ from the defaults."""
     defaults = DATASETS[dataset.name].defaults
     options = {key: value for key, value in dataset.options.items() if value != defaults[key]}
-    stated = ", ".join(f"{key}={value}" for key, value in options.items())
+    found = {"name": dataset.name, "version": dataset.version, "options": options, "samples": dict(dataset.samples)}
+    if dataset.is_ready(storage):
+        samples = dict(dataset.manifest(storage)["samples"])
+        folder = str(dataset.folder(storage)) if dataset.pieces == (dataset,) else None
+        return {**found, "state": "ready", "samples": samples, "bytes": total_size(dataset, storage), "folder": folder}
     share = dataset.share_done(storage) if isinstance(dataset, StreamedDataSet) else None
-    if not dataset.is_ready(storage):
-        state = "not prepared" if share is None else f"interrupted at {share:.0%}"
-        state = "outdated" if dataset.outdated(storage) else state
-        return dataset.name, stated, state, "/".join(map(str, dataset.samples.values())), "", ""
-    counts = dataset.manifest(storage)["samples"].values()
-    folders = "" if dataset.pieces != (dataset,) else dataset.folder(storage).name
-    size = megabytes(total_size(dataset, storage))
-    return dataset.name, stated, "ready", "/".join(map(str, counts)), size, folders
+    state = "not prepared" if share is None else f"interrupted at {share:.0%}"
+    state = "outdated" if dataset.outdated(storage) else state
+    return {**found, "state": state, "bytes": None, "folder": None}
+
+
+def _row(entry: dict[str, Any]) -> tuple[str, ...]:
+    stated = ", ".join(f"{key}={value}" for key, value in entry["options"].items())
+    size = "" if entry["bytes"] is None else megabytes(entry["bytes"])
+    folder = Path(entry["folder"]).name if entry["folder"] else ""
+    return entry["name"], stated, entry["state"], "/".join(map(str, entry["samples"].values())), size, folder
 
 
 def how_to_get(dataset: DataSet) -> Iterator[str]:
@@ -190,7 +219,9 @@ def how_to_get(dataset: DataSet) -> Iterator[str]:
 def prepared_sets(storage: Storage) -> list[DataSet]:
     """Every set in the cache that the present code can use; what other versions made is passed over."""
     found = []
-    for file in sorted(storage.cache.glob(f"*/{MANIFEST}")):
+    for file in (folder / MANIFEST for folder in entries(storage.cache)):
+        if not is_file(file):
+            continue
         try:
             manifest = read_manifest(file)
             dataset = build_dataset(manifest["dataset"], **manifest["options"])
@@ -208,7 +239,7 @@ def total_size(dataset: DataSet, storage: Storage) -> int:
 
 def size_of(folder: Path) -> int:
     """Bytes of the files in a folder."""
-    return sum(file.stat().st_size for file in folder.iterdir())
+    return sum(file_status(file).st_size for file in entries(folder))
 
 
 def files_seen(dataset: DataSet, storage: Storage) -> str:
@@ -227,6 +258,9 @@ def files_seen(dataset: DataSet, storage: Storage) -> str:
 @plugin_option
 def check(name: str | None, sources: tuple[str, ...], options: tuple[str, ...]) -> None:
     """Look at every value of a prepared set, or of all of them: hashes, counts, ranges, units.
+
+    NAME is that of a set; without it, all that are prepared count. What may be so and is implausible, such as depth
+    that is unknown everywhere, is told after a '!' and is no failure.
 
     The official files are compared too, by their hashes, where they still lie in the folder that they were prepared
     from, or in the one that --source names.
@@ -253,10 +287,12 @@ def check(name: str | None, sources: tuple[str, ...], options: tuple[str, ...]) 
     for dataset in pieces:
         if not dataset.is_ready(storage) and not dataset.outdated(storage):
             raise UserError(f"{dataset.name} is not prepared with these options; run 'mtbench data prepare {name}'")
-        problems = problems_of(dataset, storage)
+        problems, implausible = examine(dataset, storage)
         bad += bool(problems)
         for problem in problems:
             console.print(f"[red]✗[/] {escape(dataset.name)}: {escape(problem)}", soft_wrap=True)
+        for line in implausible:
+            console.print(f"[yellow]![/] {escape(dataset.name)}: {escape(line)}", soft_wrap=True)
         if not problems:
             card = data_card(dataset, storage)
             title = card["stated"]["title"] if card["stated"] else "no data card"

@@ -11,12 +11,13 @@ from rich.markup import escape
 from benchmark.commands.data import plugin_option
 from benchmark.commands.options import results_option
 from benchmark.data import DataSet, Storage, build_dataset
+from benchmark.data.measured import data_card
 from benchmark.data.workers import cores
-from benchmark.datacards import keep_card
 from benchmark.errors import UserError
-from benchmark.index import Index
 from benchmark.registry import DATASETS
-from benchmark.store import Store
+from benchmark.runs.datacards import keep_card
+from benchmark.runs.index import Index
+from benchmark.runs.store import Store
 
 console = Console(highlight=False)
 
@@ -26,9 +27,17 @@ def keep_missing_card(store: Store, dataset: DataSet, storage: Storage) -> None:
     try:
         if not store.card_path(dataset.name, dataset.content_hash(storage)).exists():
             keep_card(store, dataset, storage)
-    except Exception as error:  # noqa: BLE001 - a description stops no run, whatever odd values the data have
+            show_unmeasured(dataset, storage)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a description stops no run, whatever the data hold
         reason = str(error) if isinstance(error, UserError) else f"{error!r}; 'mtbench data check' says what is odd"
         console.print(f"[yellow]No data card of {escape(dataset.name)}:[/] {escape(reason)}", soft_wrap=True)
+
+
+def show_unmeasured(dataset: DataSet, storage: Storage) -> None:
+    """Say what a card could not take in."""
+    for piece in dataset.pieces:
+        for line in data_card(piece, storage).get("unmeasured", ()):
+            console.print(f"[yellow]Not measured:[/] {escape(piece.name)}: {escape(line)}", soft_wrap=True)
 
 
 @click.command()
@@ -43,9 +52,9 @@ def keep_missing_card(store: Store, dataset: DataSet, storage: Storage) -> None:
 def card(name: str | None, results: Path, pictures: bool) -> None:
     """Measure the data of the runs in a results folder, or of one set, for their pages in the report.
 
-    Kept are class frequencies, histograms and, where the licence lets pictures be passed on, a few samples with their
-    truth. 'mtbench run' does this for the data that it runs on; for records from elsewhere, the data must be prepared
-    here.
+    NAME is that of a set; without it, all of the folder's runs count. Kept are class frequencies, histograms and,
+    where the licence lets pictures be passed on, a few samples with their truth. 'mtbench run' does this for the
+    data that it runs on; for records from elsewhere, the data must be prepared here.
 
     \b
     Example:
@@ -65,6 +74,7 @@ def card(name: str | None, results: Path, pictures: bool) -> None:
             console.print(f"[red]✗[/] {escape(reason)}", soft_wrap=True)
             continue
         path = keep_card(store, dataset, storage, pictures=pictures)
+        show_unmeasured(dataset, storage)
         size = sum(file.stat().st_size for file in (path, path.with_suffix(".npz")) if file.exists())
         console.print(f"[green]✓[/] {escape(dataset.name)}: {escape(str(path))}, {size / 1e3:.0f} kB", soft_wrap=True)
     if missing:

@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
 from benchmark.commands.options import results_option
-from benchmark.data.decathlon import CHALLENGE, Entry, facts
+from benchmark.data.decathlon import CHALLENGE, Annotation, facts
 from benchmark.errors import UserError
-from benchmark.files import write_atomically
-from benchmark.record import RunRecord
-from benchmark.store import Store
+from benchmark.runs.artifacts import Arrays, OfSplit
+from benchmark.runs.files import write_atomically
+from benchmark.runs.record import RunRecord
+from benchmark.runs.store import Store
 
 console = Console(highlight=False)
 
@@ -67,7 +67,7 @@ def find(store: Store, run: str) -> RunRecord:
     return fitting[0]
 
 
-def listed(record: RunRecord, predictions: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+def listed(record: RunRecord, predictions: Arrays) -> list[dict[str, Any]]:
     """One entry per picture: its id and that of its category, in the archive's numbers.
 
     Raises:
@@ -75,7 +75,7 @@ def listed(record: RunRecord, predictions: dict[str, np.ndarray]) -> list[dict[s
     """
     found = []
     for task in record.tasks:
-        classes, ids = (predictions.get(f"{CHALLENGE}-{task.name}{ending}") for ending in ("", "-id"))
+        classes, ids = (predictions.get(OfSplit(CHALLENGE, task.name, ids=ids)) for ids in (False, True))
         if classes is None or ids is None or len(classes) != len(ids):
             raise UserError(
                 f"what the run {record.id} said of the test pictures of '{task.name}' is not beside its record; "
@@ -83,7 +83,7 @@ def listed(record: RunRecord, predictions: dict[str, np.ndarray]) -> list[dict[s
             )
         first = facts()[task.name].first_category
         found += [
-            {"image_id": Entry.from_id(str(word)).number, "category_id": first + int(label)}
+            {"image_id": Annotation.from_id(str(word)).number, "category_id": first + int(label)}
             for word, label in zip(ids, classes, strict=True)
         ]
     return found

@@ -10,12 +10,12 @@ from typing import Any
 import click
 
 from benchmark.errors import UsageError
-from benchmark.execution.cluster import RayExecutor
 from benchmark.execution.executor import GRACE, Executor, Setup
 from benchmark.execution.local import LocalExecutor
+from benchmark.execution.ray import RayExecutor
 from benchmark.execution.remote import Parcel, packed_plugins
 from benchmark.execution.slurm import SlurmExecutor
-from benchmark.store import Store
+from benchmark.runs.store import Store
 from benchmark.training.checkpoint import INTERVAL, Policy
 
 EXECUTORS = ("local", "ray", "slurm")
@@ -33,6 +33,7 @@ class Execution:
         slurm: parameters of submitit's executor.
         out_of_memory: of ``OUT_OF_MEMORY``: what becomes of a run that does not fit.
         budget: seconds after which the command stops; None for when all is done.
+        time_limit: seconds after which a run is ended; None for never.
     """
 
     executor: str
@@ -46,6 +47,7 @@ class Execution:
     slurm: Mapping[str, str | int | float]
     out_of_memory: str
     budget: float | None = None
+    time_limit: float | None = None
 
     @property
     def here(self) -> bool:
@@ -61,7 +63,7 @@ class Execution:
         """Checkpoints are beside the records; workers of a Ray cluster elsewhere see that folder only if it is said."""
         if self.ray_address and self.checkpoints is None:
             return None
-        folder = (self.checkpoints or store.private / "checkpoints").resolve()
+        folder = (self.checkpoints or store.checkpoints).resolve()
         return Policy(folder, 60 * self.checkpoint_minutes, self.keep_checkpoints)
 
     def parcel(self, setup: Setup, *, device: str, graphs: bool, deterministic: bool) -> Parcel:
@@ -86,6 +88,7 @@ class Execution:
             keep_predictions=setup.keep_predictions,
             keep_model=setup.keep_model,
             spill=setup.spill,
+            time_limit=setup.time_limit,
         )
 
     def build(
@@ -160,6 +163,13 @@ OPTIONS = (
         metavar="TIME",
         help="Stop after this time, such as 2h, 90m or 1h30m: runs in progress leave a checkpoint, and the same "
         "command goes on from there. Runs on Slurm go on by themselves.",
+    ),
+    click.option(
+        "--time-limit",
+        type=Duration(),
+        metavar="TIME",
+        help="Of each run, such as 2h or 90m: then its worker is ended, a record says so, and the next run begins. The "
+        "failed run goes on from its checkpoint when it is tried again.",
     ),
     click.option("--executor", type=click.Choice(EXECUTORS), default="local", show_default=True, help="Who does runs."),
     click.option("--retries", type=click.IntRange(0), help="Of a run whose worker is lost. Default: 0, on clusters 2."),

@@ -6,15 +6,13 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from benchmark.analysis import boards
-from benchmark.commands.boards import board_options, chosen_boards
+from benchmark.commands.boards import board_options, boards_of, chosen_boards
 from benchmark.commands.judging import judging_options, parse_baselines
 from benchmark.commands.options import plugin_option, results_option
 from benchmark.errors import UserError
-from benchmark.index import Index
-from benchmark.registry import load_plugin_file
+from benchmark.registry import load_plugin_files
 from benchmark.report.titles import stems
-from benchmark.store import Store
+from benchmark.runs.store import Store
 
 console = Console(highlight=False)
 
@@ -63,15 +61,14 @@ def figures(
     """
     from benchmark.figures import Palette, baseline_on, drawings, save  # slow to import, and only wanted here
 
-    for plugin in plugins:
-        load_plugin_file(plugin)
+    load_plugin_files(plugins)
     held, store = parse_baselines(baselines), Store(results)
     chosen = chosen_boards(store, keys, datasets)
-    every = boards(Index(store).records())
+    every = boards_of(store)
     names = dict(zip((board.key for board in every), stems(every), strict=True))
     made = 0
     for board in chosen:
-        palette = Palette.of(
+        palette = Palette.from_labels(
             ((record.spec.architecture.name, record.spec.weighting_name), board.labels[record.id])
             for record in board.records
         )

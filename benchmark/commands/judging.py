@@ -1,4 +1,4 @@
-"""The options that say what verdicts are asked for, and how they are told."""
+"""The options that select verdicts, and how verdicts are printed."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,12 +9,9 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
+from benchmark.analysis.contest import Contest, Row, baseline_of
 from benchmark.analysis.power import seeds_needed
-from benchmark.analysis.verdicts import MARGIN, VERDICTS, Baseline, told
-from benchmark.execution.contest import Contest, Row, baseline_of
-
-#: "Is sharing worth it?", "is this weighting worth it?", "is this architecture worth it?"
-BASELINES = ("single-task", "equal", "split")
+from benchmark.analysis.verdicts import MARGIN, VERDICTS, Baseline, smallest_difference
 
 
 def judging_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -24,10 +21,8 @@ def judging_options(command: Callable[..., None]) -> Callable[..., None]:
             "--baseline",
             "baselines",
             multiple=True,
-            default=BASELINES,
-            show_default=True,
             help="What rows are held against: the reference, a weighting on the same architecture, or an architecture "
-            "under the same weighting. May be given again.",
+            "under the same weighting. May be given again. Default: single-task, equal and split.",
         ),
         click.option(
             "--margin",
@@ -42,11 +37,13 @@ def judging_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def parse_baselines(words: Sequence[str]) -> list[Baseline]:
-    """Baselines by names of methods.
+    """Baselines by names of methods; without names the usual ones.
 
     Raises:
         UsageError: there is no such method.
     """
+    if not words:
+        return Baseline.usual()
     return [baseline_of(word) for word in dict.fromkeys(words)]
 
 
@@ -77,11 +74,11 @@ def name_of(baseline: Baseline) -> str:
 
 
 def how(found: pd.DataFrame) -> tuple[str, str]:
-    """The smallest difference that is told, and whether runs were paired, in words."""
+    """The smallest difference that can be detected, and whether runs were paired, in words."""
     finite = found[np.isfinite(found["low"])]
     if finite.empty:
         return "nothing yet", ""
-    return f"± {told(found):.2g}" if np.isfinite(told(found)) else "nothing yet", (
+    return f"± {smallest_difference(found):.2g}" if np.isfinite(smallest_difference(found)) else "nothing yet", (
         "compared within seeds" if found["paired"].any() else "all of both"
     )
 

@@ -6,15 +6,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from benchmark.analysis.contest import Contest, Row, settings
 from benchmark.analysis.looks import LAST
 from benchmark.analysis.power import CHANCE, Noise, noise
+from benchmark.analysis.submitted import proven
 from benchmark.analysis.verdicts import Baseline
 from benchmark.commands.judging import judging_options, name_of, needs, parse_baselines, verdict_table
 from benchmark.commands.selection import Selection, grid_options
+from benchmark.commands.tables import print_table
 from benchmark.data import build_dataset
-from benchmark.execution.contest import Contest, Row, settings
 from benchmark.execution.display import duration
-from benchmark.index import Index
+from benchmark.runs.index import Index
+from benchmark.wording import counted
 
 console = Console(highlight=False)
 
@@ -37,12 +40,12 @@ def plan(selection: Selection, *, margin: float, baselines: tuple[str, ...]) -> 
     held = parse_baselines(baselines)
     index = Index(selection.store)
     names = list(dict.fromkeys(spec.dataset.name for spec in selection.specs))
-    records = list(index.records(dataset=names))
+    records = proven(index.records(dataset=names), index.store)
     for specs in settings(selection.specs):
         contest = Contest.among(specs, records)
-        console.print(verdict_table(contest, held, margin))
+        print_table(console, verdict_table(contest, held, margin))
         console.print(in_words(noise(contest.data, contest.chosen, pictures(contest))))
-        console.print(cost_table(contest, held, margin))
+        print_table(console, cost_table(contest, held, margin))
 
 
 def pictures(contest: Contest) -> dict[str, int]:
@@ -89,6 +92,6 @@ def _costs(contest: Contest, wanted: dict[Row, float], have: dict[Row, int]) -> 
     seconds = sum(n * contest.seconds[row] for row, n in lacking.items())
     runs = f"{sum(lacking.values()):.0f}"
     if hopeless := int(np.isinf(seeds).sum()):
-        runs += f", and {hopeless} rows beyond {LAST:.0f} seeds"
+        runs += f", and {counted(hopeless, 'row')} beyond {LAST:.0f} seeds"
     words = ["beyond" if np.isinf(n) else f"{n:.0f}" for n in (usual, most)]
     return words[0], words[1], runs, duration(seconds)

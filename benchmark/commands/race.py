@@ -10,15 +10,18 @@ from rich.markup import escape
 from benchmark.commands.execution import Execution, execution_options
 from benchmark.commands.judging import judging_options, parse_baselines, verdict_table
 from benchmark.commands.options import WORDS, deterministic_option, graphs_option
-from benchmark.commands.running import Kept, begin, set_up, show_damage, worker_options
+from benchmark.commands.running import KeepOptions, begin, set_up, show_damage, worker_options
 from benchmark.commands.selection import Selection, grid_options
 from benchmark.commands.sources import source_option
+from benchmark.commands.tables import print_table
 from benchmark.errors import UserError
 from benchmark.execution.display import Display
-from benchmark.execution.grid import run_all
 from benchmark.execution.race import Race
-from benchmark.grid import load_grid, unpictured
-from benchmark.spec import RunSpec
+from benchmark.execution.scheduler import run_all
+from benchmark.execution.states import refuse_other_code, states
+from benchmark.runs.grid import unpictured
+from benchmark.runs.spec import RunSpec
+from benchmark.wording import counted
 
 console = Console(highlight=False)
 
@@ -41,7 +44,7 @@ class RaceDisplay(Display):
 
     def time_left(self) -> str:
         """How many verdicts are open, in words."""
-        return f"{self.race.open_verdicts()} verdicts open"
+        return f"{counted(self.race.open_verdicts(), 'verdict')} open"
 
 
 @click.command()
@@ -84,16 +87,17 @@ def race(
     """
     deadline = None if execution.budget is None else monotonic() + execution.budget
     switches = {"graphs": cuda_graphs, "deterministic": deterministic}
-    setup = set_up(selection, execution, sources, threads=threads, kept=Kept(), **switches)
+    setup = set_up(selection, execution, sources, threads=threads, kept=KeepOptions(), **switches)
     store, held = selection.store, parse_baselines(baselines)
-    at_once = workers or QUEUED if execution.executor == "slurm" else None
-    racing = Race(selection.specs, store, held, margin=margin, most=max_seeds, at_once=at_once)
+    max_concurrent = workers or QUEUED if execution.executor == "slurm" else None
+    racing = Race(selection.specs, store, held, margin=margin, most=max_seeds, max_concurrent=max_concurrent)
     selection.show_undefined()
+    refuse_other_code(states(racing.runs, store))
     first = racing.next()
     if not dry_run and first is not None:
         store.check_writable()
         show_damage(store)
-        hidden = unpictured(load_grid(selection.grid), racing.runs)
+        hidden = unpictured(selection.loaded, racing.runs)
         setup, executor, expected = begin(
             selection, execution, setup, racing.runs, workers=workers, unpictured=hidden, **switches
         )
@@ -116,13 +120,13 @@ def race(
         if display.refusals:
             raise UserError(f"the race stopped, for a run could not begin: {display.refusals[0]}")
         if display.bad:
-            console.print(f"{len(display.bad)} runs did not go well: 'mtbench status' says why.")
-    for contest in racing.look():
-        console.print(verdict_table(contest, held, margin))
+            console.print(f"{counted(len(display.bad), 'run')} did not go well: 'mtbench status' says why.")
+    for contest in racing.load_contests():
+        print_table(console, verdict_table(contest, held, margin))
     if first is None:
         left = racing.open_verdicts()
         console.print(
-            f"{left} verdicts stay open: {max_seeds} seeds do not decide them." if left else "All is decided."
+            f"{counted(left, 'verdict')} open still: {max_seeds} seeds decide no more." if left else "All is decided."
         )
         return
     console.print(f"The next run is {escape(first.label)}.", soft_wrap=True)

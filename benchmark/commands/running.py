@@ -17,13 +17,16 @@ from benchmark.commands.execution import Execution
 from benchmark.commands.selection import Selection
 from benchmark.commands.sources import parse_sources
 from benchmark.data import Storage, build_dataset
+from benchmark.data.workers import cores
 from benchmark.execution.executor import Executor, Setup
 from benchmark.execution.local import default_workers
-from benchmark.execution.sharing import share
+from benchmark.execution.sharing import choose_workers
 from benchmark.execution.states import refuse_other_data
-from benchmark.spec import Component, RunSpec
-from benchmark.store import Store
+from benchmark.runs.spec import Component, RunSpec
+from benchmark.runs.store import Store
+from benchmark.training.checks import check_runs
 from benchmark.training.hardware import Hardware
+from benchmark.wording import counted
 
 errors = Console(stderr=True, highlight=False)
 
@@ -61,7 +64,7 @@ def worker_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeepOptions:
     """What runs leave besides their records: decisions for the whole test split, the network."""
 
     predictions: bool = False
@@ -76,7 +79,7 @@ def set_up(
     threads: int,
     graphs: bool,
     deterministic: bool,
-    kept: Kept,
+    kept: KeepOptions,
 ) -> Setup:
     """What every worker needs besides its runs; from now on signals stop this process as Ctrl-C does.
 
@@ -94,6 +97,7 @@ def set_up(
         kept.predictions,
         kept.model,
         execution.out_of_memory == "spill",
+        execution.time_limit,
     )
     for ending in (signal.SIGTERM, signal.SIGHUP):
         if current_thread() is main_thread() and signal.getsignal(ending) is signal.SIG_DFL:
@@ -122,19 +126,34 @@ def begin(
         unpictured: ids of those whose pictures are not kept.
 
     Raises:
-        UserError: records in the store come from other data, or the executor needs what is not there.
+        UserError: a run could do no step, records in the store come from other data, or the executor needs what is
+            not there.
     """
+    check_runs(runs)
     store = selection.store
     datasets = {spec.dataset.model_dump_json(): spec.dataset for spec in runs}
     hashes = {key: prepare(dataset, setup.storage, store) for key, dataset in datasets.items()}
     refuse_other_data(store, {key: (dataset.name, hashes[key]) for key, dataset in datasets.items()})
-    together = workers or at_once(runs, setup, measured=execution.here)[0]
+    together = workers or choose_concurrency(runs, setup, measured=execution.here)[0]
+    if execution.here and setup.hardware.kind == "cpu":
+        show_crowding(together, setup.hardware.threads)
     setup = replace(setup, hardware=replace(setup.hardware, workers=together))
     expected = {spec.id: hashes[spec.dataset.model_dump_json()] for spec in runs}
     device = "cpu" if is_portable(runs) else selection.device
     parcel = partial(execution.parcel, setup, device=device, graphs=graphs, deterministic=deterministic)
     executor = execution.build(setup, parcel, store=store, workers=workers, hashes=expected, unpictured=unpictured)
     return setup, executor, expected
+
+
+def show_crowding(together: int, threads: int) -> None:
+    """Say where more runs at once were asked for than there are processors."""
+    if (asked := together * threads) > cores():
+        errors.print(
+            f"[yellow]Note:[/] {counted(together, 'run')} at once with {counted(threads, 'thread')} each share "
+            f"{counted(cores(), 'processor')}: each takes about {asked / cores():.3g} times as long, and all need "
+            "memory at the same time. --workers auto takes as many as there are processors for.",
+            soft_wrap=True,
+        )
 
 
 def interrupt(number: int, frame: object) -> None:
@@ -161,13 +180,13 @@ def prepare(component: Component, storage: Storage, store: Store) -> str:
     return dataset.content_hash(storage)
 
 
-def at_once(specs: Sequence[RunSpec], setup: Setup, *, measured: bool = True) -> tuple[int, float]:
-    """How many runs to do at once, and how many times as long each then takes; on a GPU here, what measuring says."""
+def choose_concurrency(specs: Sequence[RunSpec], setup: Setup, *, measured: bool = True) -> tuple[int, float]:
+    """How many runs to do at once, and how many times as long each then takes; measured on a GPU of this machine."""
     if setup.hardware.kind == "cpu" or not measured or len(specs) < 2:
         return default_workers(len(specs), setup.hardware), 1.0
     errors.print("Measuring how many runs at once use the GPU best …")
-    found = share(specs, setup)
-    rates = ", ".join(f"{tried.workers} do {tried.steps:.3g} steps a second" for tried in found.tried)
+    found = choose_workers(specs, setup)
+    rates = ", ".join(f"{tried.workers} do {tried.steps_per_second:.3g} steps a second" for tried in found.tried)
     line = f"{found.workers} at once: {rates or 'nothing could be measured'}; {found.reason}."
     errors.print(escape(line), soft_wrap=True)
     return found.workers, found.slowdown

@@ -1,8 +1,9 @@
 """The options that say which runs of a grid are meant."""
 
+import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
 from typing import Any, cast
@@ -21,13 +22,42 @@ from benchmark.commands.options import (
     precision_option,
     results_option,
 )
-from benchmark.grid import Filters, Undefined, expand, grid_names, load_grid, undefined, unpictured
-from benchmark.registry import load_plugin_file
-from benchmark.spec import RunSpec
-from benchmark.store import Store
+from benchmark.registry import load_plugin_files
+from benchmark.runs.grid import (
+    Filters,
+    Grid,
+    Grids,
+    Undefined,
+    expand,
+    grid_names,
+    load_grid,
+    parse_value,
+    undefined,
+    unpictured,
+)
+from benchmark.runs.spec import RunSpec
+from benchmark.runs.store import Store
 from benchmark.training.hardware import Hardware
 
 console = Console(highlight=False)
+
+#: Of one range: more are a slip of the keyboard.
+MOST_SEEDS = 10_000
+
+
+class Setting(click.ParamType):
+    """A key and its value, ``protocol.epochs=2``."""
+
+    name = "KEY=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+        """Parse; click reports what is wrong."""
+        if isinstance(value, tuple):
+            return value
+        key, equals, text = str(value).partition("=")
+        if not equals or not all(part.strip() for part in key.split(".")):
+            self.fail(f"expected KEY=VALUE such as protocol.epochs=2, found '{value}'", param, ctx)
+        return key.strip(), parse_value(text)
 
 
 class Seeds(click.ParamType):
@@ -41,10 +71,15 @@ class Seeds(click.ParamType):
             return value
         seeds: dict[int, None] = {}
         for part in str(value).split(","):
-            first, _, last = part.strip().partition("-")
-            if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) < int(first):
+            first, dash, last = part.strip().partition("-")
+            last = last if dash else first
+            if not first.isdecimal() or not last.isdecimal() or int(last) < int(first):
                 self.fail(f"expected seeds such as 0,1,2 or 0-4, found '{value}'", param, ctx)
-            seeds.update(dict.fromkeys(range(int(first), int(last or first) + 1)))
+            if int(last) >= 2**63:
+                self.fail(f"a seed is less than 2^63, and '{part.strip()}' is not", param, ctx)
+            if int(last) - int(first) >= MOST_SEEDS:
+                self.fail(f"'{part.strip()}' are more than {MOST_SEEDS} seeds", param, ctx)
+            seeds.update(dict.fromkeys(range(int(first), int(last) + 1)))
         return tuple(seeds)
 
 
@@ -56,6 +91,8 @@ class Selection:
         device: where they are to be computed: ``auto`` or a device's name.
         words: of the command line, that say how.
         unpictured: ids of those whose pictures are not kept.
+        changes: what is set in place of the grid's, as words.
+        architectures, weightings: by name the words that chose them, with options.
     """
 
     specs: list[RunSpec]
@@ -63,6 +100,7 @@ class Selection:
     store: Store
     plugins: tuple[Path, ...]
     grid: str
+    loaded: Grid | Grids
     undefined: Sequence[Undefined] = ()
 
     def show_undefined(self) -> None:
@@ -73,6 +111,9 @@ class Selection:
     smoke: bool = False
     words: Sequence[str] = ()
     unpictured: frozenset[str] = frozenset()
+    changes: Sequence[str] = ()
+    architectures: Mapping[str, str] = field(default_factory=dict)
+    weightings: Mapping[str, str] = field(default_factory=dict)
 
     def command(self, specs: Sequence[RunSpec]) -> str:
         """The command that does these runs of one cell."""
@@ -81,12 +122,14 @@ class Selection:
         words += [word for plugin in self.plugins for word in ("--plugin", str(plugin))]
         words += ["--smoke"] * self.smoke
         words += self.words
+        words += [word for change in self.changes for word in ("--set", change)]
         if self.store.root != DEFAULT_RESULTS:
             words += ["--results", str(self.store.root)]
-        words += ["--dataset", first.dataset.name, "--architecture", first.architecture.name]
+        words += ["--dataset", first.dataset.name]
+        words += ["--architecture", self.architectures.get(first.architecture.name, first.architecture.name)]
         if first.weighting:
-            words += ["--weighting", first.weighting.name]
-        return shlex.join([*words, "--seeds", ",".join(str(spec.seed) for spec in specs)])
+            words += ["--weighting", self.weightings.get(first.weighting.name, first.weighting.name)]
+        return shlex.join([*words, "--seeds", ",".join(dict.fromkeys(str(spec.seed) for spec in specs))])
 
 
 def compute_options(device: str, arithmetic: str, precision: str) -> ComputeOptions:
@@ -109,7 +152,7 @@ def _device(device: str, others: Mapping[str, Any]) -> str:
 
 
 def _said(**options: str) -> list[str]:
-    """Options that are not left to the machine, as words of a command."""
+    """The options that the user gave, as words of a command."""
     return [word for name, value in options.items() if value != "auto" for word in (f"--{name}", value)]
 
 
@@ -125,18 +168,18 @@ def grid_options(command: Callable[..., None]) -> Callable[..., None]:
         seeds: tuple[int, ...] | None,
         results: Path,
         plugins: tuple[Path, ...],
+        changes: tuple[tuple[str, Any], ...],
         smoke: bool,
         device: str,
         arithmetic: str,
         precision: str,
         **others: Any,
     ) -> None:
-        for plugin in plugins:
-            load_plugin_file(plugin)
+        load_plugin_files(plugins)
         device = _device(device, others)
         how = compute_options(device, arithmetic, precision)
         filters = Filters(datasets or None, architectures or None, weightings or None, seeds, smoke, how)
-        loaded = load_grid(grid)
+        loaded = load_grid(grid, dict(changes))
         specs = expand(loaded, filters)
         selection = Selection(
             specs,
@@ -144,10 +187,14 @@ def grid_options(command: Callable[..., None]) -> Callable[..., None]:
             Store(results),
             plugins,
             grid,
+            loaded,
             undefined(loaded, filters),
             smoke=smoke,
             words=_said(device=device, arithmetic=arithmetic, precision=precision),
             unpictured=unpictured(loaded, specs),
+            changes=[f"{key}={json.dumps(value)}" for key, value in changes],
+            architectures={word.partition(":")[0]: word for word in architectures},
+            weightings={word.partition(":")[0]: word for word in weightings},
         )
         command(selection, **others)
 
@@ -163,10 +210,27 @@ def grid_options(command: Callable[..., None]) -> Callable[..., None]:
             is_flag=True,
             help="The same cells on few small pictures, narrow networks, two epochs, one seed: does everything run?",
         ),
-        click.option("--seeds", type=Seeds(), help="Seeds instead of the grid's, such as 0,1,2 or 0-4."),
-        click.option("--weighting", "weightings", multiple=True, help="Only this weighting. May be given again."),
         click.option(
-            "--architecture", "architectures", multiple=True, help="Only this architecture. May be given again."
+            "--set",
+            "changes",
+            multiple=True,
+            type=Setting(),
+            metavar="KEY=VALUE",
+            help="Value in place of the grid's, such as protocol.epochs=2 or datasets.scenes.options.train=400. May be "
+            "given again.",
+        ),
+        click.option("--seeds", type=Seeds(), help="Seeds instead of the grid's, such as 0,1,2 or 0-4."),
+        click.option(
+            "--weighting",
+            "weightings",
+            multiple=True,
+            help="Only this weighting, with options if any: dwa:temperature=1. May be given again.",
+        ),
+        click.option(
+            "--architecture",
+            "architectures",
+            multiple=True,
+            help="Only this architecture, with options if any: mtan:width=32. May be given again.",
         ),
         click.option("--dataset", "datasets", multiple=True, help="Only this data set. May be given again."),
         click.option("--grid", required=True, metavar="NAME|FILE.toml", help=f"{', '.join(grid_names())}, or a file."),

@@ -6,8 +6,12 @@ from typing import Any, TypeVar
 
 import click
 
+from benchmark.data.files import is_file, is_folder
 from benchmark.errors import UsageError, UserError
 from benchmark.registry import DATASETS
+
+#: How the names of archives end.
+ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -19,7 +23,8 @@ def source_option(command: F) -> F:
         "sources",
         multiple=True,
         metavar="[DATASET=]DIR",
-        help="Folder of a data set's official files; DIR alone where only one set is meant. May be given again.",
+        help="Folder of a data set's official files, or a file in it; DIR alone where only one set is meant. May be "
+        "given again.",
     )(command)
 
 
@@ -46,11 +51,25 @@ def parse_sources(words: Sequence[str], names: Sequence[str], *, only: bool = Fa
     return folders
 
 
+def _folder(word: str) -> Path:
+    """The folder that is named, or that of the file that is named.
+
+    Raises:
+        UserError: the file is an archive.
+    """
+    path = Path(word).expanduser()
+    if not is_file(path):
+        return path
+    if path.name.lower().endswith(ARCHIVES):
+        raise UserError(f"--source {word}: this is an archive; unpack it, and name the folder into which you did")
+    return path.parent
+
+
 def _parsed(word: str, names: Sequence[str]) -> tuple[str, Path]:
     name, equals, rest = word.partition("=")
-    alone, named = Path(word).expanduser(), Path(rest).expanduser()
-    if alone.is_dir():
-        if equals and rest and name in DATASETS and named.is_dir():
+    alone, named = _folder(word), _folder(rest)
+    if is_folder(alone):
+        if equals and rest and name in DATASETS and is_folder(named):
             raise UsageError(
                 f"--source {word} is the name of a folder and DATASET=DIR too; write ./{word} for the first"
             )
@@ -60,6 +79,6 @@ def _parsed(word: str, names: Sequence[str]) -> tuple[str, Path]:
     if not equals or not rest:
         raise UsageError(f"--source needs DATASET=DIR or a folder that exists, found '{word}'")
     found = DATASETS[name].name
-    if not named.is_dir():
+    if not is_folder(named):
         raise UserError(f"--source {word}: there is no folder {rest}")
     return found, named

@@ -15,11 +15,12 @@ from rich.table import Table
 from benchmark.arithmetic import command_for, started_for
 from benchmark.commands.options import WORDS, arithmetic_option, device_option, graphs_option, precision_option
 from benchmark.commands.selection import compute_options
+from benchmark.commands.tables import print_table
 from benchmark.data.workers import cores
 from benchmark.errors import UsageError, UserError
-from benchmark.record import TaskInfo
-from benchmark.registry import ARCHITECTURES, WEIGHTINGS, load_plugin_file
-from benchmark.spec import Component, Protocol
+from benchmark.registry import ARCHITECTURES, WEIGHTINGS, load_plugin_files
+from benchmark.runs.record import TaskInfo
+from benchmark.runs.spec import Component, Protocol
 from benchmark.speed import (
     Alone,
     ArchitectureSpeed,
@@ -34,10 +35,10 @@ from benchmark.speed import (
     measure_weightings,
     save,
 )
+from benchmark.speed.workload import Workload
 from benchmark.tasks import Task
 from benchmark.training.hardware import Hardware
 from benchmark.training.provenance import git_state, numerics, provenance
-from benchmark.training.workload import Workload
 
 console = Console(highlight=False)
 
@@ -45,7 +46,6 @@ Mode = Literal["architectures", "weightings", "growth"]
 #: The tasks of the paper's indoor data sets.
 TASKS = (Task("semantic", "segmentation", 13), Task("depth", "depth", 1), Task("normals", "normals", 3))
 #: How losses are weighted where nothing else is said, and what weightings are compared with.
-BASELINE = "equal"
 #: Timed steps by what is measured.
 STEPS: dict[Mode, int] = {"architectures": 10, "weightings": 20, "growth": 3}
 #: Networks by what is measured; every one that is registered where none is named here.
@@ -133,11 +133,13 @@ def speed(
     if not started_for(kind):
         words, variables = command_for(kind, click.get_current_context().meta[WORDS])
         raise SystemExit(subprocess.run(words, env=variables, check=False).returncode)
-    for plugin in plugins:
-        load_plugin_file(plugin)
+    load_plugin_files(plugins)
     mode = _mode(compare_weightings or bool(names), growth)
     networks = [_network(name, width, mode) for name in architectures or NETWORKS.get(mode) or tuple(ARCHITECTURES)]
-    chosen = [Component.of(WEIGHTINGS, name) for name in names or [n for n in WEIGHTINGS if not WEIGHTINGS[n].required]]
+    chosen = [
+        Component.from_registry(WEIGHTINGS, name)
+        for name in names or [n for n in WEIGHTINGS if not WEIGHTINGS[n].required]
+    ]
     threads = threads or (1 if mode == "weightings" or kind == "portable" else cores())
     hardware = Hardware.choose(device, precision, threads, graphs=cuda_graphs)
     hardware.check(Protocol(epochs=1, batch_size=batch, arithmetic=kind))
@@ -174,7 +176,7 @@ def _network(name: str, width: int, mode: Mode) -> Component:
     entry = ARCHITECTURES[name]
     if mode == "weightings" and not entry.factory.shares:
         raise UsageError(f"'{name}' shares nothing, so there is nothing to weight; choose another --architecture")
-    return Component.of(ARCHITECTURES, name, {"width": width} if "width" in entry.defaults else {})
+    return Component.from_registry(ARCHITECTURES, name, {"width": width} if "width" in entry.defaults else {})
 
 
 def conditions(load: Workload, steps: int) -> Conditions:
@@ -194,10 +196,10 @@ def conditions(load: Workload, steps: int) -> Conditions:
 def _architectures(record: SpeedRecord, networks: list[Component], load: Workload, alone: Alone) -> SpeedRecord:
     with console.status("timing large operations"):
         record = record.model_copy(update={"peaks": measure_peaks(load.hardware)})
-    found = measure_architectures(networks, _equal(), load, pairs=record.conditions.pairs, alone=alone)
+    found = measure_architectures(networks, _baseline(), load, pairs=record.conditions.pairs, alone=alone)
     rows = tuple(_watched(found, [f"timing {network.name}" for network in networks]))
     record = record.model_copy(update={"architectures": rows})
-    console.print(_architecture_table(record))
+    print_table(console, _architecture_table(record))
     _tell_errors([(row.architecture.name, row.error) for row in rows])
     _check([row.error for row in rows])
     for peak in record.peaks:
@@ -215,9 +217,9 @@ def _weightings(
 ) -> SpeedRecord:
     rows: list[WeightingSpeed] = []
     for network in networks:
-        measured = measure_weightings(network, chosen, _equal(), load, pairs=record.conditions.pairs, alone=alone)
+        measured = measure_weightings(network, chosen, _baseline(), load, pairs=record.conditions.pairs, alone=alone)
         found = list(_watched(measured, [f"timing {network.name}, {weighting.name}" for weighting in chosen]))
-        console.print(_weighting_table(network.name, found))
+        print_table(console, _weighting_table(network.name, found))
         _tell_errors([(row.weighting.name, row.error) for row in found])
         rows += found
     _check([row.error for row in rows])
@@ -229,21 +231,28 @@ def _growth(record: SpeedRecord, networks: list[Component], load: Workload, alon
     with console.status("timing") as status:
         for curve in measure_growth(
             networks,
-            _equal(),
+            _baseline(),
             load,
             steps=record.conditions.pairs,
             alone=alone,
             begun=lambda what: status.update(f"timing {escape(what)}"),
         ):
             curves.append(curve)
-            console.print(_growth_table(curve))
+            print_table(console, _growth_table(curve))
             _tell_errors([(f"{curve.architecture.name}, {p.label}", p.error) for p in curve.points])
     _check([point.error for curve in curves for point in curve.points])
     return record.model_copy(update={"growth": tuple(curves)})
 
 
-def _equal() -> Component:
-    return Component.of(WEIGHTINGS, BASELINE)
+def _baseline() -> Component:
+    """What weightings are timed against.
+
+    Raises:
+        UsageError: no weighting is registered as the baseline.
+    """
+    if WEIGHTINGS.baseline is None:
+        raise UsageError("no weighting is registered with baseline=True: there is nothing to time others against")
+    return Component.from_registry(WEIGHTINGS, WEIGHTINGS.baseline)
 
 
 def _watched(measured: Iterator[Any], words: Sequence[str]) -> Iterator[Any]:
@@ -326,7 +335,7 @@ def _weighting_table(title: str, rows: list[WeightingSpeed]) -> Table:
 
 def _growth_table(curve: GrowthCurve) -> Table:
     exponents = (curve.exponent("seconds"), curve.exponent("bytes"), curve.exponent("flops"))
-    powers = [f"^{power:.2f}" if power is not None else "" for power in exponents]
+    powers = [f"^{power:z.2f}" if power is not None else "" for power in exponents]
     columns = [f"{name} {power}".strip() for name, power in zip(("ms", "peak MB", "GFLOP"), powers, strict=True)]
     table = _table(f"{curve.architecture.name} by {curve.axis}", curve.axis, columns)
     for point in curve.points:

@@ -8,16 +8,17 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from benchmark import packing
 from benchmark.commands.options import results_option
 from benchmark.errors import UserError
-from benchmark.execution.claims import Claims
-from benchmark.store import Problem, Store
+from benchmark.execution.leases import Leases
+from benchmark.runs import packing
+from benchmark.runs.store import Problem, Store
+from benchmark.wording import counted
 
 console = Console(highlight=False)
 
-#: The claim of whoever writes segments; no run's id looks like this.
-CLAIM = "segments"
+#: The lease of whoever writes segments; no run's id looks like this.
+LEASE = "segments"
 
 
 @click.group("store")
@@ -40,8 +41,8 @@ def pack_command(results: Path) -> None:
     with alone(Store(results)) as store:
         moved = packing.pack(store)
     size = sum(path.stat().st_size for path in moved.segments)
-    written = f" in {len(moved.segments)} new segments ({size / 1e6:.1f} MB)" if moved.segments else ""
-    console.print(f"{moved.records} records were packed{written}.", soft_wrap=True)
+    written = f" in {counted(len(moved.segments), 'new segment')} ({size / 1e6:.1f} MB)" if moved.segments else ""
+    console.print(f"{counted(moved.records, 'record')} packed{written}.", soft_wrap=True)
 
 
 @store_group.command("unpack")
@@ -55,7 +56,10 @@ def unpack_command(results: Path) -> None:
     """
     with alone(Store(results)) as store:
         moved = packing.unpack(store)
-    console.print(f"{moved.records} records are files again, {len(moved.segments)} segments are gone.", soft_wrap=True)
+    console.print(
+        f"{counted(moved.records, 'record')} made files again, {counted(len(moved.segments), 'segment')} removed.",
+        soft_wrap=True,
+    )
     complain(moved.problems)
 
 
@@ -81,7 +85,7 @@ def merge_command(sources: tuple[Path, ...], results: Path) -> None:
     """
     with alone(Store(results)) as store:
         moved = packing.merge(store, [Store(source) for source in sources])
-    console.print(f"{moved.records} records were taken into {escape(str(results))}.", soft_wrap=True)
+    console.print(f"{counted(moved.records, 'record')} taken into {escape(str(results))}.", soft_wrap=True)
     complain(moved.problems)
 
 
@@ -97,7 +101,9 @@ def check_command(results: Path) -> None:
     store = Store(results)
     complain([*packing.damage(store), *store.contradictions()])
     records = store.shelf.records()
-    console.print(f"{len(records)} records in {len(store.shelf.segments())} segments are as they were written.")
+    console.print(
+        f"{counted(len(records), 'record')} in {counted(len(store.shelf.segments()), 'segment')}: as written."
+    )
 
 
 @contextmanager
@@ -108,8 +114,8 @@ def alone(store: Store) -> Iterator[Store]:
         UserError: another one does, or the folder cannot be written.
     """
     store.check_writable()
-    with Claims(store.private / "claims") as claims:
-        if claims.take(CLAIM) is None:
+    with Leases(store.private / "claims") as leases:
+        if leases.take(LEASE) is None:
             raise UserError(f"another command packs or merges in {store.root}; try again when it has ended")
         packing.tidy(store)
         yield store
@@ -124,4 +130,4 @@ def complain(problems: Sequence[Problem]) -> None:
     for problem in problems:
         console.print(f"[red]✗[/] {escape(problem.reason)}", soft_wrap=True)
     if problems:
-        raise UserError(f"{len(problems)} records or segments have a problem, listed above")
+        raise UserError(f"{counted(len(problems), 'problem')} with records or segments, listed above")

@@ -6,11 +6,15 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from benchmark.commands.lazy import LazyGroup
+from benchmark.commands.options import plugin_option
 from benchmark.data import Storage
 from benchmark.errors import UserError
-from benchmark.store import Store
+from benchmark.registry import load_plugin_files
+from benchmark.runs.store import Store
 from benchmark.submission import Checked, add, check, confirm, pack
 from benchmark.submission.text import SHOWN, shown
+from benchmark.wording import counted
 
 console = Console(highlight=False)
 
@@ -22,7 +26,15 @@ RESULTS = click.Path(path_type=Path, file_okay=False)
 DEFAULT = Path("results")
 
 
-@click.group()
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "decathlon": (
+            "benchmark.commands.decathlon:decathlon",
+            "Write the list that the Visual Decathlon's server scores: the class of every test picture.",
+        ),
+    },
+)
 def submit() -> None:
     """Send runs to somebody else's board, or take them from somebody else.
 
@@ -58,9 +70,9 @@ def pack_command(
 ) -> None:
     """Pack records, their predictions for the whole test split or their networks, and the source of their plugins.
 
-    Predictions are there for runs made with 'mtbench run --keep-predictions', networks (in safetensors) for those with
-    '--keep-model'. From predictions everybody can recompute the metrics, from a network those who have its
-    architecture and some time; without either nobody can.
+    BUNDLE is the zip file to be written. Predictions are there for runs made with 'mtbench run --keep-predictions',
+    networks (in safetensors) for those with '--keep-model'. From predictions everybody can recompute the metrics,
+    from a network those who have its architecture and some time; without either nobody can.
 
     \b
     Example:
@@ -77,43 +89,57 @@ def pack_command(
     manifest = pack(store, records, bundle, submitter=submitter, note=note, plugins=plugins)
     kept, models = sum(run.predictions for run in manifest.runs), sum(run.model for run in manifest.runs)
     console.print(
-        f"{len(manifest.runs)} runs, {kept} with predictions, {models} with checkpoints, are in {escape(str(bundle))} "
-        f"({bundle.stat().st_size / 2**20:.1f} MiB).",
+        f"{counted(len(manifest.runs), 'run')}, {kept} with predictions, {models} with checkpoints, are in "
+        f"{escape(str(bundle))} ({bundle.stat().st_size / 2**20:.1f} MiB).",
         soft_wrap=True,
     )
 
 
 @submit.command("check")
 @click.argument("bundle", type=BUNDLE)
-def check_command(bundle: Path) -> None:
+@click.option(
+    "--results", type=RESULTS, default=DEFAULT, show_default=True, help="Folder of records to compare predictions with."
+)
+@plugin_option
+def check_command(bundle: Path, results: Path, plugins: tuple[Path, ...]) -> None:
     """Say what is wrong with a bundle, and recompute its metrics where the data set is prepared here.
 
-    Nothing of the bundle is run, and nothing is written.
+    BUNDLE is the zip file that somebody sent. Nothing of it is run, and nothing is written. With --plugin, a file of
+    yours, such as the bundle's own after you have read it, its data sets and kinds of task are known, and its networks
+    are built.
 
     \b
     Example:
       mtbench submit check theirs.zip
+      mtbench submit check theirs.zip --plugin their_task.py
     """
-    checked = check(bundle, Storage.default())
+    load_plugin_files(plugins)
+    checked = check(bundle, Storage.default(), Store(results))
     show(checked)
     if checked.errors:
-        raise UserError(f"{bundle} has {len(checked.errors)} errors, listed above")
+        raise UserError(f"{bundle} has {counted(len(checked.errors), 'error')}, listed above")
 
 
 @submit.command("add")
 @click.argument("bundle", type=BUNDLE)
 @click.option("--results", type=RESULTS, default=DEFAULT, show_default=True, help="Folder that the records join.")
-def add_command(bundle: Path, results: Path) -> None:
+@plugin_option
+def add_command(bundle: Path, results: Path, plugins: tuple[Path, ...]) -> None:
     """Check a bundle and add its runs to the records, marked as self-reported or recomputed.
+
+    BUNDLE is the zip file that somebody sent.
 
     \b
     Example:
       mtbench submit add theirs.zip
     """
+    load_plugin_files(plugins)
     checked, new = add(bundle, Store(results), Storage.default())
     show(checked)
     there = len(checked.runs) - len(new)
-    console.print(f"{len(new)} runs added to {escape(str(results))}, {there} were there already.", soft_wrap=True)
+    console.print(
+        f"{counted(len(new), 'run')} added to {escape(str(results))}, {there} were there already.", soft_wrap=True
+    )
 
 
 @submit.command("confirm")
@@ -156,5 +182,6 @@ def show(checked: Checked) -> None:
         console.print(f"{MARKS[finding.level]}: {escape(finding.text)}", soft_wrap=True)
     recomputed = sum(run.recomputed is not None for run in checked.runs)
     console.print(
-        f"{len(checked.manifest.runs)} runs: {len(checked.runs)} without error, {recomputed} of them recomputed."
+        f"{counted(len(checked.manifest.runs), 'run')}: {len(checked.runs)} without error, {recomputed} of them "
+        "recomputed."
     )

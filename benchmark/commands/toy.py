@@ -1,6 +1,5 @@
 """`mtbench toy`: every weighting's paths through the toy problem."""
 
-import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import UTC, datetime
@@ -15,10 +14,11 @@ from rich.table import Table
 
 from benchmark import toyproblem
 from benchmark.commands.options import results_option
-from benchmark.data.workers import cores
+from benchmark.commands.tables import print_table
+from benchmark.data.workers import JOB_PROCESSES, cores, follow_parent
 from benchmark.errors import UserError
-from benchmark.registry import WEIGHTINGS, load_plugin_file
-from benchmark.spec import Component
+from benchmark.registry import WEIGHTINGS, load_plugin_files
+from benchmark.runs.spec import Component
 from benchmark.toyproblem import MethodPaths, ToyRecord
 from benchmark.training.hardware import Hardware
 from benchmark.training.provenance import git_state, provenance
@@ -57,8 +57,7 @@ def toy(weightings: tuple[str, ...], results: Path, plugins: tuple[Path, ...], w
       mtbench toy
       mtbench toy --plugin my_method.py --weighting my-method
     """
-    for plugin in plugins:
-        load_plugin_file(plugin)
+    load_plugin_files(plugins)
     settings = toyproblem.USUAL.model_copy(update={"steps": steps})
     chosen = {name: toyproblem.chosen(name) for name in weightings or _without_required_options()}
     known = _known(results, settings)
@@ -99,8 +98,7 @@ def _solved(
     if workers == 1:
         yield from (toyproblem.solve(name, settings=settings) for name in names)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _set_up, (plugins,)) as pool:
+    with ProcessPoolExecutor(workers, JOB_PROCESSES, _set_up, (plugins,)) as pool:
         try:
             jobs = [pool.submit(toyproblem.solve, name, settings=settings) for name in names]
             yield from (job.result() for job in as_completed(jobs))
@@ -110,9 +108,9 @@ def _solved(
 
 def _set_up(plugins: tuple[Path, ...]) -> None:
     """What a worker does before its first method."""
+    follow_parent()
     torch.set_num_threads(1)
-    for plugin in plugins:
-        load_plugin_file(plugin)
+    load_plugin_files(plugins)
 
 
 def _show(known: dict[str, MethodPaths], chosen: dict[str, Component]) -> None:
@@ -122,4 +120,4 @@ def _show(known: dict[str, MethodPaths], chosen: dict[str, Component]) -> None:
             "front" if path.reached else escape(path.error or f"{path.gap:.2g} away") for path in known[name].paths
         ]
         table.add_row(escape(name), *cells)
-    console.print(table)
+    print_table(console, table)

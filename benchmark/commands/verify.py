@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from benchmark.analysis.noise import judge
-from benchmark.analysis.repeats import Verdict, judge_steps
+from benchmark.analysis.repeats import RerunResult, judge_steps
 from benchmark.commands.data import prepare_shown
+from benchmark.commands.naming import named
 from benchmark.commands.options import plugin_option, results_option
 from benchmark.commands.sources import parse_sources, source_option
 from benchmark.data import Storage, build_dataset
@@ -21,14 +22,15 @@ from benchmark.errors import UsageError, UserError
 from benchmark.execution.again import beginning, hardware_of, obstacle, other_versions, repeated
 from benchmark.execution.executor import Setup
 from benchmark.execution.local import LocalExecutor, default_workers
-from benchmark.index import Index
-from benchmark.record import RunRecord
-from benchmark.registry import load_plugin_file
-from benchmark.spec import Component
-from benchmark.store import Store
+from benchmark.registry import load_plugin_files
+from benchmark.runs.index import Index
+from benchmark.runs.record import RunRecord
+from benchmark.runs.spec import Component
+from benchmark.runs.store import Store
+from benchmark.runs.trust import standing
 from benchmark.training.hardware import Hardware
-from benchmark.training.run import Outcome
-from benchmark.trust import standing
+from benchmark.training.progress import Outcome
+from benchmark.wording import counted
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -64,14 +66,13 @@ def verify(
       mtbench verify --sample 3
       mtbench verify 285424d8 --steps 20
     """
-    for plugin in plugins:
-        load_plugin_file(plugin)
+    load_plugin_files(plugins)
     if bool(runs) == bool(sample):
         raise UsageError("say which records are meant, by ids or by --sample N and not by both; see mtbench verify -h")
     if not results.is_dir():
         raise UserError(f"there is no results folder {results}; name one with --results")
     index = Index(Store(results))
-    records = _named(index, runs) if sample is None else _sampled(index, sample, seed)
+    records = named(index, runs) if sample is None else _sampled(index, sample, seed)
     names = list(dict.fromkeys(record.spec.dataset.name for record in records))
     verifier = Verifier(index, Storage.default(parse_sources(sources, names)), plugins)
     fallen = 0
@@ -81,8 +82,10 @@ def verify(
         told = f"[{colour}]{escape(verdict.words)}[/]{escape(_made_otherwise(record))}"
         console.print(f"{escape(record.spec.label)} ({record.id}): {told}", soft_wrap=True)
     if fallen:
-        raise UserError(f"{fallen} of {len(records)} records do not hold, or cannot be judged here: see above")
-    console.print(f"{len(records)} of {len(records)} records hold.")
+        raise UserError(
+            f"{fallen} of {counted(len(records), 'record')} did not hold, or could not be judged here: see above"
+        )
+    console.print(f"{len(records)} of {counted(len(records), 'record')} held.")
 
 
 class Verifier:
@@ -101,7 +104,7 @@ class Verifier:
         self._hashes: dict[str, str] = {}
         self._trusted: dict[str, list[RunRecord]] = {}
 
-    def verdicts(self, records: Sequence[RunRecord], steps: int | None) -> Iterator[tuple[RunRecord, Verdict]]:
+    def verdicts(self, records: Sequence[RunRecord], steps: int | None) -> Iterator[tuple[RunRecord, RerunResult]]:
         """Each record with what is to be said of it, as runs end; first those that cannot be done."""
         possible: dict[tuple[Hardware, bool], list[RunRecord]] = defaultdict(list)
         for record in records:
@@ -134,20 +137,20 @@ class Verifier:
 
     def _beginnings(
         self, setup: Setup, records: Sequence[RunRecord], steps: int
-    ) -> Iterator[tuple[RunRecord, Verdict]]:
+    ) -> Iterator[tuple[RunRecord, RerunResult]]:
         for record in records:
             found = beginning(record.spec, setup, steps)
             yield record, _impossible(found) if isinstance(found, str) else judge_steps(record, found, steps)
 
-    def _whole(self, setup: Setup, records: Sequence[RunRecord]) -> Iterator[tuple[RunRecord, Verdict]]:
+    def _whole(self, setup: Setup, records: Sequence[RunRecord]) -> Iterator[tuple[RunRecord, RerunResult]]:
         workers = default_workers(len(records), setup.hardware)
         setup = replace(setup, hardware=replace(setup.hardware, workers=workers))
         by_id = {record.id: record for record in records}
-        errors.print(f"Doing {len(records)} runs again on {escape(setup.hardware.name)} …", soft_wrap=True)
+        errors.print(f"Doing {counted(len(records), 'run')} again on {escape(setup.hardware.name)} …", soft_wrap=True)
         for run, found in repeated([record.spec for record in records], LocalExecutor(setup), _note):
             yield by_id[run], _impossible(found) if isinstance(found, str) else self._compared(by_id[run], found)
 
-    def _compared(self, record: RunRecord, outcome: Outcome) -> Verdict:
+    def _compared(self, record: RunRecord, outcome: Outcome) -> RerunResult:
         kept = self.index.store.predictions(record) if self.index.store.has_predictions(record) else None
         again = outcome.predictions or {}
         pictures = None if kept is None else (kept, {name: array for name, array in again.items() if name in kept})
@@ -166,28 +169,8 @@ def _note(text: str) -> None:
     errors.print(f"[yellow]{escape(text)}[/]", soft_wrap=True)
 
 
-def _impossible(reason: str) -> Verdict:
-    return Verdict(False, f"cannot be done again here: {reason}")
-
-
-def _named(index: Index, words: Sequence[str]) -> list[RunRecord]:
-    """The records whose ids begin so.
-
-    Raises:
-        UsageError: none does, or several do.
-    """
-    known = list(index.runs()["run"])
-    wanted: dict[str, None] = {}
-    for word in words:
-        fitting = [run for run in known if run.startswith(word)]
-        if not fitting:
-            raise UsageError(f"no record in {index.store.root} has an id that begins with '{word}'")
-        if len(fitting) > 1:
-            listed = ", ".join(sorted(fitting)[:5]) + (", …" if len(fitting) > 5 else "")
-            raise UsageError(f"'{word}' is the beginning of {len(fitting)} ids ({listed}): write more of it")
-        wanted[fitting[0]] = None
-    found = {record.id: record for record in index.records(run=list(wanted))}
-    return [found[run] for run in wanted]
+def _impossible(reason: str) -> RerunResult:
+    return RerunResult(False, f"cannot be done again here: {reason}")
 
 
 def _sampled(index: Index, size: int, seed: int | None) -> list[RunRecord]:

@@ -2,7 +2,7 @@
 
 ``train`` and ``val`` hold one folder per field, and those ``0.npy``, ``1.npy``, …; pictures are (H, W, 3), as
 fractions or bytes, depth (H, W, 1), normals (H, W, 3), labels (H, W). Stored types are not documented: any numeric one
-will do.
+will do. So will channels in front, depth without its last axis, and 255 for no label in labels without sign.
 Source: the loaders of https://github.com/lorenmt/mtan and of the projects that build on it.
 """
 
@@ -14,9 +14,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from benchmark.data.dataset import IMAGE, SPLITS
+from benchmark.data.files import entries, is_folder
 from benchmark.data.pictures import area_resized, nearest
 from benchmark.data.streaming import Plan, StreamedDataSet
-from benchmark.errors import UserError
+from benchmark.errors import UserError, reason
 
 #: Fractions may be this much out of range by rounding.
 SLACK = 1e-3
@@ -25,7 +26,7 @@ VAL_SHARE = 0.1
 
 
 def middle_blocks(count: int, period: int) -> np.ndarray:
-    """Which of ``count`` files in a row are held out: the middle tenth of each ``period`` files, about.
+    """Which of ``count`` files in a row are held out: the middle tenth of each ``period`` files, about, at least one.
 
     Nothing is known of the files but their order. Neighbours are likely to show the same place, so that single files
     held out here and there would be seen in training already; of blocks, only the ends are.
@@ -35,7 +36,10 @@ def middle_blocks(count: int, period: int) -> np.ndarray:
     """
     periods = max(1, round(count / period))
     place = ((np.arange(count) + 0.5) * periods / max(count, 1)) % 1
-    return abs(place - 0.5) <= VAL_SHARE / 2
+    held_out = abs(place - 0.5) <= VAL_SHARE / 2
+    if count > 1 and not held_out.any():  # of few and even numbers of files, none lies in the middle
+        held_out[count // 2] = True
+    return held_out
 
 
 class NpyFolders(StreamedDataSet):
@@ -85,29 +89,44 @@ class NpyFolders(StreamedDataSet):
 
     def _count(self, source: Path, half: str) -> int:
         counts = {}
+        ending = self._ending(source)
         for field in self.folders:
             folder = self._folder(source, half, field)
-            numbers = sorted(int(file.stem) for file in folder.glob("*.npy") if file.stem.isdecimal())
+            names = [file.stem for file in entries(folder) if file.suffix == ending and file.stem.isdecimal()]
+            if odd := [name for name in names if name != str(int(name))]:
+                found, wanted = f"{odd[0]}{ending}", f"{int(odd[0])}{ending}"
+                raise UserError(f"{folder} holds {found}, expected it to be named {wanted}; {self._help}")
+            numbers = sorted(map(int, names))
             if numbers != list(range(len(numbers))):
                 missing = min(set(range(len(numbers))) - set(numbers))
-                raise UserError(f"{folder} holds {len(numbers)} files but no {missing}.npy; {self._help}")
+                raise UserError(f"{folder} holds {len(numbers)} files but no {missing}{ending}; {self._help}")
             counts[folder.name] = len(numbers)
         (count, *_), expected = counts.values(), self.official[half]
         if len(set(counts.values())) > 1:
-            raise UserError(f"{source / half} holds different numbers of files, {counts}; {self._help}")
+            said = ", ".join(f"{count} in '{name}'" for name, count in counts.items())
+            raise UserError(f"{source / half} holds different numbers of files, {said}; {self._help}")
         if count != expected and not (self.limit and count < expected):
             raise UserError(f"{source / half} holds {count} files of each field, expected {expected}; {self._help}")
         return count
 
     def _folder(self, source: Path, half: str, field: str) -> Path:
-        for name in self.folders[field]:
-            if (source / half / name).is_dir():
+        names = self._names(source, field)
+        for name in names:
+            if is_folder(source / half / name):
                 return source / half / name
-        raise UserError(f"there is no folder {source / half / self.folders[field][0]}; {self._help}")
+        raise UserError(f"there is no folder {source / half / names[0]}; {self._help}")
+
+    def _names(self, source: Path, field: str) -> Sequence[str]:
+        """The names that a field's folder may have in these files."""
+        return self.folders[field]
+
+    def _ending(self, source: Path) -> str:
+        """That of the files."""
+        return ".npy"
 
     def _file(self, source: Path, field: str, name: str) -> Path:
         half, _, number = name.partition("/")
-        return self._folder(source, half, field) / f"{number}.npy"
+        return self._folder(source, half, field) / f"{number}{self._ending(source)}"
 
     @property
     def _help(self) -> str:
@@ -121,7 +140,9 @@ class NpyFolders(StreamedDataSet):
     def _sample(self, root: Path, field: str, name: str) -> np.ndarray:
         file, stored = self._file(root, field, name), self.fields[field]
         channels = len(stored.shape) == 3
-        array = self._read(file, (*self.stored_size, stored.shape[0]) if channels else self.stored_size)
+        array = self._read(file, field, (*self.stored_size, stored.shape[0]) if channels else self.stored_size)
+        if stored.unit == "class" and array.dtype.kind == "u":
+            array = np.where(array == np.iinfo(array.dtype).max, -1, array.astype(np.int64))  # 255 has no other use
         low, high = (0, 255) if field == IMAGE and array.dtype == np.uint8 else self.ranges[field]
         if not np.isfinite(array).all() or array.min() < low - SLACK or array.max() > high + SLACK:
             raise UserError(
@@ -138,13 +159,33 @@ class NpyFolders(StreamedDataSet):
         moved = array.transpose(2, 0, 1) if channels else array
         return nearest(moved, size).clip(low, high).astype(stored.dtype)
 
-    def _read(self, file: Path, shape: tuple[int, ...]) -> np.ndarray:
+    def _load(self, file: Path, field: str) -> Any:
+        """What a file holds."""
         try:
             with file.open("rb") as stream:
-                array = np.load(stream, allow_pickle=False)
+                return np.load(stream, allow_pickle=False)
         except Exception as error:  # NumPy's reader raises anything on damaged bytes
-            raise UserError(f"{file} cannot be read as .npy ({error!r}); {self._help}") from error
-        if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind not in "fiu":
+            raise UserError(f"{file} cannot be read as .npy ({reason(error)}); {self._help}") from error
+
+    def _read(self, file: Path, field: str, shape: tuple[int, ...]) -> np.ndarray:
+        array = self._load(file, field)
+        laid = _laid(array, shape) if isinstance(array, np.ndarray) and array.dtype.kind in "fiu" else None
+        if laid is None:
             found = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else "no array"
-            raise UserError(f"{file} holds {found}, expected numbers of shape {shape}; {self._help}")
+            advice = self.advice(array.shape) if isinstance(array, np.ndarray) else ""
+            raise UserError(f"{file} holds {found}, expected numbers of shape {shape}; {advice or self._help}")
+        return laid
+
+    def advice(self, shape: tuple[int, ...]) -> str:
+        """What to do where files hold arrays of another shape than the options say; empty for nothing in particular."""
+        return ""
+
+
+def _laid(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+    """An array in the shape that is wanted: as it is, channels first, or with one axis of length 1 more or less."""
+    if array.shape == shape:
         return array
+    if len(shape) == 3 and array.shape == (shape[2], *shape[:2]):
+        return array.transpose(1, 2, 0)
+    spare = (shape[:2], (*shape[:2], 1), (1, *shape[:2]))
+    return array.reshape(shape) if array.shape in spare and shape[2:] in ((), (1,)) else None

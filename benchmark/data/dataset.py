@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from benchmark.data.card import DataCard
+from benchmark.data.files import is_file
 from benchmark.data.mapped import placed
 from benchmark.data.prepared import (
     MANIFEST,
@@ -32,12 +33,17 @@ from benchmark.data.prepared import (
     write_sources,
     writing,
 )
+from benchmark.data.sources import changed_sources, listed, source_root
 from benchmark.data.split import AnySplit, Split
 from benchmark.errors import UserError, unknown
+from benchmark.keptfiles import cache_folder
 from benchmark.registry import DATASETS
-from benchmark.tasks import Intrinsics, Stored, Task
+from benchmark.tasks import Intrinsics, Stored, Task, check_tasks
 
 SPLITS = ("train", "val", "test")
+#: Means and standard deviations of red, green and blue, of values in [0, 1].
+Colours = tuple[tuple[float, float, float], tuple[float, float, float]]
+
 IMAGE = "image"
 ID = "id"
 
@@ -51,7 +57,7 @@ def silent(split: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class Storage:
-    """Where data lie on this machine; never part of a run's identity.
+    """Where data lie on this machine, as paths or texts; never part of a run's identity.
 
     Attributes:
         cache: folder of prepared data.
@@ -61,11 +67,14 @@ class Storage:
     cache: Path
     sources: Mapping[str, Path] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cache", Path(self.cache))
+        object.__setattr__(self, "sources", {name: Path(folder) for name, folder in self.sources.items()})
+
     @classmethod
-    def default(cls, sources: Mapping[str, Path] | None = None) -> "Storage":
-        """``$MTBENCH_CACHE``, else ``mtbench`` in the user's cache folder."""
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        return cls(Path(os.environ.get("MTBENCH_CACHE") or home / "mtbench"), dict(sources or {}))
+    def default(cls, sources: Mapping[str, str | Path] | None = None) -> "Storage":
+        """The suite's cache, see ``cache_folder``."""
+        return cls(cache_folder(), {name: Path(folder) for name, folder in (sources or {}).items()})
 
 
 D = TypeVar("D", bound="DataSet")
@@ -93,10 +102,12 @@ class DataSet(ABC):
     #: The protocol's augmentations that leave every target true or turn it with the picture; a set whose targets tell
     #: left from right, or where things are, names fewer.
     augmentations: ClassVar[frozenset[str]] = frozenset({"flip", "scale_crop"})
-    #: False where every task has its own pictures, see ``SeparateDataSet``.
+    #: False where every task has its own pictures, see ``PerTaskInputDataSet``.
     joint: ClassVar[bool] = True
     #: What is prepared: the three splits, and at most one more whose targets are unknown because they are withheld.
     splits: ClassVar[tuple[str, ...]] = SPLITS
+    #: Whether samples are drawn with replacement, so that an id may be there twice.
+    drawn: ClassVar[bool] = False
     #: The name of that split: what a finished network makes of it is kept, for those who know the targets.
     withheld: ClassVar[str | None] = None
 
@@ -114,6 +125,13 @@ class DataSet(ABC):
     def intrinsics(self) -> Intrinsics | None:
         """The camera of the pictures as they are stored; None where it is not one and known."""
         return None
+
+    @property
+    def colours(self) -> Mapping[str, Colours]:
+        """By task what pictures are normalised by before a network sees them, where every task has its own pictures;
+        without an entry they are not.
+        """
+        return {}
 
     @abstractmethod
     def build(self, split: str, source: Path | None, progress: Progress) -> dict[str, np.ndarray]:
@@ -159,7 +177,7 @@ class DataSet(ABC):
 
     def is_ready(self, storage: Storage) -> bool:
         """Whether the prepared form is there and can be used."""
-        return (self.folder(storage) / MANIFEST).is_file() and self.outdated(storage) is None
+        return is_file(self.folder(storage) / MANIFEST) and self.outdated(storage) is None
 
     def outdated(self, storage: Storage) -> str | None:
         """Why the prepared form that is there must be made again, in one line; None where there is no reason."""
@@ -182,18 +200,28 @@ class DataSet(ABC):
 
         Raises:
             UserError: official files are missing, the cache folder cannot be written, or the prepared form was made
-                from another folder than the one that the user names now.
+                from other files than those of the folder that the user names now.
         """
         named = self._source(storage)
         if self.is_ready(storage):
             made_from = self.manifest(storage).get("source")
-            if named and named != made_from:
+            if named and named != made_from and (flaw := self._other_files(storage)):
                 raise UserError(
-                    f"{self.folder(storage)} was prepared from {made_from or 'the usual folder'}, not from {named}; "
-                    "delete it to prepare it again"
+                    f"{self.folder(storage)} was prepared from {made_from or 'the usual folder'}, not from {named}: "
+                    f"{flaw}; delete it to prepare it again, or leave --source out"
                 )
             return
         self._make(storage, progress)
+
+    def _other_files(self, storage: Storage) -> str | None:
+        """In what the files of the named folder differ from those that were read; None where they are the same."""
+        manifest = self.manifest(storage)
+        root = source_root(self, storage, manifest)
+        return (
+            "which files were read is not known"
+            if root is None
+            else changed_sources(root, listed(self, storage, manifest))
+        )
 
     def _make(self, storage: Storage, progress: Progress) -> None:
         """Make the folder under its final name, whole or not at all."""
@@ -338,8 +366,17 @@ class DataSet(ABC):
             raise UserError(f"{file} is damaged ({error}); delete its folder and run again") from error
 
 
+DATASETS.contract = DataSet
+
+
 def register_dataset(cls: type[D]) -> type[D]:
-    """Class decorator: registers a data set under its ``name`` and ``version``."""
+    """Class decorator: registers a data set under its ``name`` and ``version``.
+
+    Raises:
+        UsageError: its tasks cannot be told apart; those that only an object has are looked at when one is built.
+    """
+    if isinstance(tasks := getattr(cls, "tasks", None), tuple):
+        check_tasks(f"the data set '{cls.name}'", tasks)
     return DATASETS.register(cls.name, version=cls.version)(cls)
 
 
@@ -347,6 +384,9 @@ def build_dataset(name: str, **options: Any) -> DataSet:
     """Build a registered data set.
 
     Raises:
-        UsageError: the name or an option is unknown; the message lists the known ones.
+        UsageError: the name or an option is unknown, and the message lists the known ones; or the tasks cannot be told
+            apart.
     """
-    return cast(DataSet, DATASETS[name].build(**options))
+    built = cast(DataSet, DATASETS[name].build(**options))
+    check_tasks(f"the data set '{name}'", built.tasks)
+    return built

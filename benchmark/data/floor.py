@@ -12,6 +12,7 @@ from torch import Tensor
 
 from benchmark.data.dataset import DataSet, Storage
 from benchmark.data.prepared import opened, parts
+from benchmark.errors import reason
 from benchmark.tasks import Task
 
 #: Values of a training split that are in memory together.
@@ -21,21 +22,24 @@ MOST_VALUES = 64_000_000
 Metrics = dict[str, dict[str, float | None]]
 
 
-def floor(dataset: DataSet, storage: Storage) -> dict[str, Metrics]:
+def floor(dataset: DataSet, storage: Storage) -> tuple[dict[str, Metrics], list[str]]:
     """By split (``val``, ``test``) the metrics of ``TaskKind.blind``, learned from the split ``train``.
 
-    Tasks whose kind knows no such prediction are left out.
+    Tasks whose kind knows no such prediction are left out. Then, in lines, those whose values no kind can judge.
     """
     folder = dataset.folder(storage)
-    found = {task: _blind(folder, task) for task in dataset.tasks}
-    return {
-        split: {
-            task.name: _judge(folder, split, task, prediction)
-            for task, prediction in found.items()
-            if prediction is not None
-        }
-        for split in ("val", "test")
-    }
+    found: dict[str, Metrics] = {"val": {}, "test": {}}
+    unjudged = []
+    for task in dataset.tasks:
+        try:
+            prediction = _blind(folder, task)
+            judged = {split: _judge(folder, split, task, prediction) for split in found if prediction is not None}
+        except Exception as error:  # noqa: BLE001 - arrays of foreign code: of any type, shape and value
+            unjudged.append(f"{task.name}: no floor, its values cannot be judged ({reason(error)})")
+            continue
+        for split, metrics in judged.items():
+            found[split][task.name] = metrics
+    return found, unjudged
 
 
 def _blind(folder: Path, task: Task) -> Tensor | None:

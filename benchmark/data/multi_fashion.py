@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmark.data.card import DataCard
 from benchmark.data.dataset import IMAGE, SPLITS, DataSet, Progress, register_dataset
+from benchmark.data.files import is_file
 from benchmark.errors import UsageError, UserError, unknown
 from benchmark.tasks import Task
 
@@ -36,6 +37,15 @@ MOVE = 4
 VAL_EVERY = 6
 
 IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049
+#: SHA-256 of what the official files hold, uncompressed: other sets, such as MNIST, have files of the same names.
+OFFICIAL = {
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+#: Where the files lie below a folder that is named: in itself, or where torchvision keeps them in its root.
+PLACES = ("", "raw", "FashionMNIST/raw")
 #: Guards against a damaged header that announces more than memory holds; the official files have 60,000.
 MOST_ARTICLES = 100_000
 MOST_SAMPLES = 1_000_000
@@ -103,6 +113,7 @@ class MultiFashion(DataSet):
     card = CARD
     smoke: ClassVar[Mapping[str, Any]] = {"train": 64, "val": 32, "test": 32}
 
+    drawn = True
     tasks = (
         Task("top-left", "classification", len(CLASSES), CLASSES),
         Task("bottom-right", "classification", len(CLASSES), CLASSES),
@@ -238,15 +249,25 @@ def placed(pictures: np.ndarray, corners: np.ndarray) -> np.ndarray:
 
 
 def article_files(folder: Path, prefix: str) -> tuple[Path, Path]:
-    """The files of pictures and of labels."""
-    return folder / f"{prefix}-images-idx3-ubyte.gz", folder / f"{prefix}-labels-idx1-ubyte.gz"
+    """The files of pictures and of labels, gzipped or not; where none is there, what they should be called."""
+    images, labels = (_found(folder, f"{prefix}-{what}") for what in ("images-idx3", "labels-idx1"))
+    return images, labels
+
+
+def _found(folder: Path, stem: str) -> Path:
+    """The first file that is there of those that a file may be: its name with a dot is what some unpackers make."""
+    usual = folder / f"{stem}-ubyte.gz"
+    kind, _, axes = stem.rpartition("-")
+    names = (f"{stem}-ubyte.gz", f"{stem}-ubyte", f"{kind}.{axes}-ubyte")
+    places = (folder / place / name for place in PLACES for name in names)
+    return next((file for file in places if is_file(file)), usual)
 
 
 def read_articles(folder: Path, prefix: str) -> Articles:
-    """Read ``<prefix>-images-idx3-ubyte.gz`` and ``<prefix>-labels-idx1-ubyte.gz``.
+    """Read ``<prefix>-images-idx3-ubyte.gz`` and ``<prefix>-labels-idx1-ubyte.gz``, or the same files unpacked.
 
     Raises:
-        UserError: a file is missing, unreadable or not what it should be.
+        UserError: a file is missing, unreadable, not what it should be, or another set's of the same name.
     """
     images_file, labels_file = article_files(folder, prefix)
     images = read_idx(images_file, IMAGES_MAGIC, (SIDE, SIDE))
@@ -255,14 +276,25 @@ def read_articles(folder: Path, prefix: str) -> Articles:
         raise UserError(f"{labels_file} holds {len(labels)} labels for {len(images)} pictures; {HELP}")
     if len(labels) and labels.max() >= len(CLASSES):
         raise UserError(f"{labels_file} holds the label {labels.max()}, expected 0 to {len(CLASSES) - 1}; {HELP}")
+    for file, what, magic, values in (
+        (images_file, "images-idx3", IMAGES_MAGIC, images),
+        (labels_file, "labels-idx1", LABELS_MAGIC, labels),
+    ):
+        header = struct.pack(f">{1 + values.ndim}I", magic, *values.shape)
+        known = OFFICIAL.get(f"{prefix}-{what}-ubyte")
+        if known and hashlib.sha256(header + values.tobytes()).hexdigest() != known:
+            raise UserError(
+                f"{file} holds {len(values)} entries, and they are not Fashion-MNIST's: other sets have files of this "
+                f"name, and need a data set of their own; {HELP}"
+            )
     return Articles(images, labels, images_file)
 
 
 def read_idx(file: Path, magic: int, item: tuple[int, ...]) -> np.ndarray:
-    """Read a gzipped IDX file of bytes: big-endian magic and sizes, then the values, and nothing after them.
+    """Read an IDX file of bytes: big-endian magic and sizes, then the values, and nothing after them.
 
     Args:
-        file: what to read.
+        file: what to read, gzipped where its name ends so.
         magic: the first word, which states type and number of axes.
         item: the sizes of all axes but the first.
 
@@ -277,7 +309,7 @@ def read_idx(file: Path, magic: int, item: tuple[int, ...]) -> np.ndarray:
         return UserError(f"{file} {found}; {HELP}")
 
     try:
-        with gzip.open(file) as stream:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
             header = struct.Struct(f">{2 + len(item)}I")
             start = stream.read(header.size)
             if len(start) < header.size:
@@ -292,7 +324,7 @@ def read_idx(file: Path, magic: int, item: tuple[int, ...]) -> np.ndarray:
     except FileNotFoundError as error:
         raise broken("is missing") from error
     except (OSError, EOFError, zlib.error) as error:
-        raise broken(f"cannot be read as gzip ({error})") from error
+        raise broken(f"cannot be read{' as gzip' * (file.suffix == '.gz')} ({error})") from error
     if len(values) != length:
         found = "more" if len(values) > length else f"only {len(values)}"
         raise broken(f"holds {found} bytes after its header, expected {length}")

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import uniform_filter1d
 
 #: Side of the window in pixels. A structured-light sensor's random error bends a fitted plane by about
 #: 0.3 * Z / side * 40 degrees at Z metres: 4 degrees at 4 m for a side of 11.
@@ -49,6 +48,8 @@ def plane_normals(
         (3, H, W) float32 unit vectors; 0 where depth is unknown, where under half of the window is known, or where the
         fit is poor: at edges, mostly.
     """
+    from scipy.ndimage import uniform_filter1d  # late: only what prepares raw depth needs it
+
     known = depth > 0
     inverse = np.divide(1.0, depth, out=np.zeros(depth.shape), where=known)
     height, width = depth.shape

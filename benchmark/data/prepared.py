@@ -20,11 +20,13 @@ from functools import cache
 from importlib.metadata import version
 from math import isfinite, prod
 from pathlib import Path
+from time import time
 from typing import Any, cast
 
 import numpy as np
 
-from benchmark.errors import UserError
+from benchmark.data.files import file_status
+from benchmark.errors import UserError, reason
 from benchmark.processes import birth, room
 from benchmark.tasks import Stored
 
@@ -38,6 +40,8 @@ READABLE_SCHEMAS = (1, 2)
 MAPPED_FROM = 1 << 26
 #: Bytes hashed at a time.
 BLOCK = 1 << 24
+#: Seconds after which nobody goes on with a preparation.
+OLD = 24 * 3600.0
 #: Samples looked at together.
 SOME = 32
 #: Ids of splits up to this length stand in the manifest itself.
@@ -90,11 +94,25 @@ def scratch_prefix(name: str) -> str:
 
 
 def sweep_scratch(cache: Path) -> None:
-    """Remove the temporary folders of preparations whose process could be seen from here, and was killed."""
-    form = re.compile(rf"\..+-{_room()}-(\d+)-(\d+)-[^-]+")
+    """Remove the temporary folders of preparations that were killed.
+
+    Those are the ones whose process could be seen from here and is gone, and those of other machines, of before a
+    restart, in which nothing was written for a day.
+    """
+    form = re.compile(r"\..+-([0-9a-f]{8})-(\d+)-(\d+)-[^-]+")
     for path in cache.iterdir():
-        if (found := form.fullmatch(path.name)) and birth(int(found[1])) != found[2]:
-            shutil.rmtree(path, ignore_errors=True)
+        if found := form.fullmatch(path.name):
+            here = found[1] == _room()
+            if birth(int(found[2])) != found[3] if here else _last_written(path) < time() - OLD:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _last_written(folder: Path) -> float:
+    """When something in a folder last changed, in seconds since 1970; now, where somebody is removing it."""
+    try:
+        return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+    except OSError:
+        return time()
 
 
 def _room() -> str:
@@ -142,7 +160,7 @@ def load_array(file: Path, expected: str) -> np.ndarray:
         if array_hash(array) != expected:
             raise ValueError("its content is not what was prepared")
     except Exception as error:  # NumPy's reader raises anything on damaged bytes, MemoryError for one
-        raise UserError(f"{file} cannot be used ({error!r}); delete its folder and run again") from error
+        raise UserError(f"{file} cannot be used ({reason(error)}); delete its folder and run again") from error
     return array
 
 
@@ -235,7 +253,7 @@ def write_sources(folder: Path, root: Path, hashes: Mapping[Path, str]) -> dict[
         return None
     lines = sorted(f"{digest}  {file.relative_to(root)}\n" for file, digest in hashes.items())
     (folder / SOURCES).write_text("".join(lines))
-    size = sum(file.stat().st_size for file in hashes)
+    size = sum(file_status(file).st_size for file in hashes)
     digest = hashlib.sha256("".join(lines).encode()).hexdigest()
     return {"files": len(hashes), "bytes": size, "sha256": digest, "root": str(root)}
 
@@ -253,7 +271,7 @@ def read_manifest(file: Path) -> dict[str, Any]:
         if content_hash(manifest["arrays"]) != manifest["content_hash"]:
             raise ValueError("its content hash does not fit")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} cannot be used ({error!r}); delete its folder and run again") from error
+        raise UserError(f"{file} cannot be used ({reason(error)}); delete its folder and run again") from error
     return cast(dict[str, Any], manifest)
 
 

@@ -4,15 +4,18 @@ import hashlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmark.data.dataset import DataSet, Storage
+from benchmark.data.files import is_file
 from benchmark.data.prepared import SOURCES, file_hash
 from benchmark.data.workers import cores
 from benchmark.errors import UserError
 
+if TYPE_CHECKING:
+    from benchmark.data.dataset import DataSet, Storage
 
-def listed(dataset: DataSet, storage: Storage, manifest: Mapping[str, Any]) -> dict[str, str]:
+
+def listed(dataset: "DataSet", storage: "Storage", manifest: Mapping[str, Any]) -> dict[str, str]:
     """The hash of every file that was read, by path below the folder of official files; empty where none was.
 
     Raises:
@@ -29,7 +32,7 @@ def listed(dataset: DataSet, storage: Storage, manifest: Mapping[str, Any]) -> d
     return {path: digest for digest, _, path in (line.partition("  ") for line in content.decode().splitlines())}
 
 
-def source_root(dataset: DataSet, storage: Storage, manifest: Mapping[str, Any]) -> Path | None:
+def source_root(dataset: "DataSet", storage: "Storage", manifest: Mapping[str, Any]) -> Path | None:
     """The folder below which the files that were read lie: the one that the user names, else where they were then.
 
     None where nothing was read, and where no folder is named and none of the files is there any more.
@@ -42,8 +45,9 @@ def source_root(dataset: DataSet, storage: Storage, manifest: Mapping[str, Any])
     if named is not None:
         # An archive may be unpacked into a folder of its own below the one that is named.
         below = Path(root).relative_to(source) if source and Path(root).is_relative_to(source) else Path()
-        return named / below
-    if not root or not any((Path(root) / path).exists() for path in listed(dataset, storage, manifest)):
+        first = next(iter(listed(dataset, storage, manifest)))
+        return next((place for place in (named / below, named) if is_file(place / first)), named / below)
+    if not root or not any(is_file(Path(root) / path) for path in listed(dataset, storage, manifest)):
         return None
     return Path(root)
 
@@ -53,9 +57,9 @@ def changed_sources(root: Path, expected: Mapping[str, str]) -> str | None:
 
     def flaw(entry: tuple[str, str]) -> str | None:
         path, digest = entry
-        if not (root / path).is_file():
-            return f"{path} is missing"
         try:
+            if not is_file(root / path):
+                return f"{path} is missing"
             found = file_hash(root / path)
         except UserError as error:
             return str(error)

@@ -36,7 +36,7 @@ class Split:
         """Where batches are."""
         return self.images.device
 
-    def of(self, task: str) -> "Split":
+    def for_task(self, task: str) -> "Split":
         """The split that holds a task's pictures: this one."""
         return self
 
@@ -61,7 +61,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class SeparateSplit:
+class PerTaskInputSplit:
     """One split of a data set in which every task has its own pictures.
 
     Attributes:
@@ -73,12 +73,12 @@ class SeparateSplit:
     def __len__(self) -> int:
         return max(len(part) for part in self.parts.values())
 
-    def of(self, task: str) -> Split:
+    def for_task(self, task: str) -> Split:
         """The split that holds a task's pictures."""
         return self.parts[task]
 
 
-AnySplit = Split | SeparateSplit
+AnySplit = Split | PerTaskInputSplit
 
 
 def squares(images: Tensor, extents: Tensor, where: Tensor | None) -> Tensor:

@@ -27,6 +27,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from benchmark.data.dataset import ID, DataSet, Progress, Storage, build_dataset
+from benchmark.data.files import file_status
 from benchmark.data.prepared import (
     array_hash,
     code_versions,
@@ -35,6 +36,7 @@ from benchmark.data.prepared import (
     load_unchecked,
     require_space,
     stored_bytes,
+    sweep_scratch,
     write_rows,
     write_sources,
     writing,
@@ -148,6 +150,7 @@ class StreamedDataSet(DataSet):
         with _alone(self.partial(storage), storage.cache):
             if self.is_ready(storage):
                 return
+            sweep_scratch(storage.cache)
             plan = self.plan(source)
             for split in self.splits:
                 if not len(plan.ids[split]):
@@ -169,8 +172,13 @@ class StreamedDataSet(DataSet):
 
 
 def bounded(fields: Mapping[str, Stored], **highest: float) -> dict[str, Stored]:
-    """The same fields with upper ends of the ranges of some."""
-    return {name: replace(f, high=highest[name]) if name in highest else f for name, f in fields.items()}
+    """The same fields with upper ends of the ranges of some; numbers that half precision lacks get single precision."""
+    return {name: _bounded(f, highest[name]) if name in highest else f for name, f in fields.items()}
+
+
+def _bounded(field: Stored, high: float) -> Stored:
+    too_large = field.dtype == "float16" and high > float(np.finfo(np.float16).max)
+    return replace(field, high=high, dtype="float32" if too_large else field.dtype)
 
 
 def unfinished_sets(storage: Storage) -> list[StreamedDataSet]:
@@ -249,7 +257,7 @@ class Preparation:
     @property
     def _head(self) -> dict[str, Any]:
         """What decides the arrays' bytes; where it is the same, finished chunks can be kept."""
-        files = [[str(file), (stat := file.stat()).st_size, stat.st_mtime_ns] for file in self.plan.files]
+        files = [[str(file), (stat := file_status(file)).st_size, stat.st_mtime_ns] for file in self.plan.files]
         ids = {split: array_hash(ids) for split, ids in self.plan.ids.items()}
         text = json.dumps([files, ids, code_versions(), self.dataset.identity])
         made = {"dataset": self.dataset.name, "options": self.dataset.options}

@@ -14,12 +14,16 @@ from typing import TypeVar
 
 import torch
 
+from benchmark.arithmetic import VARIABLES
 from benchmark.errors import UserError
+from benchmark.processes import ForkContext
 
 J = TypeVar("J")
 R = TypeVar("R")
 
-#: A process takes seconds to start: with fewer jobs for each than this, one process does them all.
+#: Processes that have imported what data sets need when they start.
+JOB_PROCESSES = ForkContext(("benchmark.data",), VARIABLES)
+#: The server takes seconds to start: with fewer jobs for each than this, one process does them all.
 JOBS_PER_WORKER = 8
 
 
@@ -40,8 +44,7 @@ class Pool:
         self.workers = max(1, min(workers, jobs // JOBS_PER_WORKER))
         self._executor: ProcessPoolExecutor | None = None
         if self.workers > 1:
-            context = multiprocessing.get_context("spawn")
-            self._executor = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_begin)
+            self._executor = ProcessPoolExecutor(self.workers, mp_context=JOB_PROCESSES, initializer=_begin)
 
     def __enter__(self) -> "Pool":
         return self

@@ -11,12 +11,13 @@ from benchmark.analysis.repeats import other_packages
 from benchmark.errors import UserError
 from benchmark.execution.apart import PULSE, call_in
 from benchmark.execution.executor import Ended, Executor, Lost, Note, Refused, Setup
-from benchmark.record import RunRecord
 from benchmark.registry import ARCHITECTURES, DATASETS, PLUGIN_FILES, WEIGHTINGS, Registry
-from benchmark.spec import SUITE_VERSION, Component, RunSpec
+from benchmark.runs.record import RunRecord
+from benchmark.runs.spec import SUITE_VERSION, Component, RunSpec
 from benchmark.training.hardware import Hardware
-from benchmark.training.provenance import packages
-from benchmark.training.run import Outcome, first_steps
+from benchmark.training.progress import Outcome
+from benchmark.training.provenance import packages_of
+from benchmark.training.run import first_steps
 
 
 def hardware_of(record: RunRecord) -> Hardware:
@@ -50,7 +51,7 @@ def other_versions(record: RunRecord) -> list[str]:
     """Packages whose versions, and plugin files whose contents, are others here than those of a record, in words."""
     files = record.provenance.plugins
     changed = [f"another {name}" for name, content in files.items() if content not in PLUGIN_FILES.values()]
-    return other_packages(record.provenance.packages, packages()) + changed
+    return other_packages(record.provenance.packages, packages_of(record.spec)) + changed
 
 
 def repeated(
@@ -67,12 +68,12 @@ def repeated(
             while waiting and executor.free() > 0:
                 executor.submit(waiting.popleft())
                 under_way += 1
-            for happening in executor.happenings(PULSE):
-                if isinstance(happening, Note):
-                    note(happening.text)
-                elif isinstance(happening, Ended | Refused | Lost):
+            for event in executor.events(PULSE):
+                if isinstance(event, Note):
+                    note(event.text)
+                elif isinstance(event, Ended | Refused | Lost):
                     under_way -= 1
-                    yield happening.run, happening.outcome if isinstance(happening, Ended) else happening.reason
+                    yield event.run, event.outcome if isinstance(event, Ended) else event.reason
     finally:
         executor.close()
 

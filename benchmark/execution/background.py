@@ -1,15 +1,15 @@
-"""A run in a thread, so that the thread of its process stays free to hear that it is to end."""
+"""A run in a thread of its own, so that the main thread stays free to handle signals."""
 
 from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 
-from benchmark.execution.apart import work_where_it_can
-from benchmark.execution.executor import Ended, Happening, Lost, Refused, Setup, Stored
-from benchmark.spec import RunSpec
+from benchmark.execution.apart import work_in_arithmetic
+from benchmark.execution.executor import Ended, Lost, RecordStored, Refused, RunEvent, Setup
+from benchmark.runs.spec import RunSpec
 from benchmark.training.checkpoint import Stopped
 
-#: Seconds between two looks for a signal, which Python handles between two instructions of the main thread only.
+#: Seconds between two checks for a signal: Python handles signals only between instructions of the main thread.
 PULSE = 0.5
 
 
@@ -19,33 +19,33 @@ class Background:
     Args:
         spec: the run.
         setup: of this process, whose plugins are loaded.
-        loop: what does the run; ``work_where_it_can`` by default.
+        loop: what does the run; ``work_in_arithmetic`` by default.
     """
 
-    def __init__(self, spec: RunSpec, setup: Setup, loop: Callable[..., Happening] = work_where_it_can) -> None:
+    def __init__(self, spec: RunSpec, setup: Setup, loop: Callable[..., RunEvent] = work_in_arithmetic) -> None:
         self.spec = spec
         self.setup = setup
         self.stop = Event()
-        self._queue: SimpleQueue[Happening | BaseException] = SimpleQueue()
+        self._queue: SimpleQueue[RunEvent | BaseException] = SimpleQueue()
         self._thread = Thread(target=self._work, args=(loop,), daemon=True)
         self._thread.start()
 
-    def happenings(self) -> Iterator[Happening]:
+    def events(self) -> Iterator[RunEvent]:
         """What happens, to the end of the run.
 
         An exception in this thread, such as that of a signal, asks the run for a checkpoint, waits for it as long as
-        the set-up grants, and goes on its way.
+        the set-up grants, and is raised again.
         """
         try:
             while True:
                 try:
-                    happening = self._queue.get(timeout=PULSE)
+                    event = self._queue.get(timeout=PULSE)
                 except Empty:
                     continue
-                if isinstance(happening, BaseException):
-                    raise happening
-                yield happening
-                if isinstance(happening, (Ended, Stored, Refused, Lost)):
+                if isinstance(event, BaseException):
+                    raise event
+                yield event
+                if isinstance(event, (Ended, RecordStored, Refused, Lost)):
                     return
         finally:
             self.end()
@@ -55,7 +55,7 @@ class Background:
         self.stop.set()
         self._thread.join(self.setup.grace)
 
-    def _work(self, loop: Callable[..., Happening]) -> None:
+    def _work(self, loop: Callable[..., RunEvent]) -> None:
         try:
             self._queue.put(loop(self.spec, self.setup, self._queue.put, self.stop.is_set))
         except Stopped:

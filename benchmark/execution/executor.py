@@ -1,4 +1,4 @@
-"""What can do runs: the contract between the loop of a grid and the places where its runs are done."""
+"""Executors: the contract between the scheduler and the places where runs are done."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,12 +7,13 @@ from typing import Protocol
 
 from benchmark.data import Storage
 from benchmark.errors import UserError
-from benchmark.record import EpochRecord
-from benchmark.registry import load_plugin_file
-from benchmark.spec import RunSpec
+from benchmark.registry import load_plugin_files
+from benchmark.runs.record import EpochRecord
+from benchmark.runs.spec import RunSpec
 from benchmark.training.checkpoint import Policy
 from benchmark.training.hardware import Hardware
-from benchmark.training.run import Outcome, Watcher, execute
+from benchmark.training.progress import Outcome, Watcher
+from benchmark.training.run import execute
 
 #: Seconds that a worker gets to write a checkpoint when it is to end.
 GRACE = 10.0
@@ -29,6 +30,8 @@ class Setup:
         keep_predictions: whether runs bring their decisions for the whole test split.
         keep_model: whether they bring their network.
         spill: whether a run that ends out of memory is tried once more with its activations off the device.
+        time_limit: seconds that a run may take; None for any time. A process that stands still can only be ended from
+            outside: with a limit every run is done in a process of its own.
     """
 
     storage: Storage
@@ -39,6 +42,7 @@ class Setup:
     keep_predictions: bool = False
     keep_model: bool = False
     spill: bool = False
+    time_limit: float | None = None
 
     def load_plugins(self) -> None:
         """Register what the plugins hold, in this process.
@@ -46,8 +50,7 @@ class Setup:
         Raises:
             UserError: one cannot be loaded.
         """
-        for plugin in self.plugins:
-            load_plugin_file(plugin)
+        load_plugin_files(self.plugins)
 
 
 @dataclass(frozen=True)
@@ -75,22 +78,22 @@ class Note:
 
 @dataclass(frozen=True)
 class Ended:
-    """The run came to an end of its own, good or bad."""
+    """The run ended by itself, finished or failed."""
 
     run: str
     outcome: Outcome
 
 
 @dataclass(frozen=True)
-class Stored:
-    """The run came to an end, and its worker has put the record into the store."""
+class RecordStored:
+    """The run ended, and its worker has written the record into the store."""
 
     run: str
 
 
 @dataclass(frozen=True)
 class Refused:
-    """The run could not begin, for a reason that its user must mend."""
+    """The run could not begin, for a reason that the user must fix."""
 
     run: str
     reason: str
@@ -98,10 +101,15 @@ class Refused:
 
 @dataclass(frozen=True)
 class Lost:
-    """The worker is gone, and with it the run; it may be tried again."""
+    """The worker is gone, and with it the run.
+
+    Attributes:
+        final: whether it would be lost again, and is not to be tried once more.
+    """
 
     run: str
     reason: str
+    final: bool = False
 
 
 def spilling(reason: str) -> str:
@@ -109,14 +117,14 @@ def spilling(reason: str) -> str:
     return f"{reason}; tried once more with its activations off the device, which changes times only"
 
 
-Happening = Began | EpochDone | Note | Ended | Stored | Refused | Lost
+RunEvent = Began | EpochDone | Note | Ended | RecordStored | Refused | Lost
 
 
 class Executor(Protocol):
     """A place where runs are done. Used by one thread.
 
     Attributes:
-        stores: True where workers claim runs and write records themselves, in the store's folder, which they share.
+        stores: True where workers lease runs and write records themselves, in the store's folder, which they share.
     """
 
     stores: bool
@@ -127,17 +135,17 @@ class Executor(Protocol):
     def submit(self, spec: RunSpec) -> None:
         """Take a run."""
 
-    def happenings(self, timeout: float) -> Sequence[Happening]:
+    def events(self, timeout: float) -> Sequence[RunEvent]:
         """What happened since the last call; waits up to ``timeout`` seconds for something to happen."""
 
     def cancel(self, run: str) -> None:
         """Stop a run that was submitted; nothing more is heard of it."""
 
-    def close(self) -> Sequence[Happening]:
+    def close(self) -> Sequence[RunEvent]:
         """Stop everything; workers get the time to write a checkpoint. The runs that ended meanwhile."""
 
 
-def work(spec: RunSpec, setup: Setup, tell: Callable[[Happening], None], stop: Callable[[], bool]) -> Ended | Refused:
+def work(spec: RunSpec, setup: Setup, tell: Callable[[RunEvent], None], stop: Callable[[], bool]) -> Ended | Refused:
     """Do one run, in a worker that is set up.
 
     Args:

@@ -1,11 +1,11 @@
-"""Runs one at a time, in this very process where it can: for a job of a cluster that does one cell."""
+"""Runs one at a time, in this process where its arithmetic allows: for a cluster's job that does one run."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from benchmark.execution.apart import work_where_it_can
-from benchmark.execution.executor import Happening, Lost, Setup
-from benchmark.spec import RunSpec
+from benchmark.execution.apart import work_in_arithmetic
+from benchmark.execution.executor import Lost, RunEvent, Setup
+from benchmark.runs.spec import RunSpec
 
 
 class WorkerLost(Exception):
@@ -13,12 +13,12 @@ class WorkerLost(Exception):
 
 
 class InlineExecutor:
-    """A run is done while one waits for what happens.
+    """Does a run inside ``events``.
 
     Args:
         setup: of this process, whose plugins are loaded.
         tell: is told at once of what happens before a run's end.
-        stop: asked between two steps whether the run is to stop; then ``happenings`` raises ``Stopped``.
+        stop: asked between two steps whether the run is to stop; then ``events`` raises ``Stopped``.
     """
 
     stores = False
@@ -26,7 +26,7 @@ class InlineExecutor:
     def __init__(
         self,
         setup: Setup,
-        tell: Callable[[Happening], None] = lambda _: None,
+        tell: Callable[[RunEvent], None] = lambda _: None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.setup = setup
@@ -42,7 +42,7 @@ class InlineExecutor:
         """See ``Executor``."""
         self._waiting.append(spec)
 
-    def happenings(self, timeout: float) -> Sequence[Happening]:
+    def events(self, timeout: float) -> Sequence[RunEvent]:
         """See ``Executor``.
 
         Raises:
@@ -50,14 +50,14 @@ class InlineExecutor:
         """
         if not self._waiting:
             return []
-        happening = work_where_it_can(self._waiting.popleft(), self.setup, self.tell, self.stop)
-        if isinstance(happening, Lost):
-            raise WorkerLost(happening.reason)
-        return [happening]
+        event = work_in_arithmetic(self._waiting.popleft(), self.setup, self.tell, self.stop)
+        if isinstance(event, Lost) and not event.final:
+            raise WorkerLost(event.reason)
+        return [event]
 
     def cancel(self, run: str) -> None:
-        """See ``Executor``: a run that goes on here cannot be told."""
+        """See ``Executor``: nothing to do, since no run is in progress between calls."""
 
-    def close(self) -> Sequence[Happening]:
-        """See ``Executor``: nothing goes on here unless it is asked for."""
+    def close(self) -> Sequence[RunEvent]:
+        """See ``Executor``: nothing to stop, since no run is in progress between calls."""
         return []

@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
-from benchmark.record import EpochRecord, RunRecord
-from benchmark.spec import RunSpec
+from benchmark.runs.record import EpochRecord, RunRecord
+from benchmark.runs.spec import RunSpec
 
 
 class Observer(Protocol):

@@ -2,14 +2,15 @@
 
 from collections.abc import Collection, Sequence
 
+from benchmark.analysis.contest import Contest, of_seed, row_of, settings
 from benchmark.analysis.race import ranking
+from benchmark.analysis.submitted import proven
 from benchmark.analysis.verdicts import Baseline
-from benchmark.execution.claims import Claims
-from benchmark.execution.contest import Contest, of_seed, row_of, settings
-from benchmark.index import Index
-from benchmark.record import RunRecord
-from benchmark.spec import RunSpec
-from benchmark.store import Store
+from benchmark.execution.leases import Leases
+from benchmark.runs.index import Index
+from benchmark.runs.record import RunRecord
+from benchmark.runs.spec import RunSpec
+from benchmark.runs.store import Store
 
 
 class Race:
@@ -24,7 +25,7 @@ class Race:
         baselines: what every row is compared with.
         margin: in points of Δm.
         most: seeds of a row at most.
-        at_once: runs under way here at most; None for as many as the executor takes.
+        max_concurrent: runs under way here at most; None for as many as the executor takes.
 
     Raises:
         UsageError: a data set of the grid has several references or none, or a baseline several options.
@@ -38,14 +39,14 @@ class Race:
         *,
         margin: float,
         most: int,
-        at_once: int | None = None,
+        max_concurrent: int | None = None,
     ) -> None:
         self.settings = settings(specs)
         self.store = store
         self.baselines = baselines
         self.margin = margin
         self.most = most
-        self.at_once = at_once
+        self.max_concurrent = max_concurrent
         #: Every run that the race may ever do, by id, with the place of its setting.
         self._runs = {
             run.id: (place, run)
@@ -55,15 +56,15 @@ class Race:
         }
         self._known: dict[str, RunRecord] = {}
         self._contests: list[Contest] = []
-        self.look()
+        self.load_contests()
 
     @property
     def runs(self) -> list[RunSpec]:
         """Every run that the race may ever do."""
         return [run for _, run in self._runs.values()]
 
-    def look(self) -> list[Contest]:
-        """The boards as the records stand now."""
+    def load_contests(self) -> list[Contest]:
+        """The boards with the records that are there now."""
         index = Index(self.store)
         names = list(dict.fromkeys(own[0].dataset.name for own in self.settings))
         found = index.runs(dataset=names)
@@ -76,14 +77,15 @@ class Race:
             # SQLite takes a limited number of values in one question.
             wanted = {"run": fresh} if len(fresh) <= 500 else {"dataset": names}
             self._known |= {record.id: record for record in index.records(**wanted)} if fresh else {}
-            self._contests = [Contest.among(own, list(self._known.values())) for own in self.settings]
+            known = proven(self._known.values(), self.store)
+            self._contests = [Contest.among(own, known) for own in self.settings]
         return self._contests
 
     def open_verdicts(self) -> int:
         """How many verdicts are undecided, over all boards and baselines."""
         return sum(
-            int(family.judge(contest.standing(self.most).values, self.margin)[1].sum())
-            for contest in self.look()
+            int(family.judge(contest.race_state(self.most).values, self.margin)[1].sum())
+            for contest in self.load_contests()
             for family in contest.families(self.baselines)
         )
 
@@ -95,18 +97,18 @@ class Race:
         Args:
             here: ids of the runs that this process has under way.
         """
-        if self.at_once is not None and len(here) >= self.at_once:
+        if self.max_concurrent is not None and len(here) >= self.max_concurrent:
             return None
-        owners = Claims(self.store.private / "claims").owners()
+        owners = Leases(self.store.private / "claims").owners()
         busy = [self._runs[run] for run in {*here, *owners} if run in self._runs]
         best: tuple[float, RunSpec] | None = None
-        for place, contest in enumerate(self.look()):
+        for place, contest in enumerate(self.load_contests()):
             under_way = [(row_of(run), run.seed) for where, run in busy if where == place]
-            standing = contest.standing(self.most, under_way)
-            ranked = ranking(standing, contest.families(self.baselines), margin=self.margin)
+            race_state = contest.race_state(self.most, under_way)
+            ranked = ranking(race_state, contest.families(self.baselines), margin=self.margin)
             if ranked and (best is None or ranked[0][0] > best[0]):
                 row = ranked[0][1]
-                seed = standing.next_seed(row)
+                seed = race_state.next_seed(row)
                 if seed is not None:
                     best = ranked[0][0], of_seed(list(contest.specs.values())[row], seed)
         return None if best is None else best[1]

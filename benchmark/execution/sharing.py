@@ -1,4 +1,4 @@
-"""How many runs at once use a device best: measured, since it depends on the networks as much as on the device."""
+"""How many runs to do at once on a device: measured, since it depends on the networks as much as on the device."""
 
 import multiprocessing
 from collections.abc import Callable, Sequence
@@ -14,13 +14,14 @@ import torch
 from benchmark.data import build_dataset
 from benchmark.data.workers import cores, follow_parent
 from benchmark.execution.executor import Setup
-from benchmark.spec import RunSpec
-from benchmark.training.estimate import steps, work
-from benchmark.training.workload import Stepper, Workload
+from benchmark.execution.local import RUN_PROCESSES
+from benchmark.runs.spec import RunSpec
+from benchmark.speed.estimate import run_flops, training_steps
+from benchmark.speed.workload import Stepper, Workload
 
 #: Runs at once that are tried, in this order.
 COUNTS = (1, 2, 4, 8)
-#: What the next count must bring, in steps per second of all together: below that, runs only wait for each other.
+#: How many times the steps per second of all together the next count must bring: below it, runs wait for each other.
 GAIN = 1.1
 #: Steps before those that count, seconds of those that do, and seconds after which a process that is not ready is not
 #: waited for.
@@ -35,12 +36,12 @@ class Throughput:
     """What some runs at once do.
 
     Attributes:
-        steps: per second, of all together.
+        steps_per_second: of all together.
         peak_bytes: of one of them; None where the system does not tell.
     """
 
     workers: int
-    steps: float
+    steps_per_second: float
     peak_bytes: int | None
 
 
@@ -64,22 +65,21 @@ class Sharing:
     @property
     def slowdown(self) -> float:
         """How many times as long a run takes among the others as alone."""
-        return self.workers * self.tried[0].steps / self.tried[-1].steps if self.tried else 1.0
+        return self.workers * self.tried[0].steps_per_second / self.tried[-1].steps_per_second if self.tried else 1.0
 
 
-def together(spec: RunSpec, setup: Setup, count: int) -> Throughput:
+def measure_throughput(spec: RunSpec, setup: Setup, count: int) -> Throughput:
     """Let ``count`` processes take a run's steps at the same time.
 
     Raises:
         Exception: whatever happens in one of them.
     """
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(count)
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(barrier, setup)) as pool:
+    barrier = RUN_PROCESSES.Barrier(count)
+    with ProcessPoolExecutor(count, mp_context=RUN_PROCESSES, initializer=_begin, initargs=(barrier, setup)) as pool:
         jobs = [pool.submit(_steps, spec, setup) for _ in range(count)]
         try:
             errors = [error for job in jobs if (error := job.exception())]
-        except BaseException:  # Ctrl-C: nobody waits for steps that nobody wants
+        except BaseException:  # Ctrl-C: stop the processes at once
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
@@ -94,7 +94,7 @@ def together(spec: RunSpec, setup: Setup, count: int) -> Throughput:
 Measure = Callable[[RunSpec, Setup, int], Throughput]
 
 
-def share(specs: Sequence[RunSpec], setup: Setup, measure: Measure = together) -> Sharing:
+def choose_workers(specs: Sequence[RunSpec], setup: Setup, measure: Measure = measure_throughput) -> Sharing:
     """How many of these runs to do at once on the device that they share.
 
     The run whose step has the most operations decides, which is about the one that needs the most memory.
@@ -104,8 +104,8 @@ def share(specs: Sequence[RunSpec], setup: Setup, measure: Measure = together) -
         setup: names the device and the plugins.
         measure: lets some processes take a run's steps at the same time.
     """
-    costs = work(specs)
-    dearest = max(specs, key=lambda spec: costs[spec.id] / steps(spec))
+    costs = run_flops(specs)
+    costliest = max(specs, key=lambda spec: costs[spec.id] / training_steps(spec))
     besides = CONTEXT + max(map(data_bytes, specs))
     free = torch.cuda.mem_get_info(setup.hardware.device)[0] if setup.hardware.kind == "cuda" else None
     tried: list[Throughput] = []
@@ -115,11 +115,11 @@ def share(specs: Sequence[RunSpec], setup: Setup, measure: Measure = together) -
         if tried and free and count * ((tried[-1].peak_bytes or 0) + besides) > SHARE * free:
             return Sharing(tried, f"{count} would need more memory than is free")
         try:
-            found = measure(dearest, setup, count)
+            found = measure(costliest, setup, count)
         except Exception as error:  # noqa: BLE001 - memory ran out, or a network is at fault: its run will say so
             return Sharing(tried, f"{count} failed ({type(error).__name__}: {' '.join(str(error).split())[:120]})")
-        if tried and found.steps < GAIN * tried[-1].steps:
-            return Sharing(tried, f"{count} do {found.steps:.3g} steps a second")
+        if tried and found.steps_per_second < GAIN * tried[-1].steps_per_second:
+            return Sharing(tried, f"{count} do {found.steps_per_second:.3g} steps a second")
         tried.append(found)
     return Sharing(tried, "no more were tried")
 
@@ -150,7 +150,7 @@ def _steps(spec: RunSpec, setup: Setup) -> tuple[float, int | None]:
         hardware = setup.hardware
         hardware.set_up()
         with hardware.memory_peak() as peak:
-            stepper = Stepper(spec.architecture, spec.weighting, Workload.of(spec, hardware))
+            stepper = Stepper(spec.architecture, spec.weighting, Workload.from_run(spec, hardware))
             stepper.trainer.advance(stepper.batch, diagnose=True)  # as each run does now and then
             for _ in range(WARM_UP):
                 stepper.step()

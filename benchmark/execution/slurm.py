@@ -1,6 +1,6 @@
 """Runs as elements of array jobs of Slurm, through submitit, which needs a folder that all nodes share.
 
-Each element is a small runner: it claims its run, does it or goes on from its checkpoint, and writes the record. So
+Each element is a small runner: it leases its run, does it or goes on from its checkpoint, and writes the record. So
 what is queued or runs goes on when the driver ends, and a second driver does no harm.
 """
 
@@ -19,20 +19,21 @@ from typing import Any
 
 from benchmark.errors import UserError
 from benchmark.execution.background import Background
-from benchmark.execution.executor import EpochDone, Happening, Lost, Note, Refused, Setup, Stored
-from benchmark.execution.grid import run_all
+from benchmark.execution.executor import EpochDone, Lost, Note, RecordStored, Refused, RunEvent, Setup
 from benchmark.execution.inline import InlineExecutor
 from benchmark.execution.remote import Parcel, prepared
-from benchmark.record import EpochRecord, RunRecord
-from benchmark.spec import RunSpec
-from benchmark.store import Store
+from benchmark.execution.scheduler import run_all
+from benchmark.runs.code import is_done
+from benchmark.runs.record import EpochRecord, RunRecord
+from benchmark.runs.spec import RunSpec
+from benchmark.runs.store import Store
 
 #: Elements of one array, and runs that are queued at once: Slurm's usual MaxArraySize is 1001.
 ARRAY = 1000
-#: Seconds between two looks at jobs and their progress.
-LOOK = 2.0
-#: Seconds between two looks at Slurm's queue, which many users share, and until a job without result that is not in it
-#: is lost: NFS clients may not see a new file for up to a minute (nfs(5), acdirmax).
+#: Seconds between two checks of jobs and their progress.
+CHECK_INTERVAL = 2.0
+#: Seconds between two queries of Slurm's queue, which many users share, and until a job without result that is not in
+#: it is lost: NFS clients may not see a new file for up to a minute (nfs(5), acdirmax).
 QUEUE_LOOK = 30.0
 GONE = 75.0
 #: Seconds for which an element that was told to end waits for its end. Slurm queues again those that it preempts, but
@@ -45,7 +46,7 @@ class Element:
     """What an element of the array does; submitit calls it, and ``checkpoint`` before time is up.
 
     When it is preempted or cancelled, it only gets SIGTERM, some time before it is killed: then it writes a checkpoint,
-    gives its claim up and stays.
+    gives its lease up and stays.
 
     Attributes:
         text: the run's spec as JSON.
@@ -62,15 +63,15 @@ class Element:
     data_hash: str | None
     pictures: bool = True
     _run: Background | None = field(default=None, repr=False)
-    _told: bool = field(default=False, repr=False)
+    _terminating: bool = field(default=False, repr=False)
 
     def __call__(self) -> dict[str, str]:
         """Do the run: what came of it, in words that outlive versions."""
-        with self._listening():
+        with self._handling_sigterm():
             said = self._do()
             deadline = monotonic() + STAY
-            while self._told and "Lost" in said and monotonic() < deadline:
-                sleep(LOOK)
+            while self._terminating and "Lost" in said and monotonic() < deadline:
+                sleep(CHECK_INTERVAL)
         return said
 
     def _do(self) -> dict[str, str]:
@@ -80,16 +81,16 @@ class Element:
             prepared(spec, setup)
             cell = partial(_cell, root=self.root, data_hash=self.data_hash, pictures=self.pictures)
             self._run = Background(spec, setup, cell)
-            if self._told:
+            if self._terminating:
                 self._run.end()
-            for happening in self._run.happenings():
-                match happening:
+            for event in self._run.events():
+                match event:
                     case EpochDone(epoch=epoch):
                         self._write(epoch=json.loads(epoch.model_dump_json()))
                     case Note(text=text):
                         self._write(note=text)
                     case Refused(reason=reason) | Lost(reason=reason):
-                        return {type(happening).__name__: reason}
+                        return {type(event).__name__: reason}
         except UserError as error:
             return {"Refused": str(error)}
         return {"Stored": spec.id}
@@ -104,9 +105,9 @@ class Element:
         return submitit.helpers.DelayedSubmission(self)
 
     @contextmanager
-    def _listening(self) -> Iterator[None]:
-        """Hear SIGTERM, which submitit ignores."""
-        self._told = False
+    def _handling_sigterm(self) -> Iterator[None]:
+        """Handle SIGTERM, which submitit ignores, within the context."""
+        self._terminating = False
         if current_thread() is not main_thread():
             yield
             return
@@ -117,7 +118,7 @@ class Element:
             signal.signal(signal.SIGTERM, before)
 
     def _end(self, number: int, frame: object) -> None:
-        self._told = True
+        self._terminating = True
         if self._run:
             self._run.end()
 
@@ -128,12 +129,12 @@ class Element:
 
 def _cell(
     spec: RunSpec, setup: Setup, tell: Any, stop: Any, *, root: Path, data_hash: str | None, pictures: bool = True
-) -> Stored | Refused:
+) -> RecordStored | Refused:
     """One run by the loop of a grid of its own, among all others on the folder."""
-    store, observer = Store(root), _Teller(tell)
+    store, observer = Store(root), _NoteObserver(tell)
     known = store.peek(spec)
-    if known and known.status == "ok":
-        return Stored(spec.id)
+    if is_done(known, spec):
+        return RecordStored(spec.id)
     run_all(
         [spec],
         store=store,
@@ -144,10 +145,10 @@ def _cell(
         checkpoints=setup.checkpoints,
         unpictured=() if pictures else (spec.id,),
     )
-    return Refused(spec.id, observer.reason) if observer.reason else Stored(spec.id)
+    return Refused(spec.id, observer.reason) if observer.reason else RecordStored(spec.id)
 
 
-class _Teller:
+class _NoteObserver:
     """An observer that passes notes on."""
 
     def __init__(self, tell: Any) -> None:
@@ -228,15 +229,15 @@ class SlurmExecutor:
         """See ``Executor``: elements are gathered until the loop has no more, and become one array."""
         self._waiting.append(spec)
 
-    def happenings(self, timeout: float) -> Sequence[Happening]:
+    def events(self, timeout: float) -> Sequence[RunEvent]:
         """See ``Executor``."""
         self._flush()
-        deadline = monotonic() + max(timeout, LOOK)
+        deadline = monotonic() + max(timeout, CHECK_INTERVAL)
         while True:
-            found = [happening for run in list(self._jobs) for happening in self._news(run)]
+            found = [event for run in list(self._jobs) for event in self._news(run)]
             if found or monotonic() >= deadline:
                 return found
-            sleep(min(LOOK, max(0.0, deadline - monotonic())))
+            sleep(min(CHECK_INTERVAL, max(0.0, deadline - monotonic())))
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -260,7 +261,7 @@ class SlurmExecutor:
     def _progress(self, run: str) -> Path:
         return self.folder / "progress" / f"{run}.jsonl"
 
-    def _news(self, run: str) -> list[Happening]:
+    def _news(self, run: str) -> list[RunEvent]:
         job = self._jobs[run]
         ended = self._has_ended(job)
         found = self._lines(run)
@@ -275,7 +276,7 @@ class SlurmExecutor:
             job.done() if self._queue is None else job.paths.result_pickle.exists() or self._queue.is_gone(job.job_id)
         )
 
-    def _lines(self, run: str) -> list[Happening]:
+    def _lines(self, run: str) -> list[RunEvent]:
         """What the run's element has written since the last look; a line in the making waits."""
         try:
             with self._progress(run).open("rb") as file:
@@ -285,7 +286,7 @@ class SlurmExecutor:
             return []
         whole = content[: content.rfind(b"\n") + 1]
         self._read[run] += len(whole)
-        found: list[Happening] = []
+        found: list[RunEvent] = []
         for line in whole.splitlines():
             with suppress(ValueError, KeyError, TypeError):
                 what = json.loads(line)
@@ -293,7 +294,7 @@ class SlurmExecutor:
                 found.append(EpochDone(run, EpochRecord.model_validate(epoch)) if epoch else Note(run, what["note"]))
         return found
 
-    def _end(self, run: str, job: Any) -> Happening:
+    def _end(self, run: str, job: Any) -> RunEvent:
         try:
             if self._queue and not job.paths.result_pickle.exists():
                 raise FileNotFoundError(job.stderr() or "it left no word")
@@ -302,7 +303,7 @@ class SlurmExecutor:
             return Lost(run, f"job {job.job_id} ended without a result: {' '.join(str(error).split())[-300:]}")
         kind, text = next(iter(said.items()))
         if kind == "Stored":
-            return Stored(run)
+            return RecordStored(run)
         return Refused(run, text) if kind == "Refused" else Lost(run, text)
 
     def cancel(self, run: str) -> None:
@@ -310,7 +311,7 @@ class SlurmExecutor:
         if job := self._jobs.pop(run, None):
             job.cancel()
 
-    def close(self) -> Sequence[Happening]:
+    def close(self) -> Sequence[RunEvent]:
         """Leave the jobs: they go on without a driver, and write their records themselves."""
         return []
 
@@ -334,7 +335,7 @@ class _Queue:
         return self._answered - self._missed.setdefault(job, self._answered) >= GONE
 
     def _ask(self) -> None:
-        """While Slurm does not answer, time stands still: nothing is lost."""
+        """Ask Slurm. While it does not answer, no waiting time counts, so that no job is taken for lost."""
         self._asked = monotonic()
         command = ["squeue", "--noheader", "--array", "--format=%i", f"--user={os.getuid()}"]
         with suppress(OSError, subprocess.SubprocessError):

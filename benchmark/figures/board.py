@@ -10,16 +10,16 @@ from matplotlib.figure import Figure
 
 from benchmark import analysis
 from benchmark.analysis import DELTA, REFERENCE, Baseline, Board
-from benchmark.analysis.verdicts import MARGIN, of_delta
+from benchmark.analysis.kinds import Kinds
+from benchmark.analysis.verdicts import MARGIN, delta_verdicts, diverged_rows
 from benchmark.errors import UsageError
 from benchmark.figures.curves import curves
 from benchmark.figures.forest import forest
 from benchmark.figures.heat import heat
 from benchmark.figures.pareto import pareto
 from benchmark.figures.style import WIDTH, Palette
-from benchmark.record import TaskInfo
 from benchmark.report.titles import slug
-from benchmark.tasks import KINDS
+from benchmark.runs.record import TaskInfo
 
 ROW = ["architecture", "weighting"]
 #: Costs that a front is drawn against: name of the figure, words, and how much one is.
@@ -47,7 +47,11 @@ def baseline_on(board: Board, baseline: Baseline) -> Baseline | None:
     Raises:
         UsageError: it stands on the board with several options.
     """
-    kinds = {board.labels[r.id]: (r.spec.architecture.name, r.spec.weighting_name) for r in board.records}
+    kinds = {
+        board.labels[r.id]: (r.spec.architecture.name, r.spec.weighting_name)
+        for r in board.records
+        if board.labels[r.id] not in board.unproven_rows
+    }
     found = baseline.named(kinds)
     if len(found) > 1:
         wanted = baseline.architecture or baseline.weighting
@@ -135,8 +139,12 @@ class _Numbers:
             return pd.DataFrame(columns=[*ROW, "verdict"])
         # Rows of which no run finished are a part of the family, as on the report's pages.
         compared = baseline.pairs(self.board.labels.values(), analysis.reference_row(self.test))
-        found = of_delta(analysis.verdicts(self.test, baseline, margin=self.margin, rows=len(compared)))
-        return found[np.isfinite(found["difference"])]
+        diverged = diverged_rows(self.board.records, self.board.labels)
+        every = analysis.verdicts(self.test, baseline, margin=self.margin, rows=len(compared), diverged=diverged)
+        found = delta_verdicts(every)
+        held = zip(found["baseline_architecture"], found["baseline_weighting"], strict=True)
+        proven = np.array([pair not in self.board.unproven_rows for pair in held], dtype=bool)
+        return found[np.isfinite(found["difference"]) & proven]
 
     def seeds(self, found: pd.DataFrame) -> pd.DataFrame:
         """Each run's difference from its baseline: that of its seed where rows were paired, else the mean."""
@@ -180,7 +188,7 @@ class _Numbers:
 
     @cached_property
     def _primary(self) -> dict[str, tuple[str, str]]:
-        return {task.name: found for task in self.board.tasks if (found := _first_metric(task))}
+        return {task.name: found for task in self.board.tasks if (found := _first_metric(task, self.board.kinds))}
 
     @cached_property
     def coloured(self) -> tuple[list[tuple[str, str]], str]:
@@ -194,9 +202,9 @@ class _Numbers:
         return list(zip(best["architecture"], best["weighting"], strict=True))[:LINES], why
 
 
-def _first_metric(task: TaskInfo) -> tuple[str, str] | None:
+def _first_metric(task: TaskInfo, kinds: Kinds) -> tuple[str, str] | None:
     """Name of the metric that stands for a task, and its words for an axis."""
-    metric = next(iter(KINDS[task.kind].metrics), None) if task.kind in KINDS else None
+    metric = next(iter(kinds.get(task.kind, ())), None)
     if metric is None:
         return None
     unit = f", {metric.unit}" if metric.unit else ""

@@ -15,8 +15,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
 from benchmark.errors import UserError
-from benchmark.files import write_atomically
-from benchmark.report.marks import COLOURS, Marks
+from benchmark.report.charts.marks import COLOURS, Marks
+from benchmark.runs.files import write_atomically
 
 #: Inches: a column of the usual two-column paper.
 WIDTH = 3.3
@@ -91,14 +91,14 @@ class Palette:
     markers: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, labels: Iterable[tuple[tuple[str, str], tuple[str, str]]]) -> "Palette":
+    def from_labels(cls, labels: Iterable[tuple[tuple[str, str], tuple[str, str]]]) -> "Palette":
         """Those of the report's pages.
 
         Args:
             labels: of each run the registered names of architecture and weighting, and what a board calls them.
         """
         labels = list(labels)
-        marks = Marks.of(kind for kind, _ in labels)
+        marks = Marks.from_pairs(kind for kind, _ in labels)
         return cls(
             {label[0]: COLOURS[marks.architectures[kind[0]]] for kind, label in labels},
             {label[1]: SHAPES[marks.weightings[kind[1]].shape] for kind, label in labels},
@@ -157,8 +157,13 @@ def wrapped(text: str, inches: float, size: float) -> list[str]:
 
 
 def text_width(text: str, size: float) -> float:
-    """Inches of a line of text."""
-    return float(TextPath((0, 0), text, size=size, prop=FontProperties(family=FONT)).get_extents().width) / 72
+    """Inches of a line of text.
+
+    Outlines of a TrueType font have points where they turn back, so that no curve has to be searched for its ends.
+    """
+    outline = TextPath((0, 0), text, size=size, prop=FontProperties(family=FONT))
+    across = outline.vertices[outline.codes != TextPath.CLOSEPOLY, 0]
+    return float(np.ptp(across)) / 72
 
 
 def window(values: Iterable[float], least: float = 0.0) -> tuple[float, float]:
@@ -185,12 +190,13 @@ def tidy(axes: Axes) -> None:
     axes.tick_params(which="both", color="#444444")
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: str | Path) -> None:
     """Write a figure, whole or not at all, in the format of the file's ending.
 
     Raises:
         UserError: the file cannot be written.
     """
+    path = Path(path)
     content, kind = BytesIO(), path.suffix.removeprefix(".")
     with style():
         figure.savefig(content, format=kind, metadata=FORMATS[kind])

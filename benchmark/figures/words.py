@@ -37,6 +37,5 @@ def means(counts: Iterable[int]) -> str:
 
 def signed(value: float) -> str:
     """A difference in few signs, with a real minus."""
-    return (
-        f"{value:+.{0 if abs(value) >= 9.95 else 1}f}".replace("-", "−").replace("−0.0", "0.0").replace("+0.0", "0.0")
-    )
+    text = f"{value:+z.{0 if abs(value) >= 9.95 else 1}f}"
+    return "0.0" if text == "+0.0" else text.replace("-", "−")

@@ -6,11 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmark.analysis import boards
+from benchmark.analysis.submitted import counted, unproven
 from benchmark.errors import UserError
-from benchmark.record import RunRecord
 from benchmark.report.pages import render
 from benchmark.report.site import check_target, replace
-from benchmark.store import Problem, Store
+from benchmark.runs.record import RunRecord
+from benchmark.runs.store import Problem, Store
 
 __all__ = ["build"]
 
@@ -18,7 +19,7 @@ __all__ = ["build"]
 MOST_EPOCHS = 1_000_000
 
 
-def build(store: Store, out: Path, *, rule: str = "val-delta-m") -> Path:
+def build(store: Store, out: str | Path, *, rule: str = "val-delta-m") -> Path:
     """Write the report of everything in ``store``: static pages that need no network.
 
     The same records give the same bytes. An older report in ``out`` is replaced as a whole, at the end.
@@ -35,6 +36,7 @@ def build(store: Store, out: Path, *, rule: str = "val-delta-m") -> Path:
         UserError: there is no usable record, or ``out`` cannot be replaced or written.
         UsageError: the rule is unknown.
     """
+    out = Path(out)
     check_target(out)
     with _quiet_collector():
         records, problems = _sound(store)
@@ -48,7 +50,9 @@ def _build(records: list[RunRecord], problems: list[Problem], store: Store, out:
         found = _count(len(records), "run that did not finish", "runs that did not finish") if records else "no record"
         unreadable = f" and {_count(len(problems), 'unreadable file', 'unreadable files')}" if problems else ""
         raise UserError(f"{store.root} holds {found}{unreadable}; make runs with 'mtbench run --grid quick'")
-    replace(out, render(boards(records), problems, store, rule))
+    submitted = counted(records, store)
+    known = boards(submitted.records, unproven(submitted.foreign))
+    replace(out, render(known, submitted, problems, store, rule))
     return out / "index.html"
 
 
@@ -81,6 +85,8 @@ def _flaw(record: RunRecord) -> str | None:
     last = min(record.spec.protocol.epochs, MOST_EPOCHS)
     if epochs != sorted(set(epochs)) or not all(1 <= epoch <= last for epoch in epochs):
         return f"its epochs do not ascend from 1 to {last}"
+    if record.status == "ok" and not epochs:
+        return "it says that it went well, and has no epoch"
     if len({task.name for task in record.tasks}) != len(record.tasks):
         return "two of its tasks have the same name"
     return None

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from benchmark.analysis.verdicts import VERDICTS
-from benchmark.report.judged import SIGNS, Compared, Versus
+from benchmark.report.judged import SIGNS, BaselineComparison, RowComparison
 from benchmark.report.rows import Numbers, Row
 
 
 @dataclass(frozen=True)
-class Method:
+class MethodAnswer:
     """An architecture or a weighting.
 
     Attributes:
@@ -28,8 +28,8 @@ class Method:
     mean: float | None
     best: Row
     worst: Row
-    own: tuple[Compared, ...]
-    sharing: tuple[Compared, ...]
+    own: tuple[RowComparison, ...]
+    sharing: tuple[RowComparison, ...]
     parameters: float | None
     cost: float | None
 
@@ -48,8 +48,8 @@ class Answer:
     question: str
     which: int
     partners: tuple[str, ...]
-    versus: Versus | None
-    methods: tuple[Method, ...]
+    versus: BaselineComparison | None
+    methods: tuple[MethodAnswer, ...]
 
 
 def answers(numbers: Numbers) -> list[Answer]:
@@ -60,14 +60,14 @@ def answers(numbers: Numbers) -> list[Answer]:
     return [answer for answer in made if answer is not None and len(answer.methods) > 1]
 
 
-def counted(compared: Sequence[Compared]) -> list[tuple[str, str, int]]:
+def counted(compared: Sequence[RowComparison]) -> list[tuple[str, str, int]]:
     """How often each verdict was found: the word, its sign, and how many rows."""
     words = [found.verdict for found in compared]
     return [(word, SIGNS[word], words.count(word)) for word in VERDICTS if word in words]
 
 
 def _answer(
-    numbers: Numbers, question: str, which: int, versus: Versus | None, reference: Versus | None
+    numbers: Numbers, question: str, which: int, versus: BaselineComparison | None, reference: BaselineComparison | None
 ) -> Answer | None:
     rows = [row for row in numbers.rows if row.weighting != "none" and row.pair not in numbers.folded and row.gain.n]
     by_name: dict[str, list[Row]] = {}
@@ -87,21 +87,21 @@ def _method(
     rows: Sequence[Row],
     which: int,
     partners: Sequence[str],
-    versus: Versus | None,
-    reference: Versus | None,
-) -> Method:
+    versus: BaselineComparison | None,
+    reference: BaselineComparison | None,
+) -> MethodAnswer:
     ordered = sorted(rows, key=lambda row: -row.gain.mean)
     common = [row.gain.mean for row in rows if row.pair[1 - which] in partners]
     typical = next((row for row in rows if row.kind[1 - which] == "equal"), rows[0])
 
-    def among(found: Versus | None) -> tuple[Compared, ...]:
+    def among(found: BaselineComparison | None) -> tuple[RowComparison, ...]:
         return tuple(found.by_row[row.pair] for row in rows if row.pair in found.by_row) if found else ()
 
     def cost(key: str) -> float | None:
         known = typical.estimate(key) if which == 0 else None
         return known.mean if known and known.n else None
 
-    return Method(
+    return MethodAnswer(
         name=name,
         kind=rows[0].kind[which],
         mean=fmean(common) if common and len(common) == len(partners) else None,

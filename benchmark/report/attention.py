@@ -9,9 +9,10 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image
 
-from benchmark.record import RunRecord, TaskInfo
 from benchmark.report.images import FOLDER, draw_input, keep_picture, sample_name
-from benchmark.store import MASK_ENDS, MASK_LEVELS, MASKS, Store
+from benchmark.runs.artifacts import ArrayKey, OfMasks
+from benchmark.runs.record import RunRecord, TaskInfo
+from benchmark.runs.store import Store
 
 #: What a file may hold at most: (L, h, w).
 LARGEST = (16, 128, 128)
@@ -61,8 +62,8 @@ class Attention:
     files: Mapping[str, bytes]
 
 
-def look(
-    tasks: Sequence[TaskInfo], arrays: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray] | None, most: int
+def draw_attention(
+    tasks: Sequence[TaskInfo], arrays: Mapping[ArrayKey, np.ndarray], truth: Mapping[str, np.ndarray] | None, most: int
 ) -> Attention | None:
     """Draw what ``arrays`` hold of masks; None where that is nothing, or nothing that the store's form allows.
 
@@ -99,12 +100,12 @@ def look(
 def attention_of(record: RunRecord, store: Store, most: int) -> Attention | None:
     """The masks of a run of ``store``; None where it kept none."""
     masks = store.masks(record)
-    return look(record.tasks, masks, store.truth(record), most) if masks else None
+    return draw_attention(record.tasks, masks, store.truth(record), most) if masks else None
 
 
-def _masks(arrays: Mapping[str, np.ndarray], task: str, count: int) -> np.ndarray | None:
+def _masks(arrays: Mapping[ArrayKey, np.ndarray], task: str, count: int) -> np.ndarray | None:
     """A task's masks (P, L, h, w), if they and what belongs to them have the form that the store says."""
-    masks, ends, levels = (arrays.get(f"{prefix}{task}") for prefix in (MASKS, MASK_ENDS, MASK_LEVELS))
+    masks, ends, levels = (arrays.get(OfMasks(task, part)) for part in ("masks", "ends", "levels"))
     if masks is None or ends is None or levels is None or masks.dtype != np.uint8 or masks.ndim != 4:
         return None
     fits = all(0 < size <= most for size, most in zip(masks.shape[1:], LARGEST, strict=True))
@@ -112,11 +113,11 @@ def _masks(arrays: Mapping[str, np.ndarray], task: str, count: int) -> np.ndarra
     return masks if fits and known and ends.shape == (masks.shape[1], 2) and levels.shape == masks.shape[1:2] else None
 
 
-def _levels(arrays: Mapping[str, np.ndarray], task: str) -> list[tuple[str, str]]:
-    ends = arrays[f"{MASK_ENDS}{task}"]
+def _levels(arrays: Mapping[ArrayKey, np.ndarray], task: str) -> list[tuple[str, str]]:
+    ends = arrays[OfMasks(task, "ends")]
     return [
         (str(name), f"{low:.2f}–{high:.2f}" if np.isfinite([low, high]).all() else "")
-        for name, (low, high) in zip(arrays[f"{MASK_LEVELS}{task}"], ends, strict=True)
+        for name, (low, high) in zip(arrays[OfMasks(task, "levels")], ends, strict=True)
     ]
 
 

@@ -10,24 +10,27 @@ from markupsafe import Markup
 
 from benchmark import analysis
 from benchmark.analysis import Board
-from benchmark.record import RunRecord
-from benchmark.report import conflict, exports, figures
+from benchmark.report import exports
 from benchmark.report.answers import answers
 from benchmark.report.cards import About
+from benchmark.report.charts import conflict, figures
+from benchmark.report.charts.forest import Forest, without_seeds
+from benchmark.report.charts.marks import Marks
 from benchmark.report.columns import primary
 from benchmark.report.explore import axes, payload
-from benchmark.report.forest import Forest, alone
 from benchmark.report.links import row_link
-from benchmark.report.marks import Marks
 from benchmark.report.pictures import Gallery
 from benchmark.report.rows import Numbers, Row, different, machines
 from benchmark.report.table import table
 from benchmark.report.titles import settings
 from benchmark.report.volumes import volumes
-from benchmark.trust import Standing
+from benchmark.runs.record import RunRecord
+from benchmark.runs.trust import Standing
 
 #: Fills a template: (template, context) -> the page.
 Fill = Callable[..., bytes]
+#: Tasks below the floor that are named one by one.
+MOST_NAMED = 8
 #: How a method stands to the front of fixed weights, in words.
 STANDINGS = {"beyond": "beyond it", "on": "on it", "dominated": "behind it"}
 
@@ -96,7 +99,7 @@ class BoardPage:
         numbers = self.numbers
         found = []
         for task in self.board.tasks:
-            metric = primary(task)
+            metric = primary(task, self.board.kinds)
             floor = numbers.floor.get((task.name, metric.name)) if metric else None
             if metric is None or floor is None:
                 continue
@@ -105,6 +108,17 @@ class BoardPage:
             if worse:
                 found.append((task.name, worse))
         return found
+
+    @property
+    def below_in_words(self) -> str:
+        """The same, as a sentence begins; of many tasks in numbers alone."""
+        rows = len(self.numbers.rows)
+        if len(self.below) <= MOST_NAMED:
+            named = ", ".join(f"in {task} {worse} of {rows} rows" for task, worse in self.below)
+            return named[:1].upper() + named[1:]
+        counts = sorted({worse for _, worse in self.below})
+        span = " to ".join(map(str, dict.fromkeys([counts[0], counts[-1]])))
+        return f"In {len(self.below)} of {len(self.board.tasks)} tasks {span} of {rows} rows"
 
     @cached_property
     def decided(self) -> int:
@@ -124,8 +138,10 @@ class BoardPage:
         ]
         label = f"Differences from {versus.name} of {len(named)} rows. {versus.sentence}"
         blind = self.numbers.floor.get(self.numbers.variant.delta)
-        floor = [(alone(blind), "floor: sees no picture", "cx", "method.html#floor")] if blind is not None else []
-        return Forest.of(versus).figure(named, label, floor) if named else None
+        floor = (
+            [(without_seeds(blind), "floor: sees no picture", "cx", "method.html#floor")] if blind is not None else []
+        )
+        return Forest.from_comparisons(versus).figure(named, label, floor) if named else None
 
     @cached_property
     def newest(self) -> tuple[str, list[Row]]:
@@ -156,7 +172,7 @@ def _tables(page: BoardPage, fill: Fill) -> dict[str, bytes]:
     for reading in page.readings:
         slug = reading.variant.slug
         laid = table(reading, page.foreign)
-        forests = {versus.key: Forest.of(versus) for versus in reading.versus}
+        forests = {versus.key: Forest.from_comparisons(versus) for versus in reading.versus}
         blind = reading.floor.get(reading.variant.delta)
         result[page.file(slug)] = fill(
             "board.html",
@@ -209,7 +225,10 @@ def _standings(numbers: Numbers) -> dict[str, dict[str, list[str]]]:
 def _training(numbers: Numbers, marks: Marks) -> dict[str, Any]:
     gradients = conflict.has_gradients(numbers)
     return {
-        "curves": [(task, primary(task), figures.curves(numbers, task, marks)) for task in numbers.board.tasks],
+        "curves": [
+            (task, primary(task, numbers.board.kinds), figures.curves(numbers, task, marks))
+            for task in numbers.board.tasks
+        ],
         "weights": figures.trajectories(numbers, marks),
         "overview": conflict.overview(numbers, marks, row_link) if gradients else None,
         "sampled": conflict.sampled(numbers),

@@ -26,7 +26,7 @@ TITLES = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class CardPart:
     """One part of a card: text, a list, or pairs of a name and a text."""
 
     title: str
@@ -52,7 +52,7 @@ class About:
 
     summary: str = ""
     paragraphs: tuple[str, ...] = ()
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[CardPart, ...] = ()
     bibtex: str = ""
     known: bool = False
     redistribution: bool | None = None
@@ -73,7 +73,7 @@ def about(kind: str, name: str) -> About:
     parts = _parts({part.name: getattr(card, part.name) for part in fields(card)}) if card else []
     needs = getattr(entry.factory, "needs", None) if kind == "weightings" else None
     if callable(needs):
-        parts.insert(2 if card else 0, Entry("needs in a step", str(needs(entry.defaults | dict(entry.preset)))))
+        parts.insert(2 if card else 0, CardPart("needs in a step", str(needs(entry.defaults | dict(entry.preset)))))
     parts += _options(entry.defaults, getattr(card, "hyperparameters", None))
     bibtex = str(getattr(card, "bibtex", "") or "")
     passed_on = getattr(card, "redistribution", None)
@@ -87,16 +87,16 @@ def as_stated(card: Mapping[str, Any]) -> About:
     return About(str(card.get("summary", "")), entries=tuple(_parts({k: v for k, v in card.items() if k != "summary"})))
 
 
-def _options(defaults: Mapping[str, Any], origins: Any) -> list[Entry]:
+def _options(defaults: Mapping[str, Any], origins: Any) -> list[CardPart]:
     origins = origins if isinstance(origins, Mapping) else {}
     pairs = [
         (f"{name} = {'required' if value is inspect.Parameter.empty else value}", str(origins.get(name, "")))
         for name, value in defaults.items()
     ]
-    return [Entry("options and the origin of their defaults", pairs=tuple(pairs))] if pairs else []
+    return [CardPart("options and the origin of their defaults", pairs=tuple(pairs))] if pairs else []
 
 
-def _parts(card: Mapping[str, Any]) -> list[Entry]:
+def _parts(card: Mapping[str, Any]) -> list[CardPart]:
     """A card's fields in their order; whatever fields a kind of card has."""
     found = []
     for name, value in card.items():
@@ -104,12 +104,12 @@ def _parts(card: Mapping[str, Any]) -> list[Entry]:
         if name in ("bibtex", "hyperparameters", "flow") or not value or isinstance(value, bool):
             continue
         if isinstance(value, Mapping):
-            found.append(Entry(title, pairs=tuple((str(k), str(v)) for k, v in value.items())))
+            found.append(CardPart(title, pairs=tuple((str(k), str(v)) for k, v in value.items())))
         elif isinstance(value, Sequence) and not isinstance(value, str):
-            found.append(Entry(title, items=tuple(str(item) for item in value)))
+            found.append(CardPart(title, items=tuple(str(item) for item in value)))
         else:
             text = str(value)
-            found.append(Entry(title, text=text, verbatim=name == "formula"))
+            found.append(CardPart(title, text=text, verbatim=name == "formula"))
     return found
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmark.analysis import SCORES, Board
-from benchmark.record import TaskInfo
-from benchmark.tasks import KINDS, Metric
+from benchmark.analysis.kinds import Kinds
+from benchmark.runs.record import TaskInfo
+from benchmark.tasks import Metric
 
 
 @dataclass(frozen=True)
@@ -110,19 +111,19 @@ COSTS = (
 )  # fmt: skip
 
 
-def metrics_of(task: TaskInfo, legacy: bool = False) -> Sequence[Metric]:
-    """The task's metrics, or their legacy twins where it has any; none for a kind that this version does not know."""
-    known = KINDS[task.kind].metrics if task.kind in KINDS else ()
+def metrics_of(task: TaskInfo, kinds: Kinds, legacy: bool = False) -> Sequence[Metric]:
+    """The task's metrics, or their legacy twins where it has any; none for a kind that nobody describes."""
+    known = kinds.get(task.kind, ())
     twins = legacy and any(metric.legacy for metric in known)
     return [metric for metric in known if metric.legacy == twins]
 
 
-def primary(task: TaskInfo) -> Metric | None:
+def primary(task: TaskInfo, kinds: Kinds) -> Metric | None:
     """The metric that stands for the task in curves: its kind's first."""
-    return next(iter(metrics_of(task)), None)
+    return next(iter(metrics_of(task, kinds)), None)
 
 
-def task_columns(tasks: Iterable[TaskInfo], legacy: bool = False) -> list[Column]:
+def task_columns(tasks: Iterable[TaskInfo], kinds: Kinds, legacy: bool = False) -> list[Column]:
     """A column per task and metric."""
     return [
         Column(
@@ -130,7 +131,7 @@ def task_columns(tasks: Iterable[TaskInfo], legacy: bool = False) -> list[Column
             metric.higher_is_better, metric.definition, anchor(task.kind, metric), first=i == 0, more=i > 0,
         )
         for task in tasks
-        for i, metric in enumerate(metrics_of(task, legacy))
+        for i, metric in enumerate(metrics_of(task, kinds, legacy))
     ]  # fmt: skip
 
 
@@ -148,7 +149,7 @@ def columns(board: Board, machines: Sequence[str], legacy: bool = False) -> list
     costs = [replace(c, definition=c.definition + timed, note=note) if "time" in c.title else c for c in COSTS]
     gains = (LEGACY_DELTA, LEGACY_FLAT) if legacy else (DELTA, FLAT)
     scores = [] if legacy else score_columns(board.dataset.name)
-    return [*gains, *scores, *task_columns(board.tasks, legacy), costs[0], RELATIVE, *costs[1:]]
+    return [*gains, *scores, *task_columns(board.tasks, board.kinds, legacy), costs[0], RELATIVE, *costs[1:]]
 
 
 def anchor(kind: str, metric: Metric) -> str:

@@ -6,15 +6,15 @@ from typing import Any
 
 from markupsafe import Markup
 
+from benchmark.report.charts.figures import printed, turned
+from benchmark.report.charts.marks import SHAPES, Marks
 from benchmark.report.columns import COST_GROUP, Column, columns
-from benchmark.report.figures import printed, turned
-from benchmark.report.marks import SHAPES, Marks
 from benchmark.report.rows import Numbers, Row, machines
 from benchmark.report.table import scaled
 
 
 def axes(numbers: Numbers) -> list[Column]:
-    """Columns that any row has, but for what each run measured of its cost on whatever machine it met."""
+    """Columns that any row has, without costs that were measured on each run's own machine."""
     found = [c for c in columns(numbers.board, machines(numbers.finished)) if c.group != COST_GROUP or not c.measured]
     return [column for column in found if any(row.estimate(column.key).n for row in numbers.rows)]
 
@@ -50,7 +50,7 @@ def _values(row: Row, column: Column, text: str | None) -> list[float | str] | N
 
 
 def _short(value: float) -> float:
-    return float(f"{value:.6g}")
+    return float(f"{value:z.6g}")
 
 
 def embedded(value: Any) -> Markup:

@@ -12,6 +12,8 @@ STAGES = 4
 WIDTH, HEIGHT = 52, 26
 GAP, LANE = 34, 58
 LEFT, TOP = 66, 16
+#: Links of lanes of which the shared ones end where the tasks' begin, after so many stages.
+SPLITTING, SPLIT = ("branches", "exchanges"), 2
 #: What is said of the arrows between lanes, for those who cannot see them.
 WORDS = {
     "none": "nothing passes between lanes",
@@ -19,6 +21,10 @@ WORDS = {
     "masks": "at every stage, each task's lane takes the shared features through a mask of its own",
     "own masks": "in every lane, features pass from stage to stage through masks",
     "mixes": "after every stage, the lanes' features are mixed",
+    "gates": "each head reads a mixture of its own and the shared lanes, by a gate of its own",
+    "branches": "the shared lane ends where the tasks' lanes begin",
+    "exchanges": "the shared lane ends where the tasks' lanes begin, and these exchange features",
+    "filters": "both lanes have the same filters, beside which each has small ones of its own",
 }
 
 
@@ -34,7 +40,8 @@ def diagram(flow: Flow) -> Markup:
         f'style="max-width:{size[0] * 1.25:.0f}px">'
     )
     words = "Two tasks, A and B, and a few of the stages: filled ones are shared, hollow ones a task’s own. Arrows are "
-    words += "features; × is a mask." if "masks" in flow.links else "features."
+    notes = {"masks": "; × is a mask", "own masks": "; × is a mask", "gates": "; + is a gate’s mixture"}
+    words += f"features{notes.get(flow.links, '')}."
     caption = f'<figcaption class="muted small">{words}</figcaption>'
     return Markup(f'<figure class="flow">{head}{"".join(parts)}</svg>{caption}</figure>')
 
@@ -60,16 +67,24 @@ def _arrow(x0: float, y0: float, x1: float, y1: float) -> str:
 
 def _stages(flow: Flow) -> Iterator[str]:
     for lane, kind in enumerate(flow.lanes):
-        for stage in range(STAGES):
+        for stage in _present(flow, kind):
             box = f'x="{_x(stage)}" y="{_y(lane) - HEIGHT // 2}" width="{WIDTH}" height="{HEIGHT}" rx="4"'
             yield f'<rect class="{"st" if kind == "shared" else "tk"}" {box}/>'
-            if stage:
+            if stage > _present(flow, kind)[0]:
                 yield _arrow(_x(stage) - GAP, _y(lane), _x(stage), _y(lane))
 
 
+def _present(flow: Flow, kind: str) -> range:
+    """The stages that a lane has."""
+    if flow.links not in SPLITTING:
+        return range(STAGES)
+    return range(SPLIT) if kind == "shared" else range(SPLIT, STAGES)
+
+
 def _entrances(flow: Flow) -> Iterator[str]:
-    """The picture feeds every lane but those that start from masked shared features."""
-    fed = [lane for lane, kind in enumerate(flow.lanes) if kind == "shared" or flow.links != "masks"]
+    """The picture feeds every lane but those that start from shared features."""
+    late = ("masks", *SPLITTING)
+    fed = [lane for lane, kind in enumerate(flow.lanes) if kind == "shared" or flow.links not in late]
     middle = sum(_y(lane) for lane in fed) / len(fed)
     yield f'<text class="al" x="0" y="{middle + 3.5:.1f}">picture</text>'
     for lane in fed:
@@ -85,7 +100,12 @@ def _links(flow: Flow) -> Iterator[str]:
                 yield from _masked(_x(stage) + WIDTH // 2, shared[0], lane)
         elif stage < STAGES - 1:
             leave, enter = _x(stage) + WIDTH, _x(stage + 1)
-            pairs = {"feeds": [(shared[:1], tasks)], "mixes": [(tasks[:1], tasks[1:]), (tasks[1:], tasks[:1])]}
+            among = [(tasks[:1], tasks[1:]), (tasks[1:], tasks[:1])]
+            pairs = {"feeds": [(shared[:1], tasks)], "mixes": among}
+            if flow.links in SPLITTING and stage == SPLIT - 1:
+                pairs[flow.links] = [(shared[:1], tasks)]
+            elif flow.links == "exchanges" and stage >= SPLIT:
+                pairs[flow.links] = among
             for sources, targets in pairs.get(flow.links, []):
                 yield from (_arrow(leave, _y(a), enter, _y(b)) for a in sources for b in targets)
             if flow.links == "own masks":
@@ -106,7 +126,23 @@ def _mask(x: float, y: float) -> str:
 
 def _heads(flow: Flow, right: int) -> Iterator[str]:
     tasks = [lane for lane, kind in enumerate(flow.lanes) if kind == "task"]
+    if flow.links == "gates":
+        yield from _gates(flow, right)
+        return
     ends = [(_y(lane), _y(lane)) for lane in tasks] or [(_y(0), _y(0) - 12), (_y(0), _y(0) + 12)]
     for (start, end), name in zip(ends, "AB", strict=True):
         yield _arrow(right - GAP, start, right + 6, end)
         yield f'<text class="al" x="{right + 12}" y="{end + 3.5}">head of {name}</text>'
+
+
+def _gates(flow: Flow, right: int) -> Iterator[str]:
+    """Each head's mixture of the lanes that it may read."""
+    own = [lane for lane, kind in enumerate(flow.lanes) if kind == "task"]
+    shared = [lane for lane, kind in enumerate(flow.lanes) if kind == "shared"]
+    for k, name in enumerate("AB"):
+        sources = sorted([*shared, *own[k : k + 1]])
+        y = _y(own[k]) if own else _y(k * (len(flow.lanes) - 1))
+        yield from (_arrow(right - GAP, _y(lane), right - 4, y) for lane in sources)
+        yield f'<circle class="mk" cx="{right + 4}" cy="{y}" r="8"/>'
+        yield f'<text class="tm al" x="{right + 4}" y="{y + 3.5}">+</text>'
+        yield f'<text class="al" x="{right + 18}" y="{y + 3.5}">head of {name}</text>'

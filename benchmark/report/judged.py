@@ -1,7 +1,7 @@
-"""A board's rows against its baselines: verdicts, and what they say in words."""
+"""A board's rows compared with its baselines: verdicts, and sentences about them."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,12 +16,14 @@ from benchmark.analysis.verdicts import (
     VERDICTS,
     Baseline,
     Pair,
+    delta_verdicts,
     gains,
-    of_delta,
     reference_row,
-    told,
+    smallest_difference,
     verdicts,
 )
+from benchmark.registry import ARCHITECTURES, WEIGHTINGS
+from benchmark.wording import counted
 
 #: Before each word, so that colour is not all that tells verdicts apart.
 SIGNS = {"better": "▲", "worse": "▼", "equivalent": "≈", "undecided": "?"}
@@ -30,7 +32,7 @@ MOST_NAMES = 6
 
 
 @dataclass(frozen=True)
-class Compared:
+class RowComparison:
     """A row against its baseline, in points of Δm, plus when it is better.
 
     Attributes:
@@ -60,7 +62,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Versus:
+class BaselineComparison:
     """All rows of a board that are held against one baseline.
 
     Attributes:
@@ -74,9 +76,9 @@ class Versus:
     key: str
     name: str
     question: str
-    by_row: Mapping[Pair, Compared]
+    by_row: Mapping[Pair, RowComparison]
     margin: float
-    told: float
+    smallest_difference: float
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -110,41 +112,41 @@ class Versus:
         """The verdicts in one sentence."""
         rows = len(self.by_row)
         low, high = self.seeds
-        seeds = f"{low} to {high} seeds" if low != high else _counted(low, "seed")
+        seeds = f"{low} to {high} seeds" if low != high else counted(low, "seed")
         same = {
             "reference": "",
             "architecture": " under the same weighting",
             "weighting": " on the same architecture",
         }[self.key]
         if not self.known:
-            held = f"{_counted(rows, 'row')} against {self.name}{same}"
+            held = f"{counted(rows, 'row')} against {self.name}{same}"
             return f"Nothing is decided yet: {held}, {seeds}, and verdicts need 3."
         counts = self.counts
-        tells = f"{seeds} tell ± {_places(self.told)} points."
+        tells = f"{seeds} tell ± {_places(self.smallest_difference)} points."
         if counts["undecided"] == rows:
-            held = f"None of {_counted(rows, 'row')} is decided against {self.name}{same}"
+            held = f"None of {counted(rows, 'row')} is decided against {self.name}{same}"
             return f"{held}; {tells}"
         by_margin = f" ({self.clear} by ≥ {self.margin:g} points)" if self.clear else ""
         number = {0: "none is", 1: "1 is"}.get(counts["better"], f"{counts['better']} are")
         better = f"{number} better than {self.name}{same}{by_margin}"
         others = [f"{counts[word]} {word}" for word in VERDICTS if word != "better" and counts[word]]
-        return f"Of {_counted(rows, 'row')}, {', '.join([better, *others])}; {tells}"
+        return f"Of {counted(rows, 'row')}, {', '.join([better, *others])}; {tells}"
 
-    def by_method(self, which: int, fixed: frozenset[Pair] = frozenset()) -> dict[str, list[Compared]]:
+    def by_method(self, which: int, fixed: frozenset[Pair] = frozenset()) -> dict[str, list[RowComparison]]:
         """The comparisons by architecture (0) or weighting (1), without the rows in ``fixed``."""
-        found: dict[str, list[Compared]] = defaultdict(list)
+        found: dict[str, list[RowComparison]] = defaultdict(list)
         for row, compared in self.by_row.items():
             if row not in fixed:
                 found[row[which]].append(compared)
         return dict(found)
 
 
-def said_of(versus: Versus, fixed: frozenset[Pair] = frozenset()) -> str:
+def summary_sentence(versus: BaselineComparison, fixed: frozenset[Pair] = frozenset()) -> str:
     """What a comparison came to, in words: how many rows have each verdict, and which methods."""
     return f"{versus.sentence} {_methods(versus, fixed)}".rstrip()
 
 
-def _methods(versus: Versus, fixed: frozenset[Pair]) -> str:
+def _methods(versus: BaselineComparison, fixed: frozenset[Pair]) -> str:
     """Which architectures or weightings are better than the baseline; empty where nothing is decided.
 
     A method counts as better where it is in every comparison; what differs between comparisons is counted out.
@@ -177,51 +179,71 @@ def _methods(versus: Versus, fixed: frozenset[Pair]) -> str:
 
 
 def judged(
-    test: pd.DataFrame, kinds: Mapping[Pair, Pair], *, definition: str = "pooled", margin: float = MARGIN
-) -> list[Versus]:
+    test: pd.DataFrame,
+    kinds: Mapping[Pair, Pair],
+    *,
+    definition: str = "pooled",
+    margin: float = MARGIN,
+    diverged: Collection[Pair] = (),
+    unproven: Collection[Pair] = (),
+) -> list[BaselineComparison]:
     """Hold a board's rows against its baselines.
 
     Args:
         test: tidy test numbers of one epoch per run, chosen against the mean of the references.
         kinds: by row, those without finished runs included, the registered names of architecture and weighting.
         definition: of the metrics.
+        diverged: rows of which some seed diverged.
+        unproven: rows that others are not held against, since they came in submissions.
 
     Returns:
-        One entry for each baseline with which a row can be compared: single-task, split, equal. None without a
-        reference; of several references none is a baseline.
+        One entry for each baseline with which a row can be compared: the reference, an architecture, a weighting.
+        None without a reference; of several references none is a baseline.
     """
     reference = reference_row(test)
     if not test["reference"].any():
         return []
+    architecture, weighting = ARCHITECTURES.baseline, WEIGHTINGS.baseline
     wide = gains(test, definition=definition)[DELTA].unstack("seed")
     deltas = dict(zip(((str(a), str(w)) for a, w in wide.index), wide.to_numpy(dtype=float), strict=True))
     shown = []
     for key, name, question, baseline in (
         ("reference", kinds[reference][0] if reference else "", "Is sharing worth it?", REFERENCE),
-        ("architecture", "split", "Which architecture?", Baseline(architecture="split")),
-        ("weighting", "equal", "Which weighting?", Baseline(weighting="equal")),
+        ("architecture", architecture, "Which architecture?", Baseline(architecture=architecture)),
+        ("weighting", weighting, "Which weighting?", Baseline(weighting=weighting)),
     ):
-        named = baseline.named(kinds)
+        if name is None:
+            continue  # no architecture or no weighting is registered as a baseline
+        named = baseline.named({row: kind for row, kind in kinds.items() if row not in unproven})
         pairs = named[0].pairs(kinds, reference) if len(named) == 1 else {}
+        pairs = {row: other for row, other in pairs.items() if other not in unproven}
         if not pairs:
             continue
-        found = of_delta(verdicts(test, named[0], margin=margin, rows=len(pairs), definition=definition))
+        every = verdicts(test, named[0], margin=margin, rows=len(pairs), definition=definition, diverged=diverged)
+        found = delta_verdicts(every)
+        found = found[[pair in pairs for pair in zip(found["architecture"], found["weighting"], strict=True)]]
         lines = {(line["architecture"], line["weighting"]): line for line in found.to_dict("records")}
         by_row = {row: _compared(row, other, lines.get(row), deltas) for row, other in pairs.items()}
-        shown.append(Versus(key, name, question, by_row, margin, told(found) if len(found) else np.inf))
+        shown.append(
+            BaselineComparison(
+                key, name, question, by_row, margin, smallest_difference(found) if len(found) else np.inf
+            )
+        )
     return shown
 
 
-def _compared(row: Pair, other: Pair, line: Mapping[Any, Any] | None, deltas: Mapping[Pair, np.ndarray]) -> Compared:
+def _compared(
+    row: Pair, other: Pair, line: Mapping[Any, Any] | None, deltas: Mapping[Pair, np.ndarray]
+) -> RowComparison:
     """One comparison; without a line of ``verdicts``, of a row or a baseline that has no run."""
     nothing = np.zeros(0)
     own, base = deltas.get(row, nothing), deltas.get(other, nothing)
     if line is None:
         n, n_baseline = (int(np.isfinite(values).sum()) for values in (own, base))
-        return Compared(row, other, np.nan, -np.inf, np.inf, (), n, n_baseline, False, "undecided")
+        return RowComparison(row, other, np.nan, -np.inf, np.inf, (), n, n_baseline, False, "undecided")
     known = base[np.isfinite(base)]
     seeds = own - (base if line["paired"] else known.mean() if len(known) else np.nan)
-    return Compared(
+    return RowComparison(
         row,
         other,
         difference=line["difference"],
@@ -242,7 +264,3 @@ def _list(names: Sequence[str]) -> str:
 
 def _places(value: float) -> str:
     return f"{value:.1f}" if value < 100 else f"{value:.0f}"
-
-
-def _counted(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from benchmark.record import RunRecord
 from benchmark.report.rows import Row
 from benchmark.report.titles import SHORT, slug
+from benchmark.runs.record import RunRecord
 
 ROWS = "rows"
 #: Hex digits that tell rows of one architecture and weighting apart.
@@ -22,7 +22,7 @@ class Links:
     pages: Mapping[tuple[str, str], str]
 
     @classmethod
-    def of(cls, names: Mapping[str, Iterable[str]]) -> "Links":
+    def from_names(cls, names: Mapping[str, Iterable[str]]) -> "Links":
         """Links to a page for each name of each kind."""
         found = {}
         for kind, members in names.items():

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmark.record import RunRecord
-from benchmark.report.plot import drawable
+from benchmark.report.charts.plot import drawable
 from benchmark.report.reproduce import command
 from benchmark.report.rows import commit, machine, number
 from benchmark.report.table import DASH, SAID
-from benchmark.trust import Standing
+from benchmark.runs.record import RunRecord
+from benchmark.runs.trust import Standing
 
 #: What a run's provenance says, in words.
 Aspect = Callable[[RunRecord], str]
@@ -71,6 +71,7 @@ def _aspects(records: Sequence[RunRecord], foreign: Mapping[str, Standing]) -> d
     if any(record.id in foreign for record in records):
         found["trust"] = lambda record: _trust(foreign.get(record.id))
         found["submitted by"] = lambda record: _word(foreign.get(record.id), "submitter")
+        found["what the check noted"] = lambda record: _doubts(foreign.get(record.id))
         found["the submitter’s note"] = lambda record: _word(foreign.get(record.id), "note")
     return found
 
@@ -80,6 +81,10 @@ def _trust(found: Standing | None) -> str:
         return SAID["rerun"]
     epoch = f", epoch {found.trust.epoch}" if found.trust and found.level == "recomputed" else ""
     return f"{SAID[found.level]}{epoch}"
+
+
+def _doubts(found: Standing | None) -> str:
+    return "; ".join(found.trust.doubts) if found and found.trust else ""
 
 
 def _word(found: Standing | None, name: str) -> str:
@@ -116,7 +121,7 @@ def _measured(records: Sequence[RunRecord]) -> dict[str, list[str]]:
 
 def _written(value: float | None, scale: float, decimals: int = 1) -> str:
     known = number(value) * scale
-    return f"{known:.{decimals}f}" if drawable(known) else DASH
+    return f"{known:z.{decimals}f}" if drawable(known) else DASH
 
 
 def _share(part: float | None, whole: float | None) -> str:

@@ -3,14 +3,17 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
-from benchmark.record import RunRecord, TaskInfo
-from benchmark.report.attention import Attention, look
+from benchmark.registry import WEIGHTINGS
+from benchmark.report.attention import Attention, draw_attention
 from benchmark.report.images import checked, draw_input, keep_picture, sample_name
 from benchmark.report.rows import Numbers, Row
-from benchmark.store import Store
+from benchmark.runs.artifacts import ArrayKey
+from benchmark.runs.record import RunRecord, TaskInfo
+from benchmark.runs.store import Store
 from benchmark.tasks import KINDS
 
 MOST_SAMPLES = 6
@@ -44,7 +47,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Method:
+class PicturedMethod:
     """A row whose pictures are in the gallery.
 
     Attributes:
@@ -87,7 +90,7 @@ class Gallery:
         files: content by path within the report.
     """
 
-    shown: tuple[Method, ...]
+    shown: tuple[PicturedMethod, ...]
     left: int
     samples: tuple[Sample, ...]
     legends: Mapping[str, tuple[tuple[str, str], ...]]
@@ -95,7 +98,7 @@ class Gallery:
     files: Mapping[str, bytes]
 
     @property
-    def groups(self) -> list[tuple[str, list[tuple[int, Method]]]]:
+    def groups(self) -> list[tuple[str, list[tuple[int, PicturedMethod]]]]:
         """By architecture its methods, each with its place in ``shown``."""
         return [(name, list(found)) for name, found in groupby(enumerate(self.shown), lambda i: i[1].row.architecture)]
 
@@ -104,13 +107,13 @@ def gallery(numbers: Numbers, store: Store) -> Gallery | None:
     """Draw what was kept; None where no run kept pictures.
 
     A method's first run by seed that kept pictures stands for it, of several one whose chosen epoch is pictured. The
-    weighting ``equal`` of each architecture or, failing that, the first one is shown at the start; of the others those
+    baseline weighting of each architecture or, failing that, the first one is shown at the start; of the others those
     with the best Δm are there to be chosen, so many that all together are ``MOST_METHODS``. All pictured runs share one
     set of samples, that of the first of them.
     """
     finished = [row for row in numbers.rows if row.finished]
     firsts: dict[str, Row] = {}
-    for row in sorted(finished, key=lambda row: (row.architecture, row.weighting != "equal", row.weighting)):
+    for row in sorted(finished, key=lambda row: (row.architecture, *_place(row.weighting))):
         firsts.setdefault(row.architecture, row)
     order = sorted(firsts.values(), key=lambda row: (not row.reference, row.architecture))
     drawing, shown, left = Drawing(numbers.board.tasks), list[tuple[Row, RunRecord]](), 0
@@ -122,10 +125,11 @@ def gallery(numbers: Numbers, store: Store) -> Gallery | None:
     if not shown or drawing.truth is None:
         return None
     rank = {row.architecture: i for i, row in enumerate(order)}
-    shown.sort(key=lambda kept: (rank[kept[0].architecture], kept[0].weighting != "equal", kept[0].weighting))
+    shown.sort(key=lambda kept: (rank[kept[0].architecture], *_place(kept[0].weighting)))
     ahead = [None, *(row.architecture for row, _ in shown)]
     methods = [
-        Method(row, record, row.architecture != before) for (row, record), before in zip(shown, ahead, strict=False)
+        PicturedMethod(row, record, row.architecture != before)
+        for (row, record), before in zip(shown, ahead, strict=False)
     ]
     return Gallery(
         tuple(methods),
@@ -170,7 +174,7 @@ class Drawing:
         if predictions is None or self.truth is None:
             return False
         self.tiles[record.id] = [self._column(i, predictions) for i in self.places]
-        if found := look(self.tasks, predictions, self.truth, MOST_SAMPLES):
+        if found := draw_attention(self.tasks, predictions, self.truth, MOST_SAMPLES):
             self.attended[record.id] = found
             self.files |= found.files
         return True
@@ -187,7 +191,7 @@ class Drawing:
             size = (picture.shape[1], picture.shape[0])
             yield Sample(sample_name(truth, i), Tile(keep_picture(picture, self.files)), tuple(rows), size)
 
-    def _column(self, index: int, predictions: Mapping[str, np.ndarray] | None) -> list[Tile]:
+    def _column(self, index: int, predictions: Mapping[ArrayKey, np.ndarray] | None) -> list[Tile]:
         """A tile per task of one sample: what was predicted, or the truth."""
         found = []
         for task in self.tasks:
@@ -215,7 +219,7 @@ def class_colours(task: TaskInfo) -> Mapping[str, str]:
     return dict(_legend(task))
 
 
-def _pick(arrays: Mapping[str, np.ndarray], task: str, index: int) -> np.ndarray | None:
+def _pick(arrays: Mapping[Any, np.ndarray], task: str, index: int) -> np.ndarray | None:
     values = arrays.get(task)
     return np.asarray(values[index]) if values is not None and values.ndim and index < len(values) else None
 
@@ -256,3 +260,8 @@ def _legend(task: TaskInfo) -> tuple[tuple[str, str], ...]:
     if drawn is None:
         return ()
     return tuple((name, "#" + bytes(drawn[0, i]).hex()) for i, name in enumerate(task.classes))
+
+
+def _place(weighting: str) -> tuple[bool, str]:
+    """The baseline first, then by name."""
+    return weighting != WEIGHTINGS.baseline, weighting

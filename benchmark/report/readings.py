@@ -1,4 +1,4 @@
-"""The ways in which a board's records are read, and which of them its pages offer."""
+"""Readings of a board: rules of epochs and definitions of metrics, and which of them its pages offer."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from benchmark import analysis
 from benchmark.analysis import Board
 from benchmark.analysis.selection import LAST
-from benchmark.record import RunRecord
 from benchmark.report.columns import metrics_of
 from benchmark.report.rows import NO_FLOOR, Numbers, Pair, Row, Variant, read
+from benchmark.runs.record import RunRecord
 
 #: Readings whose means all lie within this share of each other say the same thing.
 ALIKE = 0.01
@@ -36,9 +36,10 @@ def readings(
 
 def _variants(board: Board, rule: str) -> list[Variant]:
     """The given rule, the others, and the metrics of the papers' scripts where a task has any."""
-    ten = all(_evaluated_last(record) >= LAST for record in board.records if record.status == "ok")
+    own = [record for record in board.records if record.status == "ok" and record.id not in board.unproven]
+    ten = all(_evaluated_last(record) >= LAST for record in own)
     others = [Variant(name, name) for name in analysis.RULES if name != rule and (ten or name != "last-10-mean")]
-    twins = any(metric.legacy for task in board.tasks for metric in metrics_of(task, legacy=True))
+    twins = any(metric.legacy for task in board.tasks for metric in metrics_of(task, board.kinds, legacy=True))
     return [Variant("", rule), *others, *([Variant("legacy", rule, legacy=True)] if twins else [])]
 
 

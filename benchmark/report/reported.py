@@ -9,19 +9,17 @@ import numpy as np
 import pandas as pd
 
 from benchmark import analysis
-from benchmark.analysis import published
-from benchmark.analysis.published import Claim, Reported, ReportedTable
-from benchmark.record import TaskInfo
-from benchmark.report.figures import Figure
-from benchmark.report.marks import Marks
-from benchmark.report.plot import Chart, Frame, limits
+from benchmark.analysis import Board, published
+from benchmark.analysis.published import PaperClaim, Reported, ReportedTable
+from benchmark.report.charts.figures import Figure
+from benchmark.report.charts.marks import Marks
+from benchmark.report.charts.plot import Chart, Frame, limits
 from benchmark.report.rows import Numbers
 from benchmark.report.table import DASH, formatter
-from benchmark.tasks import KINDS
 
 
 @dataclass(frozen=True)
-class Entry:
+class PrintedNumber:
     """A printed number, and whether it is the column's best."""
 
     text: str
@@ -29,7 +27,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Line:
+class PublishedRow:
     """A row of a published table in print."""
 
     record: Reported
@@ -37,12 +35,12 @@ class Line:
     flat: str
     rank: str
     factor: str
-    cells: tuple[Entry, ...]
+    cells: tuple[PrintedNumber, ...]
     best: Mapping[str, bool]
 
 
 @dataclass(frozen=True)
-class Here:
+class BoardComparison:
     """Δm of architectures that a paper and some boards have.
 
     Attributes:
@@ -64,11 +62,11 @@ class Published:
     """
 
     table: ReportedTable
-    claims: tuple[Claim, ...]
-    lines: tuple[Line, ...]
+    claims: tuple[PaperClaim, ...]
+    lines: tuple[PublishedRow, ...]
     factors: bool
     plot: Figure | None
-    here: Here | None
+    here: BoardComparison | None
 
 
 def tables(boards: Sequence[Numbers], marks: Marks) -> list[Published]:
@@ -83,7 +81,7 @@ def _published(table: ReportedTable, boards: Sequence[Numbers], marks: Marks) ->
     return Published(table, claims, tuple(_lines(table)), factors, plot, _here(table, boards) if claims else None)
 
 
-def _lines(table: ReportedTable) -> list[Line]:
+def _lines(table: ReportedTable) -> list[PublishedRow]:
     deltas = table.delta_m().set_index(["architecture", "weighting"])
     ranks: dict[Any, float] = table.ranks.set_index(["architecture", "weighting"])["rank"].to_dict()
     rivals = [r for r in table.records if not r.reference]
@@ -97,7 +95,7 @@ def _lines(table: ReportedTable) -> list[Line]:
         pair = (record.architecture, record.weighting)
         delta = float(deltas["delta_m"].get(pair, np.nan))
         found.append(
-            Line(
+            PublishedRow(
                 record,
                 _signed(delta),
                 _signed(float(deltas["delta_flat"].get(pair, np.nan))),
@@ -112,12 +110,12 @@ def _lines(table: ReportedTable) -> list[Line]:
     return found
 
 
-def _column(values: Sequence[float], higher_is_better: bool) -> list[Entry]:
+def _column(values: Sequence[float], higher_is_better: bool) -> list[PrintedNumber]:
     """Numbers with the digits of the source: no more than it printed, no fewer."""
     known = [value for value in values if math.isfinite(value)]
     best = (max(known) if higher_is_better else min(known)) if known else None
     digits = max((len(f"{value:.10g}".partition(".")[2]) for value in known), default=0)
-    return [Entry(f"{v:.{digits}f}", v == best) if math.isfinite(v) else Entry(DASH) for v in values]
+    return [PrintedNumber(f"{v:z.{digits}f}", v == best) if math.isfinite(v) else PrintedNumber(DASH) for v in values]
 
 
 def _signed(value: float) -> str:
@@ -165,11 +163,11 @@ def _points(front: pd.DataFrame) -> list[tuple[float, float]]:
     return list(zip(front["parameters_factor"].tolist(), front["delta_m"].tolist(), strict=True))
 
 
-def _here(table: ReportedTable, boards: Sequence[Numbers]) -> Here | None:
+def _here(table: ReportedTable, boards: Sequence[Numbers]) -> BoardComparison | None:
     """The paper's architectures that boards of the same kinds of task have too."""
     standings: list[dict[Any, Any]] = published.standings(table).to_dict("records")
     same = {r.architecture: r.same_architecture for r in table.records}
-    alike = [i for i, numbers in enumerate(boards) if _alike(table, numbers.board.tasks)]
+    alike = [i for i, numbers in enumerate(boards) if _alike(table, numbers.board)]
     found: list[tuple[str, str, list[str]]] = []
     for row in standings:
         name = same.get(str(row["architecture"]))
@@ -179,15 +177,15 @@ def _here(table: ReportedTable, boards: Sequence[Numbers]) -> Here | None:
     known = [k for k in range(len(alike)) if any(cells[k] != DASH for _, _, cells in found)]
     lines = [(name, paper, tuple(cells[k] for k in known)) for name, paper, cells in found]
     lines = [line for line in lines if any(cell != DASH for cell in line[2])]
-    return Here(tuple(alike[k] for k in known), tuple(lines)) if lines else None
+    return BoardComparison(tuple(alike[k] for k in known), tuple(lines)) if lines else None
 
 
-def _alike(table: ReportedTable, tasks: Sequence[TaskInfo]) -> bool:
+def _alike(table: ReportedTable, board: Board) -> bool:
     """Whether a table and a board have the same kinds of task, by the metrics that both know."""
     printed: dict[str, set[str]] = {}
     for metric in table.metrics:
         printed.setdefault(metric.task, set()).add(metric.metric)
-    known = [{metric.name for metric in KINDS[task.kind].metrics} if task.kind in KINDS else set() for task in tasks]
+    known = [{metric.name for metric in board.kinds.get(task.kind, ())} for task in board.tasks]
     return all(any(own <= names for names in known) for own in printed.values()) and all(
         any(own <= names for own in printed.values()) for names in known
     )

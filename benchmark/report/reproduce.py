@@ -5,8 +5,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmark.record import Provenance
-from benchmark.spec import Component, RunSpec
+from benchmark.runs.record import Provenance
+from benchmark.runs.spec import Component, RunSpec
 
 
 def grid_file(spec: RunSpec, seeds: Sequence[int]) -> str:

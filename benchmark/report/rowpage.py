@@ -8,15 +8,16 @@ import pandas as pd
 
 from benchmark import analysis
 from benchmark.analysis import Estimate
-from benchmark.record import EpochRecord, RunRecord
+from benchmark.analysis.kinds import kinds_of
+from benchmark.report.charts.plot import drawable
+from benchmark.report.charts.rowcurves import Panel, gradients, losses, metrics, weights
 from benchmark.report.columns import COSTS, DELTA, RELATIVE, Column, score_columns, task_columns
 from benchmark.report.origins import Origins, origins
-from benchmark.report.plot import drawable
 from benchmark.report.reproduce import grid_file
-from benchmark.report.rowcurves import Panel, gradients, losses, metrics, weights
 from benchmark.report.rows import NOTHING, Row, number
 from benchmark.report.table import DASH, formatter, scaled, written
-from benchmark.trust import Standing
+from benchmark.runs.record import EpochRecord, RunRecord
+from benchmark.runs.trust import Standing
 
 #: Where a metric of a run is read, in the order of a page: the chosen epoch's two splits, and the last epoch.
 READINGS = ("test", "validation", "test, last epoch")
@@ -26,7 +27,7 @@ Values = Mapping[int, float]
 
 
 @dataclass(frozen=True)
-class Line:
+class MetricLine:
     """A metric over seeds, in the order of ``READINGS``."""
 
     column: Column
@@ -71,7 +72,7 @@ class RowPage:
     delta: str
     scores: tuple[tuple[Column, str], ...]
     costs: tuple[tuple[Column, str], ...]
-    lines: tuple[Line, ...]
+    lines: tuple[MetricLine, ...]
     seeds: tuple[SeedTable, ...]
     metrics: tuple[Panel, ...]
     losses: tuple[Panel, ...]
@@ -84,7 +85,7 @@ class RowPage:
 def row_page(row: Row, colour: str, foreign: Mapping[str, Standing]) -> RowPage:
     """Lay out one row; ``foreign`` says by run id who vouches for what came in submissions."""
     tasks = row.records[0].tasks
-    columns = task_columns(tasks)
+    columns = task_columns(tasks, kinds_of(row.records[0]))
     values = {column.key: _readings(row, column) for column in columns}
     return RowPage(
         row,
@@ -124,14 +125,14 @@ def _metric(epoch: EpochRecord | None, split: str, task: str, name: str) -> floa
     return number(epoch.metrics.get(split, {}).get(task, {}).get(name)) if epoch else float("nan")
 
 
-def _lines(row: Row, columns: Sequence[Column], values: Mapping[object, Sequence[Values]]) -> Iterator[Line]:
+def _lines(row: Row, columns: Sequence[Column], values: Mapping[object, Sequence[Values]]) -> Iterator[MetricLine]:
     others = _estimates({(c.id, i): values[c.key][i] for c in columns for i in range(1, len(READINGS))})
     for column in columns:
         found = [row.estimate(column.key), *(others.get((column.id, i), NOTHING) for i in range(1, len(READINGS)))]
         n = found[0].n
         note = f"{n} of {len(row.finished)} seeds" if 0 < n < len(row.finished) else ""
         if any(each.n for each in found):
-            yield Line(column, tuple(written(each) for each in found), note)
+            yield MetricLine(column, tuple(written(each) for each in found), note)
 
 
 def _estimates(values: Mapping[tuple[str, int], Values]) -> dict[tuple[str, int], Estimate]:

@@ -12,17 +12,15 @@ import pandas as pd
 from benchmark import analysis
 from benchmark.analysis import Board, Estimate
 from benchmark.analysis.compare import ROW
-from benchmark.analysis.fronts import SCALARISATIONS
-from benchmark.analysis.summary import CELL, QUANTITY, VALUE_COLUMNS
-from benchmark.record import RunRecord
-from benchmark.report.judged import Versus, judged
+from benchmark.analysis.fronts import scalarisations
+from benchmark.analysis.summary import CELL, QUANTITY, VALUE_COLUMNS, cost_values, deltas, selections
+from benchmark.report.judged import BaselineComparison, judged
+from benchmark.runs.record import RunRecord
 
 NOTHING = Estimate(np.nan, None, 0)
+#: No number of a board is as small as this, but for 0 after rounding.
+ZERO = 1e-12
 NO_FLOOR: Mapping[str, Mapping[tuple[str, str], float]] = {}
-#: Runs whose epochs are in one data frame at a time.
-CHUNK = 400
-#: Columns of words, which are looked at one by one: that is slow in pandas' own type of text.
-WORDS = ("run", "architecture", "weighting", "status", "split", "task", "metric")
 TEST_COLUMNS = ["run", *CELL, "reference", "status", "task", "metric", "value", "higher_is_better", "legacy"]
 
 Pair = tuple[str, str]
@@ -94,6 +92,11 @@ class Row:
         """All other runs."""
         return tuple(record for record in self.records if record.status != "ok")
 
+    @cached_property
+    def diverged(self) -> int:
+        """Runs that diverged: they count against the row."""
+        return sum(record.status == "diverged" for record in self.records)
+
     @property
     def pair(self) -> Pair:
         """Architecture and weighting."""
@@ -139,11 +142,17 @@ class Numbers:
     floor_on_val: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
     @cached_property
-    def versus(self) -> list[Versus]:
+    def versus(self) -> list[BaselineComparison]:
         """The rows against each baseline that the board has."""
         if self.test.empty:
             return []
-        return judged(self.test, {row.pair: row.kind for row in self.rows}, definition=self.variant.definition)
+        return judged(
+            self.test,
+            {row.pair: row.kind for row in self.rows},
+            definition=self.variant.definition,
+            diverged={row.pair for row in self.rows if row.diverged},
+            unproven=self.board.unproven_rows,
+        )
 
     @cached_property
     def finished(self) -> list[RunRecord]:
@@ -153,7 +162,7 @@ class Numbers:
     @cached_property
     def folded(self) -> frozenset[Pair]:
         """Rows of a sweep of fixed weights, which stand for one method together."""
-        named = [row for row in self.rows if row.kind[1] in SCALARISATIONS and row.weighting != row.kind[1]]
+        named = [row for row in self.rows if row.kind[1] in scalarisations() and row.weighting != row.kind[1]]
         return frozenset(row.pair for row in named)
 
     @cached_property
@@ -196,9 +205,7 @@ def read(
         cells[board.labels[record.id]].append(record)
     found = [_Reading(board, variant) for variant in variants]
     finished = [record for record in board.records if record.status == "ok"]
-    for records, new in _in_parts(finished):
-        metrics = analysis.frame(records, board.labels).astype(dict.fromkeys(WORDS, object))
-        selected = {rule: analysis.select(metrics, rule, against="mean") for rule in {v.rule for v in variants}}
+    for selected, new in selections(finished, board.labels, [variant.rule for variant in variants]):
         for reading in found:
             reading.add(selected[reading.variant.rule], new)
     costs = _costs(finished, board.labels)
@@ -231,12 +238,8 @@ class _Reading:
         chosen, test = (part[part["run"].isin(new)] for part in (chosen, test))
         self.parts.append(test[VALUE_COLUMNS])
         self.tests.append(test[TEST_COLUMNS])
+        self.parts.append(deltas(test, single, definition))
         runs = test.groupby(CELL)[["reference", "rule"]].first().reset_index()
-        for make, higher in ((analysis.delta_m, True), (analysis.delta_flat, False)):
-            delta = make(test, single, definition=definition)
-            name = delta.columns[-1]
-            delta = delta.rename(columns={name: "value"}).merge(runs, on=CELL)
-            self.parts.append(delta.assign(task="", metric=name, higher_is_better=higher)[VALUE_COLUMNS])
         for name, scored in analysis.scores(self.dataset, test).items() if definition == "pooled" else ():
             scored = scored.rename(columns={"score": "value"}).merge(runs, on=CELL)
             self.parts.append(scored.assign(task="", metric=name, higher_is_better=True)[VALUE_COLUMNS])
@@ -277,6 +280,8 @@ class _Reading:
         names = ("task", "metric", "mean", "half", "n", "method")
         for a, w, task, metric, mean, half, n, method in _tuples(table, *names) if parts else ():
             key = (task, metric) if task else metric
+            # The reference's gain over its own mean is 0; what rounding leaves of it differs between processors.
+            mean = 0.0 if abs(mean) < ZERO else mean
             estimates[a, w][key] = Estimate(mean, half if method else None, n, method)
         rows = [
             Row(
@@ -294,19 +299,9 @@ class _Reading:
         return tuple(sorted(rows, key=_order))
 
 
-def _in_parts(records: Sequence[RunRecord]) -> Iterator[tuple[list[RunRecord], set[str]]]:
-    """All references with about ``CHUNK`` other runs at a time, and the ids of those that were not there before."""
-    single = [record for record in records if record.reference]
-    others = [record for record in records if not record.reference]
-    for start in range(0, max(len(others), 1), CHUNK):
-        part = others[start : start + CHUNK]
-        yield [*single, *part], {record.id for record in (part if start else [*single, *part])}
-
-
 def _costs(records: Sequence[RunRecord], labels: Mapping[str, Pair]) -> pd.DataFrame:
-    table = analysis.costs(records, labels).melt([*CELL, "reference"], list(analysis.COSTS), "metric", "value")
-    table = table[np.isfinite(table["value"].to_numpy(dtype=float))]
-    return table.assign(task="", higher_is_better=False, rule="")[VALUE_COLUMNS]
+    table = cost_values(records, labels)
+    return table[np.isfinite(table["value"].to_numpy(dtype=float))]
 
 
 def _relative(records: Sequence[RunRecord], labels: Mapping[str, Pair], relative: Mapping[Pair, float]) -> pd.DataFrame:

@@ -8,9 +8,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from benchmark.report.figures import Figure
-from benchmark.report.marks import Marks
-from benchmark.report.plot import Chart, Frame
+from benchmark.report.charts.figures import Figure
+from benchmark.report.charts.marks import Marks
+from benchmark.report.charts.plot import Chart, Frame
 from benchmark.report.table import DASH, formatter
 from benchmark.speed import ArchitectureSpeed, GrowthCurve, GrowthPoint, SpeedRecord, Spread, WeightingSpeed
 from benchmark.speed.record import Axis, Quantity
@@ -49,7 +49,7 @@ AXES: dict[Axis, tuple[str, str, str]] = {
 
 
 @dataclass(frozen=True)
-class Line:
+class SpeedLine:
     """A row in print: the cells, or why there are none."""
 
     name: str
@@ -69,14 +69,14 @@ class Growth:
 
     title: str
     figures: tuple[Figure, ...]
-    powers: tuple[Line, ...]
+    powers: tuple[SpeedLine, ...]
     expected: str
     worse: str
     missing: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Measured:
+class SpeedTables:
     """One record, in print.
 
     Attributes:
@@ -87,10 +87,10 @@ class Measured:
     """
 
     record: SpeedRecord
-    networks: tuple[Line, ...]
+    networks: tuple[SpeedLine, ...]
     mean: str
     peaks: tuple[str, ...]
-    weightings: tuple[tuple[str, tuple[Line, ...]], ...]
+    weightings: tuple[tuple[str, tuple[SpeedLine, ...]], ...]
     growth: tuple[Growth, ...]
 
     @property
@@ -99,16 +99,16 @@ class Measured:
         return sorted({curve.architecture.name for curve in self.record.growth})
 
 
-def speed_page(records: Sequence[SpeedRecord], marks: Marks) -> tuple[Measured, ...]:
+def speed_page(records: Sequence[SpeedRecord], marks: Marks) -> tuple[SpeedTables, ...]:
     """Lay out the records: networks first, growth last."""
     order = sorted(records, key=lambda r: (not r.architectures, not r.weightings, r.provenance.started))
     return tuple(_measured(record, marks) for record in order)
 
 
-def _measured(record: SpeedRecord, marks: Marks) -> Measured:
+def _measured(record: SpeedRecord, marks: Marks) -> SpeedTables:
     by_network = groupby(record.weightings, key=lambda row: row.architecture)
     mean = record.times_plain
-    return Measured(
+    return SpeedTables(
         record,
         _lines(record.architectures, partial(_network_cells, record)),
         DASH if mean is None else f"{mean:.2f}",
@@ -164,7 +164,7 @@ def _weighting_cells(row: WeightingSpeed) -> tuple[Content, ...]:
 
 def _lines(
     rows: Iterable[ArchitectureSpeed] | Iterable[WeightingSpeed], cells: Callable[[Any], tuple[Content, ...]]
-) -> tuple[Line, ...]:
+) -> tuple[SpeedLine, ...]:
     """The rows in print; numbers of a column have the same number of decimals."""
     found: list[ArchitectureSpeed | WeightingSpeed] = list(rows)
     columns = []
@@ -174,7 +174,7 @@ def _lines(
             [DASH if value is None else value if isinstance(value, str) else write(value) for value in column]
         )
     return tuple(
-        Line(_name(row), texts, row.error) for row, texts in zip(found, zip(*columns, strict=True), strict=True)
+        SpeedLine(_name(row), texts, row.error) for row, texts in zip(found, zip(*columns, strict=True), strict=True)
     )
 
 
@@ -216,13 +216,14 @@ def _growth(axis: Axis, curves: list[GrowthCurve], marks: Marks) -> Growth:
         _figure(f"{title}: memory", curves, "bytes", unit, marks),
     )
     powers = tuple(
-        Line(c.architecture.name, tuple(_power(c.exponent(of)) for of in ("seconds", "bytes", "flops"))) for c in curves
+        SpeedLine(c.architecture.name, tuple(_power(c.exponent(of)) for of in ("seconds", "bytes", "flops")))
+        for c in curves
     )
     return Growth(title, tuple(f for f in figures if f.svg), powers, expected, _worse(curves), tuple(_missing(curves)))
 
 
 def _power(exponent: float | None) -> str:
-    return DASH if exponent is None else f"{exponent:.2f}".replace("-", "−")
+    return DASH if exponent is None else f"{exponent:z.2f}".replace("-", "−")
 
 
 def _worse(curves: Iterable[GrowthCurve]) -> str:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from statistics import median, median_high
 
 from benchmark.analysis import Estimate
+from benchmark.report.charts.forest import points
 from benchmark.report.columns import RELATIVE, Column, columns
-from benchmark.report.forest import points
 from benchmark.report.rows import Numbers, Pair, Row, machines
-from benchmark.trust import LEVELS, Standing
+from benchmark.runs.trust import LEVELS, Standing
 
 DASH = "–"
 #: Who vouches for a submitted run, in a badge.
@@ -37,7 +37,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Line:
+class BoardLine:
     """A row in print."""
 
     row: Row
@@ -57,7 +57,7 @@ class Section:
 
     name: str
     title: str
-    lines: tuple[Line, ...]
+    lines: tuple[BoardLine, ...]
     folded: str = ""
 
 
@@ -75,7 +75,7 @@ class Table:
     floor: tuple[Cell, ...] = ()
 
     @property
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[BoardLine]:
         """All rows."""
         return [line for section in self.sections for line in section.lines]
 
@@ -86,7 +86,7 @@ def table(numbers: Numbers, foreign: Mapping[str, Standing]) -> Table:
     shown = tuple(c for c in known if c.shown and (c.key != RELATIVE.key or numbers.calibrated))
     by_column = [_cells(numbers, column) for column in shown]
     lines = {
-        row.pair: Line(row, tuple(cells[i] for cells, _ in by_column), tuple(badges(row, foreign)))
+        row.pair: BoardLine(row, tuple(cells[i] for cells, _ in by_column), tuple(badges(row, foreign)))
         for i, row in enumerate(numbers.rows)
     }
     floor = tuple(cell for _, cell in by_column) if numbers.floor else ()
@@ -103,7 +103,7 @@ def _groups(shown: Sequence[Column]) -> list[tuple[str, int]]:
     return groups
 
 
-def _sections(numbers: Numbers, lines: Mapping[Pair, Line]) -> Iterator[Section]:
+def _sections(numbers: Numbers, lines: Mapping[Pair, BoardLine]) -> Iterator[Section]:
     """Rows that share, those of fixed weights where there are many, and networks that share nothing."""
     fixed = numbers.folded
     apart = [row for row in numbers.rows if row.weighting == "none"]
@@ -154,8 +154,8 @@ def _cells(numbers: Numbers, column: Column) -> tuple[list[Cell], Cell]:
         note = f"{estimate.n} of {seeds} seeds" if estimate.n < seeds else ""
         is_best = leads and column.measured and text == best
         worse = estimate.mean < floor if column.higher_is_better else estimate.mean > floor
-        cells.append(Cell(text, f"{estimate.mean:.8g}", note, is_best, worse and column.key in numbers.floor))
-    return cells, Cell(write(floor), f"{floor:.8g}") if math.isfinite(floor) else Cell(DASH)
+        cells.append(Cell(text, f"{estimate.mean:z.8g}", note, is_best, worse and column.key in numbers.floor))
+    return cells, Cell(write(floor), f"{floor:z.8g}") if math.isfinite(floor) else Cell(DASH)
 
 
 def scaled(found: Estimate, scale: float) -> Estimate:

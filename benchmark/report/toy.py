@@ -7,9 +7,9 @@ import numpy as np
 from contourpy import contour_generator
 from markupsafe import Markup
 
-from benchmark.report.figures import Figure
-from benchmark.report.marks import Marks
-from benchmark.report.plot import Chart, Frame, limits, thin
+from benchmark.report.charts.figures import Figure
+from benchmark.report.charts.marks import Marks
+from benchmark.report.charts.plot import Chart, Frame, limits, thin
 from benchmark.toyproblem import MethodPaths, Path2D, ToyRecord, losses
 
 EDGE = 11.0

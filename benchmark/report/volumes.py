@@ -7,10 +7,14 @@ import numpy as np
 import pandas as pd
 
 from benchmark import analysis
+from benchmark.report.charts.figures import cost_axes
 from benchmark.report.columns import DELTA, Column, task_columns
-from benchmark.report.figures import cost_axes
 from benchmark.report.rows import Numbers
 from benchmark.report.table import DASH
+
+#: Tasks whose first metrics make a box together. The time to measure it grows exponentially with them, and the library
+#: takes 31 at most; nor does a share of a box of forty sides tell one architecture from another.
+MOST_TASKS = 10
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,8 @@ class Volumes:
 
 def volumes(numbers: Numbers) -> Volumes:
     """The share of the box between the board's worst and best values that an architecture's rows dominate together."""
-    firsts = tuple(column for column in task_columns(numbers.board.tasks) if column.first)
-    sets = [("first metric of every task", firsts)] if len(firsts) > 1 else []
+    firsts = tuple(column for column in task_columns(numbers.board.tasks, numbers.board.kinds) if column.first)
+    sets = [("first metric of every task", firsts)] if 1 < len(firsts) <= MOST_TASKS else []
     sets += [(f"Δm and {cost.title}", (DELTA, cost)) for cost in cost_axes(numbers) if cost.key != "shared_parameters"]
     architectures = sorted({row.architecture for row in numbers.rows if row.finished})
     by_set = [_shares(numbers, columns) for _, columns in sets]

@@ -1,6 +1,6 @@
-"""The benchmark of the benchmark: what steps cost here, by architecture, by weighting, and how that grows.
+"""Time and memory of training steps on this machine, by architecture, by weighting, and how they grow.
 
-Steps are those of the training loop, on random pictures (``benchmark.training.workload``). ``measure_architectures``
+Steps are those of the training loop, on random pictures (``benchmark.speed.workload``). ``measure_architectures``
 sets each network's step beside a plain one of the same network, ``measure_weightings`` each weighting's beside that of
 equal weights, ``measure_growth`` takes steps at sizes along four axes; a ``SpeedRecord`` keeps what they found.
 """
@@ -21,7 +21,6 @@ from benchmark.speed.record import (
     WeightingSpeed,
     files,
     load,
-    load_all,
     save,
 )
 from benchmark.speed.timing import WARM_UP
@@ -42,7 +41,6 @@ __all__ = [
     "WeightingSpeed",
     "files",
     "load",
-    "load_all",
     "measure_architectures",
     "measure_growth",
     "measure_peaks",

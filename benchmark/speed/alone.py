@@ -1,4 +1,4 @@
-"""Steps in a process of their own, so that memory is the network's alone and no network meets what another left."""
+"""Steps in a new process each, so that the measured memory is that of one network alone."""
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
@@ -14,13 +14,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.data.workers import follow_parent
 from benchmark.errors import UserError
-from benchmark.registry import load_plugin_file
-from benchmark.spec import Component
+from benchmark.registry import load_plugin_files
+from benchmark.runs.spec import Component
 from benchmark.speed.plain import PlainStepper
+from benchmark.speed.workload import Stepper, Workload
 from benchmark.training.hardware import Hardware
-from benchmark.training.workload import Stepper, Workload
 
-#: What the first of all processes imports; the second takes torch's optimisers a second at their first use.
+#: What the server imports before it forks; torch's optimisers would import the second at first use, in a second.
 PRELOADED = [__name__, "torch._dynamo"]
 #: Steps before those that count; the operations of the first are counted.
 WARM_UP = 2
@@ -46,7 +46,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobResult:
     """What a job found.
 
     Attributes:
@@ -83,7 +83,7 @@ class Alone:
     def __exit__(self, *exception: object) -> None:
         self._close()
 
-    def run(self, job: Job) -> Outcome:
+    def run(self, job: Job) -> JobResult:
         """Do a job.
 
         Raises:
@@ -110,11 +110,10 @@ class Alone:
 
 def _begin(plugins: tuple[Path, ...]) -> None:
     follow_parent()
-    for plugin in plugins:
-        load_plugin_file(plugin)
+    load_plugin_files(plugins)
 
 
-def measure(job: Job) -> Outcome:
+def measure(job: Job) -> JobResult:
     """Do a job in this process."""
     hardware = job.load.hardware
     hardware.set_up()
@@ -130,7 +129,7 @@ def measure(job: Job) -> Outcome:
     with hardware.memory_peak() as peak:
         seconds = tuple(stepper.step() for _ in range(job.steps))
     known = peak.bytes is not None and before is not None
-    return Outcome(
+    return JobResult(
         seconds=seconds,
         peak_bytes=max(0, (peak.bytes or 0) - (before or 0)) if known else None,
         flops=counter.get_total_flops() if counter else None,

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 
 from benchmark.errors import UserError
 from benchmark.registry import ARCHITECTURES
-from benchmark.spec import Component
+from benchmark.runs.spec import Component
 from benchmark.speed.alone import Alone, Job
 from benchmark.speed.plain import PlainStepper
 from benchmark.speed.record import ArchitectureSpeed, Spread
 from benchmark.speed.timing import alternate, described
-from benchmark.training.workload import Stepper, Workload
+from benchmark.speed.workload import Stepper, Workload
 
 
 def measure_architectures(
@@ -35,7 +35,7 @@ def measure_architectures(
         load.hardware.set_up()
         try:
             yield _measure(architecture, weighting_of(architecture, equal), load, pairs=pairs, alone=alone)
-        except Exception as error:  # noqa: BLE001 - a method is foreign code: what it raises is told in its row
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a method is foreign code: what it raises is told in its row
             yield ArchitectureSpeed(architecture=architecture, error=described(error))
 
 
@@ -57,9 +57,9 @@ def _measure(
         architecture=architecture,
         parameters=plain.parameters,
         flops=plain.flops,
-        seconds=Spread.of(mine),
-        plain_seconds=Spread.of(plains),
-        ratio=Spread.of([b / a for a, b in zip(mine, plains, strict=True)]),
+        seconds=Spread.from_values(mine),
+        plain_seconds=Spread.from_values(plains),
+        ratio=Spread.from_values([b / a for a, b in zip(mine, plains, strict=True)]),
         peak_bytes=own.peak_bytes,
         plain_peak_bytes=plain.peak_bytes,
     )

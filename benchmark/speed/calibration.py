@@ -9,14 +9,14 @@ from typing import Any, Literal
 
 from benchmark.analysis.boards import Board, Row, row_by, row_of
 from benchmark.errors import UserError
-from benchmark.files import write_atomically
-from benchmark.record import Provenance
-from benchmark.spec import Component, Frozen, RunSpec, read_file
+from benchmark.runs.files import ELSEWHERE, write_model
+from benchmark.runs.record import Provenance
+from benchmark.runs.spec import Component, Frozen, RunSpec, read_file
+from benchmark.runs.store import Store
 from benchmark.speed.alone import Alone, Job
 from benchmark.speed.record import Spread
 from benchmark.speed.timing import WARM_UP, alternate, described
-from benchmark.store import Store
-from benchmark.training.workload import Stepper, Workload
+from benchmark.speed.workload import Stepper, Workload
 
 SCHEMA_VERSION: Literal[1] = 1
 #: What makes a file.
@@ -162,7 +162,7 @@ def measure_rows(
     try:
         own = Stepper(baseline.architecture, baseline.weighting, load)
         own.step()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         name = named(baseline.architecture, baseline.weighting)
         raise UserError(f"'{name}', which others are relative to, cannot take a step ({described(error)})") from error
     for spec in specs:
@@ -172,15 +172,15 @@ def measure_rows(
             found = _unit(own, spec, steps) if row_of(spec) == row_of(baseline) else _measured(own, spec, steps)
             peak = alone.run(Job(spec.architecture, spec.weighting, load)).peak_bytes if alone else None
             yield found.model_copy(update={"peak_bytes": peak})
-        except Exception as error:  # noqa: BLE001 - a method is foreign code: what it raises is told in its row
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a method is foreign code: what it raises is told in its row
             yield CalibratedRow(architecture=spec.architecture, weighting=spec.weighting, error=described(error))
 
 
 def _unit(own: Stepper, spec: RunSpec, steps: int) -> CalibratedRow:
-    """The baseline, which is once as dear as itself."""
+    """The baseline's own row, whose ratio is 1."""
     for _ in range(WARM_UP):
         own.step()
-    seconds = Spread.of([own.step() for _ in range(steps)])
+    seconds = Spread.from_values([own.step() for _ in range(steps)])
     one = Spread(low=1.0, median=1.0, high=1.0)
     return CalibratedRow(
         architecture=spec.architecture,
@@ -202,9 +202,9 @@ def _measured(own: Stepper, spec: RunSpec, steps: int) -> CalibratedRow:
     return CalibratedRow(
         architecture=spec.architecture,
         weighting=spec.weighting,
-        ratio=Spread.of([a / b for a, b in zip(mine, others, strict=True)]),
-        seconds=Spread.of(mine),
-        baseline_seconds=Spread.of(others),
+        ratio=Spread.from_values([a / b for a, b in zip(mine, others, strict=True)]),
+        seconds=Spread.from_values(mine),
+        baseline_seconds=Spread.from_values(others),
         steps=count,
         grouped=size,
     )
@@ -236,12 +236,7 @@ def save(calibration: Calibration, store: Store, board: Board) -> Path:
     Raises:
         UserError: the file cannot be written.
     """
-    path = file_of(store, board)
-    try:
-        write_atomically(path, (calibration.model_dump_json(indent=1) + "\n").encode())
-    except OSError as error:
-        raise UserError(f"cannot write {path} ({error.strerror}); name another folder with --results") from error
-    return path
+    return write_model(calibration, file_of(store, board), advice=ELSEWHERE)
 
 
 def file_of(store: Store, board: Board) -> Path:

@@ -6,15 +6,15 @@ from itertools import cycle, islice
 from typing import cast
 
 from benchmark.registry import ARCHITECTURES
-from benchmark.spec import Component
+from benchmark.runs.spec import Component
 from benchmark.speed.alone import Alone, Job
 from benchmark.speed.architectures import weighting_of
 from benchmark.speed.record import Axis, GrowthCurve, GrowthPoint, Spread
 from benchmark.speed.timing import described
+from benchmark.speed.workload import Workload
 from benchmark.tasks import Task
-from benchmark.training.workload import Workload
 
-#: Factors of what the conditions say, on the axes of batch and width; of height and width on that of pixels.
+#: Factors of the conditions' batch and width, and of height and width on the axis of pixels.
 BATCHES = (0.25, 0.5, 1.0, 2.0, 4.0)
 WIDTHS = (0.25, 0.5, 1.0, 2.0)
 SIDES = (0.5, 1.0, 1.5, 2.0)
@@ -22,7 +22,7 @@ TASKS = (2, 3, 5, 10)
 
 
 @dataclass(frozen=True)
-class Place:
+class GrowthTarget:
     """One point to measure."""
 
     amount: int
@@ -52,35 +52,36 @@ def measure_growth(
         alone: does every measurement.
         begun: told of each point before it is measured.
     """
-    known: dict[tuple[str, Workload], GrowthPoint] = {}  # the axes cross in one point
+    known: dict[tuple[str, Workload], GrowthPoint] = {}  # all axes share the point of the conditions
     for architecture in architectures:
-        for axis, places in axes(architecture, load).items():
+        for axis, targets in axes(architecture, load).items():
             points = []
-            for place in places:
-                key = place.architecture.model_dump_json(), place.load
+            for target in targets:
+                key = target.architecture.model_dump_json(), target.load
                 if key not in known:
-                    begun(f"{architecture.name}: {axis} {place.label}")
-                    known[key] = _measure(place, weighting_of(architecture, equal), steps, alone)
-                points.append(known[key].model_copy(update={"amount": place.amount, "label": place.label}))
+                    begun(f"{architecture.name}: {axis} {target.label}")
+                    known[key] = _measure(target, weighting_of(architecture, equal), steps, alone)
+                points.append(known[key].model_copy(update={"amount": target.amount, "label": target.label}))
             yield GrowthCurve(architecture=architecture, axis=axis, points=tuple(points))
 
 
-def axes(architecture: Component, load: Workload) -> dict[Axis, list[Place]]:
+def axes(architecture: Component, load: Workload) -> dict[Axis, list[GrowthTarget]]:
     """The points along every axis that the network has, ascending."""
     channels, height, width = load.image_shape
-    found: dict[Axis, list[Place]] = {
+    found: dict[Axis, list[GrowthTarget]] = {
         "batch": [
-            Place(size, str(size), architecture, replace(load, batch=size)) for size in scaled(load.batch, BATCHES)
+            GrowthTarget(size, str(size), architecture, replace(load, batch=size))
+            for size in scaled(load.batch, BATCHES)
         ],
         "pixels": [
-            Place(h * w, f"{h} × {w}", architecture, replace(load, image_shape=(channels, h, w)))
+            GrowthTarget(h * w, f"{h} × {w}", architecture, replace(load, image_shape=(channels, h, w)))
             for h, w in ((max(1, round(height * side)), max(1, round(width * side))) for side in SIDES)
         ],
-        "tasks": [Place(k, str(k), architecture, replace(load, tasks=many(load.tasks, k))) for k in TASKS],
+        "tasks": [GrowthTarget(k, str(k), architecture, replace(load, tasks=many(load.tasks, k))) for k in TASKS],
     }
     if "width" in ARCHITECTURES[architecture.name].defaults:
         base = cast(int, architecture.options["width"])
-        found["width"] = [Place(w, str(w), _resized(architecture, w), load) for w in scaled(base, WIDTHS)]
+        found["width"] = [GrowthTarget(w, str(w), _resized(architecture, w), load) for w in scaled(base, WIDTHS)]
     return found
 
 
@@ -90,7 +91,7 @@ def scaled(amount: int, factors: Sequence[float]) -> list[int]:
 
 
 def many(tasks: Sequence[Task], count: int) -> tuple[Task, ...]:
-    """So many tasks, of the kinds of the given ones in turn, under names of their own."""
+    """``count`` tasks with distinct names, whose kinds repeat those of the given tasks in turn."""
     return tuple(
         replace(task, name=task.name if i < len(tasks) else f"{task.name}-{i // len(tasks) + 1}")
         for i, task in enumerate(islice(cycle(tasks), count))
@@ -101,15 +102,15 @@ def _resized(architecture: Component, width: int) -> Component:
     return architecture.model_copy(update={"options": architecture.options | {"width": width}})
 
 
-def _measure(place: Place, weighting: Component | None, steps: int, alone: Alone) -> GrowthPoint:
+def _measure(target: GrowthTarget, weighting: Component | None, steps: int, alone: Alone) -> GrowthPoint:
     try:
-        found = alone.run(Job(place.architecture, weighting, place.load, steps, count=True))
-    except Exception as error:  # noqa: BLE001 - a method is foreign code: what it raises is told at its point
-        return GrowthPoint(amount=place.amount, label=place.label, error=described(error))
+        found = alone.run(Job(target.architecture, weighting, target.load, steps, count=True))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a method is foreign code: what it raises is told at its point
+        return GrowthPoint(amount=target.amount, label=target.label, error=described(error))
     return GrowthPoint(
-        amount=place.amount,
-        label=place.label,
-        seconds=Spread.of(found.seconds),
+        amount=target.amount,
+        label=target.label,
+        seconds=Spread.from_values(found.seconds),
         peak_bytes=found.peak_bytes,
         flops=found.flops,
     )

@@ -1,4 +1,4 @@
-"""The machine's own speed: what its largest matrix products reach, against which steps are judged."""
+"""The machine's peak speed, measured with large matrix products and convolutions, to compare steps with."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -36,7 +36,7 @@ def measure_peaks(
     rows, shape = matrix or MATRIX[kind], maps or MAPS[kind]
     found = []
     for precision in dict.fromkeys(("fp32", hardware.precision)):
-        with torch.no_grad(), hardware.exact() if precision == "fp32" else nullcontext():
+        with torch.no_grad(), hardware.full_precision() if precision == "fp32" else nullcontext():
             found.append(_matmul(hardware, precision, rows))
             found.append(_convolution(hardware, precision, shape))
     return tuple(found)
@@ -71,4 +71,4 @@ def _rate(hardware: Hardware, operate: Callable[[], Tensor], flops: int) -> Spre
         operate()
         hardware.synchronize()
         rates.append(flops / (perf_counter() - started))
-    return Spread.of(rates[WARM_UP:])
+    return Spread.from_values(rates[WARM_UP:])

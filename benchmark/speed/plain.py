@@ -1,4 +1,4 @@
-"""The plain way to train a network, which the suite's own is measured and tested against."""
+"""A plain training loop, with which the suite's own is compared in speed and in tests."""
 
 from collections.abc import Iterator
 from time import perf_counter
@@ -8,9 +8,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from benchmark.data import Split
-from benchmark.model import build_model
-from benchmark.spec import Component, Protocol, derive_seed
-from benchmark.training.workload import Workload
+from benchmark.model import Predictions
+from benchmark.runs.spec import Component, Protocol
+from benchmark.speed.workload import Workload
+from benchmark.training.build import initial_network
+from benchmark.training.forward import losses_of
 
 #: Batches that a loader has before it begins anew, and the processes that make them.
 LOADED_BATCHES = 64
@@ -18,10 +20,11 @@ LOADERS = 4
 
 
 class PlainStepper:
-    """One network as one would first write its training: float32, default memory layout, eager, torch's own Adam.
+    """One network in the simplest training loop: float32, default memory layout, eager, torch's own Adam.
 
-    Losses are those of the tasks, summed. Nothing is cast, fused, laid out otherwise or kept on the device, and nothing
-    of the training loop is used. The network starts from the very numbers of ``Stepper``'s and sees the same batch.
+    Losses are those of the tasks, summed, with the network's regulariser if it has one. Nothing is cast, fused, laid
+    out otherwise or kept on the device, and nothing of the training loop is used. The network starts from the very
+    numbers of ``Stepper``'s and sees the same batch.
 
     Args:
         architecture: the network.
@@ -33,8 +36,7 @@ class PlainStepper:
     def __init__(self, architecture: Component, load: Workload, *, loaded: bool | None = None) -> None:
         self.load = load
         self.device = torch.device(load.hardware.device)
-        with load.hardware.seeded(derive_seed("workload", architecture.name)):
-            self.model = build_model(architecture.name, load.tasks, **architecture.options)
+        self.model = initial_network(load.spec(architecture, None), load, load.hardware)
         self.model.to(self.device).train()
         rate = Protocol.model_fields["learning_rate"].default
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=rate)
@@ -51,16 +53,18 @@ class PlainStepper:
         started = perf_counter()
         images, targets = self.next_batch()
         self.optimizer.zero_grad()
-        losses = self.losses(images, targets)
-        sum(losses[1:], losses[0]).backward()
+        predictions = self.model(images.float() / 255)
+        terms, _ = losses_of(self.load.tasks, predictions, targets)
+        if (regulariser := Predictions.of(predictions).regulariser) is not None:
+            terms.append(regulariser)
+        sum(terms[1:], terms[0]).backward()
         self.optimizer.step()
         self.load.hardware.synchronize()
         return perf_counter() - started
 
     def losses(self, images: Tensor, targets: dict[str, Tensor]) -> list[Tensor]:
         """K losses of (B, C, H, W) uint8 pictures, with graph."""
-        predictions = self.model(images.float() / 255)
-        return [task.loss(predictions[task.name], targets[task.name]) for task in self.load.tasks]
+        return losses_of(self.load.tasks, self.model(images.float() / 255), targets)[0]
 
     def next_batch(self) -> tuple[Tensor, dict[str, Tensor]]:
         """(B, C, H, W) uint8 pictures and per task (B, …) targets, on the device."""

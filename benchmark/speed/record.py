@@ -7,10 +7,9 @@ from typing import Literal
 
 import numpy as np
 
-from benchmark.errors import UserError
-from benchmark.files import write_atomically
-from benchmark.record import Provenance, TaskInfo
-from benchmark.spec import Component, Frozen, read_file
+from benchmark.runs.files import write_model
+from benchmark.runs.record import Provenance, TaskInfo
+from benchmark.runs.spec import Component, Frozen, read_file
 
 SCHEMA_VERSION: Literal[1] = 1
 #: Of records in the folder of records, above the data sets' folders, so that no scan of runs meets them.
@@ -29,7 +28,7 @@ class Spread(Frozen):
     high: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
+    def from_values(cls, values: Sequence[float]) -> "Spread":
         """Of one or more numbers."""
         low, median, high = np.quantile(np.asarray(values, dtype=float), (0.25, 0.5, 0.75)).tolist()
         return cls(low=low, median=median, high=high)
@@ -54,7 +53,7 @@ class Conditions(Frozen):
 
 
 class Peak(Frozen):
-    """The most that this machine gives: floating-point operations per second of one large operation.
+    """The machine's peak: floating-point operations per second of one large operation.
 
     Attributes:
         operation: ``matmul``, of square matrices, or ``convolution``, 3×3 and channels last.
@@ -211,20 +210,7 @@ def save(record: SpeedRecord, path: Path) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, (record.model_dump_json(indent=1) + "\n").encode())
-    except OSError as error:
-        raise UserError(f"cannot write {path} ({error.strerror}); name another file with --json") from error
-
-
-def load_all(results: Path) -> list[SpeedRecord]:
-    """The records in a folder of records, ordered by name.
-
-    Raises:
-        UserError: a file is no valid record.
-    """
-    return [load(path) for path in files(results)]
+    write_model(record, path, advice="name another file with --json")
 
 
 def files(results: Path) -> list[Path]:

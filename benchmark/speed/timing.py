@@ -30,6 +30,6 @@ def alternate(first: Steps, second: Steps, pairs: int) -> tuple[list[float], lis
     return firsts, seconds
 
 
-def described(error: Exception) -> str:
+def described(error: BaseException) -> str:
     """What foreign code raised, in words."""
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"

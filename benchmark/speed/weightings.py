@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from benchmark.errors import UserError
-from benchmark.spec import Component
+from benchmark.runs.spec import Component
 from benchmark.speed.alone import Alone, Job
 from benchmark.speed.record import Spread, WeightingSpeed
 from benchmark.speed.timing import alternate, described
-from benchmark.training.workload import Stepper, Workload, cost_class, limit
+from benchmark.speed.workload import Stepper, Workload, cost_class, relative_cost_limit
 
 
 def measure_weightings(
@@ -46,7 +46,7 @@ def measure_weightings(
             found = _measure(baseline, architecture, weighting, pairs)
             peak = _memory(alone, architecture, weighting, load)
             yield found.model_copy(update={"peak_bytes": peak, "equal_peak_bytes": least})
-        except Exception as error:  # noqa: BLE001 - a method is foreign code: what it raises is told in its row
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a method is foreign code: what it raises is told in its row
             yield WeightingSpeed(architecture=architecture, weighting=weighting, error=described(error))
 
 
@@ -60,7 +60,7 @@ def _baseline(architecture: Component, equal: Component, load: Workload) -> Step
         stepper.step()
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(
             f"'{architecture.name}' cannot take a training step here ({type(error).__name__}: {error}); try another "
             "--size, --width or --batch"
@@ -73,16 +73,16 @@ def _measure(baseline: Stepper, architecture: Component, weighting: Component, p
     tried = Stepper(architecture, weighting, load)
     assert tried.weighting is not None  # built from a component
     mine, equals = alternate(tried, baseline, pairs)
-    ratio = Spread.of([a / b for a, b in zip(mine, equals, strict=True)])
+    ratio = Spread.from_values([a / b for a, b in zip(mine, equals, strict=True)])
     kind = cost_class(tried.weighting)
-    promised = limit(kind, len(load.tasks))
+    promised = relative_cost_limit(kind, len(load.tasks))
     return WeightingSpeed(
         architecture=architecture,
         weighting=weighting,
         kind=kind,
         needs=tried.weighting.needs(weighting.options | {"on": getattr(tried.weighting, "on", None)}),
-        seconds=Spread.of(mine),
-        equal_seconds=Spread.of(equals),
+        seconds=Spread.from_values(mine),
+        equal_seconds=Spread.from_values(equals),
         ratio=ratio,
         limit=promised,
         met=None if promised is None else ratio.median <= promised,

@@ -7,15 +7,16 @@ from pathlib import Path
 
 from benchmark.analysis import boards
 from benchmark.analysis.noise import judge
-from benchmark.analysis.repeats import Verdict, other_packages
+from benchmark.analysis.repeats import RerunResult, first_difference, other_packages
 from benchmark.data import Storage
 from benchmark.errors import UserError
-from benchmark.files import write_atomically
-from benchmark.record import RunRecord, record_bytes
-from benchmark.store import Store
+from benchmark.runs.files import write_atomically
+from benchmark.runs.record import RunRecord, record_bytes
+from benchmark.runs.store import Store
+from benchmark.runs.trust import Standing, Trust, keep_trust, standing, trust_bytes
 from benchmark.submission.checking import Checked, CheckedRun, check
+from benchmark.submission.inspecting import cost_flaws
 from benchmark.submission.text import shown
-from benchmark.trust import Standing, Trust, keep_trust, standing, trust_bytes
 
 #: Folder of a store with the sources of foreign plugins, as text.
 SOURCES = "submissions"
@@ -32,7 +33,7 @@ def add(path: Path, store: Store, storage: Storage) -> tuple[Checked, list[RunRe
     Raises:
         UserError: the bundle has an error, contradicts the store, or would replace its references.
     """
-    checked = check(path, storage)
+    checked = check(path, storage, store)
     if checked.errors:
         more = f" (and {len(checked.errors) - 1} more)" if len(checked.errors) > 1 else ""
         raise UserError(f"{path} is not added: {checked.errors[0].text}{more}; 'mtbench submit check' lists all")
@@ -46,7 +47,7 @@ def add(path: Path, store: Store, storage: Storage) -> tuple[Checked, list[RunRe
     return checked, [run.record for run in new]
 
 
-def confirm(store: Store, reruns: Store) -> list[tuple[RunRecord, Verdict | None]]:
+def confirm(store: Store, reruns: Store) -> list[tuple[RunRecord, RerunResult | None]]:
     """Compare submitted runs of ``store`` with runs of the same identity made here, in ``reruns``.
 
     A submitted run gets the level ``rerun`` where its record holds (``analysis.noise.judge``): in portable arithmetic
@@ -54,15 +55,15 @@ def confirm(store: Store, reruns: Store) -> list[tuple[RunRecord, Verdict | None
     in either folder, and never from what was submitted.
 
     Returns:
-        Each submitted record that went well, and whether it holds; None where it has no rerun.
+        Each submitted record, however it ended, and whether it holds; None where it has no rerun.
     """
     own = {record.id: record for record in reruns.scan()[0] if _was_run_here(reruns, record)}
     known = store.scan()[0]
     made_here = list(({record.id: record for record in known if _was_run_here(store, record)} | own).values())
-    found: list[tuple[RunRecord, Verdict | None]] = []
+    found: list[tuple[RunRecord, RerunResult | None]] = []
     for record in known:
         trust = standing(store, record).trust
-        if record.status != "ok" or trust is None:
+        if trust is None:
             continue
         again = own.get(record.id)
         verdict = _judged(record, again, made_here) if again else None
@@ -72,7 +73,9 @@ def confirm(store: Store, reruns: Store) -> list[tuple[RunRecord, Verdict | None
     return found
 
 
-def _judged(record: RunRecord, again: RunRecord, made_here: Sequence[RunRecord]) -> Verdict:
+def _judged(record: RunRecord, again: RunRecord, made_here: Sequence[RunRecord]) -> RerunResult:
+    if flaw := next(cost_flaws(record), None):
+        return RerunResult(False, flaw)
     verdict = judge(record, again, others=lambda: made_here)
     others = other_packages(record.provenance.packages, again.provenance.packages)
     if verdict.holds or not others:
@@ -98,11 +101,13 @@ def _trust(run: CheckedRun, checked: Checked) -> Trust:
         deviation=recomputed.deviation if recomputed else None,
         metrics=recomputed.metrics if recomputed else {},
         plugins=run.record.provenance.plugins,
+        predictions=dict(run.digests),
+        doubts=tuple(f.words for f in checked.findings if f.run == run.record.id and f.level == "warning"),
     )
 
 
 def _is_there(store: Store, record: RunRecord) -> bool:
-    """Whether the store has the run already.
+    """Whether the store has the run already: its times, and where it was made, may be others.
 
     Raises:
         UserError: it has it with other numbers.
@@ -110,10 +115,10 @@ def _is_there(store: Store, record: RunRecord) -> bool:
     known = store.get(record.spec)
     if known is None:
         return False
-    if known != record:
+    if difference := first_difference(known, record):
         raise UserError(
-            f"{shown(record.spec.label)} ({record.id}) is there already, with other numbers; compare them, and remove "
-            "one of the two"
+            f"{shown(record.spec.label)} ({record.id}) is there already, with other numbers ({shown(difference)}); "
+            "compare them, and remove one of the two"
         )
     return True
 

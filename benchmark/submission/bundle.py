@@ -3,7 +3,8 @@
 ```
 manifest.json               what is in the bundle: sizes, hashes, which file belongs to which run
 records/<run>.json          a record, as the store writes it
-predictions/<run>.npz       test-<task> and test-<task>-id: decisions for the whole test split, after the last epoch
+predictions/<run>.npz       test-<task> and test-<task>-id: decisions for the whole test split, after the last epoch;
+                            benchmark.runs.artifacts says what they are called where a task's name is mistakable
 models/<run>.safetensors    the network after the last epoch: its parameters and buffers by name
 plugins/<file>.py           the source of plugins that the runs used: data, never run
 ```
@@ -24,7 +25,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 from pydantic import Field
 
 from benchmark.errors import UserError
-from benchmark.spec import Frozen
+from benchmark.runs.spec import Count, Frozen
 from benchmark.submission.text import shown
 
 MANIFEST = "manifest.json"
@@ -64,11 +65,17 @@ class FileNote(Frozen):
 
 
 class RunNote(Frozen):
-    """One run of a bundle: the run's id names its record, and its predictions and checkpoint where it has them."""
+    """One run of a bundle: the run's id names its record, and its predictions and checkpoint where it has them.
+
+    Attributes:
+        seeds: with which its cell was run where the bundle was packed, however the runs ended; None where a bundle of
+            an earlier suite does not say it.
+    """
 
     id: str = Field(pattern=rf"^{RUN}$")
     predictions: bool
     model: bool = False
+    seeds: tuple[Count, ...] | None = Field(default=None, max_length=100_000)
 
 
 class Manifest(Frozen):

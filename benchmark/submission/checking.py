@@ -1,6 +1,6 @@
 """What is wrong with a bundle, in words; and what its predictions or checkpoints give."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -9,11 +9,13 @@ from pydantic import ValidationError
 
 from benchmark.data import Storage
 from benchmark.errors import UserError
-from benchmark.record import RunRecord
-from benchmark.spec import first_error
+from benchmark.runs.record import RunRecord
+from benchmark.runs.spec import first_error
+from benchmark.runs.store import Store
 from benchmark.submission.bundle import MANIFEST, Bundle, Manifest, RunNote, file_digest
-from benchmark.submission.evaluating import blank, described, judged, too_costly
-from benchmark.submission.inspecting import dataset_of, problems, read, strangers
+from benchmark.submission.comparing import LARGE, WHOLE, copies, missing_seeds, of_run, of_store
+from benchmark.submission.evaluating import blank, described, judged, member, other_costs, too_costly
+from benchmark.submission.inspecting import dataset_of, plugin_files, problems, read, strangers, unnamed
 from benchmark.submission.recomputing import Recomputed, prepared, recompute
 from benchmark.submission.text import parse, shown
 
@@ -25,11 +27,25 @@ class Finding:
     Attributes:
         level: an ``error`` keeps the bundle out; a ``warning`` is for a reader to judge; ``good`` was checked and
             holds.
-        text: may quote the submission; control characters are gone, everything else is for the reader to escape.
+        words: may quote the submission; control characters are gone, everything else is for the reader to escape.
+        run: of which it tells; empty for the bundle.
+        label: of that run, in words.
     """
 
     level: Literal["error", "warning", "good"]
-    text: str
+    words: str
+    run: str = ""
+    label: str = ""
+
+    @property
+    def text(self) -> str:
+        """What is to be said, with the run."""
+        return f"{self.label} ({self.run}): {self.words}" if self.run else self.words
+
+    @classmethod
+    def about(cls, record: RunRecord, level: Literal["error", "warning", "good"], words: str) -> "Finding":
+        """A finding about a run."""
+        return cls(level, words, record.id, shown(record.spec.label))
 
 
 @dataclass(frozen=True)
@@ -39,10 +55,12 @@ class CheckedRun:
     Attributes:
         recomputed: what its predictions, else its checkpoint, give; None where it has none, where their data set is not
             prepared here, and where a checkpoint's architecture is not known here or would take too long.
+        digests: hashes of its predictions or network, see ``comparing``.
     """
 
     record: RunRecord
     recomputed: Recomputed | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -67,7 +85,7 @@ class Checked:
         return [finding for finding in self.findings if finding.level == "error"]
 
 
-def check(path: Path, storage: Storage) -> Checked:
+def check(path: Path, storage: Storage, store: Store | None = None) -> Checked:
     """Check a bundle: form, hashes, versions, completeness, and metrics where they can be recomputed.
 
     Nothing of it is run, unpickled or written.
@@ -75,6 +93,7 @@ def check(path: Path, storage: Storage) -> Checked:
     Args:
         storage: where prepared data sets lie; nothing is prepared for a bundle's sake, whose options may ask for
             anything.
+        store: whose runs the predictions are compared with.
 
     Raises:
         UserError: the file cannot be read as a bundle at all.
@@ -87,7 +106,25 @@ def check(path: Path, storage: Storage) -> Checked:
         _plugins(bundle, found)
         for run in found.manifest.runs:
             _run(bundle, run, found, storage)
+    _compare(found, store)
     return found
+
+
+def _compare(found: Checked, store: Store | None) -> None:
+    """Find predictions that two runs share, which keep both out, and seeds that are missing."""
+    known = [of_run(run.record, run.digests) for run in found.runs if run.digests]
+    there = [
+        one
+        for dataset in sorted({run.record.spec.dataset.name for run in found.runs if run.digests})
+        for one in (of_store(store, dataset) if store else ())
+    ]
+    copied = {own.run: text for own in known for text in copies(own, [*known, *there])}
+    seeds = {run.id: run.seeds for run in found.manifest.runs}
+    lost = missing_seeds((run.record, seeds[run.record.id]) for run in found.runs)
+    records = {run.record.id: run.record for run in found.runs}
+    found.findings += [Finding.about(records[run], "error", text) for run, text in copied.items()]
+    found.findings += [Finding.about(records[run], "warning", text) for run, text in lost]
+    found.runs = [run for run in found.runs if run.record.id not in copied]
 
 
 def _manifest(bundle: Bundle) -> Manifest:
@@ -142,44 +179,55 @@ def _run(bundle: Bundle, run: RunNote, found: Checked, storage: Storage) -> None
     except UserError as error:
         found.findings.append(Finding("error", shown(error)))
         return
-    label = f"{shown(record.spec.label)} ({run.id})"
-    found.findings += (own := [Finding("error", f"{label}: {text}") for text in problems(record)])
-    own += (missing := [Finding("error", f"{label}: {text}") for text in _missing_sources(record, found)])
-    found.findings += missing
-    if own:
+    wrong = [*problems(record), *_missing_sources(record, found)]
+    found.findings += [Finding.about(record, "error", text) for text in wrong]
+    if wrong:
         return
-    found.findings += [Finding("warning", f"{label}: {text}") for text in _notable(record)]
-    recomputed = None
+    found.findings += [Finding.about(record, "warning", text) for text in _notable(record, found)]
+    recomputed, digests = None, dict[str, str]()
     if record.status == "ok" and (run.predictions or run.model):
         try:
             recomputed, finding = _recomputed(bundle, run, record, storage)
         except UserError as error:
-            found.findings.append(Finding("error", f"{label}: {shown(error)}"))
+            found.findings.append(Finding.about(record, "error", shown(error)))
             return
-        found.findings.append(Finding(finding.level, f"{label}: {finding.text}"))
+        found.findings.append(Finding.about(record, finding.level, finding.words))
         if finding.level == "error":
             return
+        if recomputed and recomputed.true:
+            text = f"its predictions of '{shown(recomputed.true[0])}' are the truth, wherever that is known"
+            found.findings.append(Finding.about(record, "error", text))
+            return
+        digests = dict(recomputed.digests) if recomputed else {}
+        digests |= _file_digest(found.manifest, member(record) if run.model else f"predictions/{run.id}.npz")
     elif record.status == "ok":
-        found.findings.append(
-            Finding("warning", f"{label}: without predictions or a checkpoint, nothing can be recomputed")
-        )
-    found.runs.append(CheckedRun(record, recomputed))
+        words = "without predictions or a checkpoint, nothing can be recomputed"
+        found.findings.append(Finding.about(record, "warning", words))
+    found.runs.append(CheckedRun(record, recomputed, digests))
+
+
+def _file_digest(manifest: Manifest, name: str) -> dict[str, str]:
+    note = manifest.files[name]
+    return {WHOLE: note.sha256} if note.size > LARGE else {}
 
 
 def _missing_sources(record: RunRecord, found: Checked) -> Iterator[str]:
-    for name, digest in record.provenance.plugins.items():
+    for name, digest in plugin_files(record).items():
         if digest not in found.sources:
-            yield f"the source of its plugin {shown(name)} is not in the bundle"
+            files = [file for file, content in record.provenance.plugins.items() if content == digest]
+            yield f"the source of its plugin {shown(files[0] if files else name)} is not in the bundle"
 
 
-def _notable(record: RunRecord) -> Iterator[str]:
+def _notable(record: RunRecord, found: Checked) -> Iterator[str]:
     """What a reader should know, and what is no error."""
     if record.status != "ok":
         yield f"it ended as {record.status}: {shown(record.error)}"
     if record.provenance.git_dirty:
         yield "it was run with uncommitted changes to the suite"
-    if not record.provenance.plugins and (foreign := list(strangers(record))):
+    if not plugin_files(record) and (foreign := list(strangers(record))):
         yield f"not known here, and without source: {', '.join(foreign)}"
+    for part, name in unnamed(record, found.sources).items():
+        yield f"the source that it says it ran with does not name the {part} '{shown(name)}'"
 
 
 def _recomputed(bundle: Bundle, run: RunNote, record: RunRecord, storage: Storage) -> tuple[Recomputed | None, Finding]:
@@ -189,6 +237,8 @@ def _recomputed(bundle: Bundle, run: RunNote, record: RunRecord, storage: Storag
     if dataset is None:
         return None, Finding("warning", f"nothing was recomputed: {why}")
     split = prepared(record, storage, dataset)
+    if flaw := other_costs(record, dataset, split):
+        raise UserError(flaw)
     if split is None:
         return None, Finding(
             "warning",

@@ -12,16 +12,17 @@ import torch
 from benchmark.data import AnySplit, DataSet
 from benchmark.errors import UserError
 from benchmark.model import MultiTaskModel
-from benchmark.record import RunRecord
 from benchmark.registry import ARCHITECTURES
+from benchmark.runs.record import RunRecord
 from benchmark.submission.bundle import Bundle, damage
 from benchmark.submission.checkpoints import Described, read_header, read_tensors
 from benchmark.submission.recomputing import Recomputed, compared
 from benchmark.submission.text import shown
+from benchmark.training.build import network
 from benchmark.training.evaluation import evaluate
+from benchmark.training.forward import forward_flops, some
 from benchmark.training.hardware import Hardware
 from benchmark.training.layout import lay_out
-from benchmark.training.run import forward_flops, network, some
 
 #: A foreign option beyond this would build a network of any depth.
 LARGEST_OPTION = 4096
@@ -88,24 +89,57 @@ def blank(record: RunRecord, dataset: DataSet) -> MultiTaskModel | None:
         )
     try:
         with torch.device("meta"):
-            return network(record.spec, dataset)
+            return network(record.spec.architecture, dataset)
     except Exception as error:  # foreign options reach a constructor: whatever it raises is their fault
         raise UserError(f"'{component.name}' cannot be built with these options ({shown(error)})") from error
+
+
+def other_costs(record: RunRecord, dataset: DataSet, split: AnySplit | None) -> str | None:
+    """Which counted cost of the record is not that of its architecture, in words; None where all are.
+
+    Args:
+        split: of prepared pictures, on which operations are counted; without it parameters alone are.
+
+    Raises:
+        UserError: see ``blank``.
+    """
+    model = blank(record, dataset)
+    if model is None:
+        return None
+    found = {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "shared_parameters": sum(p.numel() for p in model.shared_parameters()),
+    }
+    if split is not None:
+        found["forward_flops"] = _flops(model, split)
+    for name, value in found.items():
+        if (said := getattr(record.cost, name)) != value:
+            return (
+                f"its {name} are said to be {said}, and '{record.spec.architecture.name}' with its options has {value}"
+            )
+    return None
+
+
+def _flops(model: MultiTaskModel, split: AnySplit) -> int:
+    """Of one picture's forward pass, counted without numbers.
+
+    Raises:
+        UserError: the network cannot do that.
+    """
+    pictures = some(split, torch.zeros(1, dtype=torch.int64, device="cpu"))
+    one = pictures.to("meta") if isinstance(pictures, torch.Tensor) else {k: v.to("meta") for k, v in pictures.items()}
+    try:
+        with torch.device("meta"):
+            return forward_flops(model, one)
+    except Exception as error:  # a plugin's network: whatever it raises is its fault
+        raise UserError(f"the operations of '{type(model).__name__}' cannot be counted ({shown(error)})") from error
 
 
 def too_costly(record: RunRecord, dataset: DataSet, split: AnySplit) -> bool:
     """Whether judging the network on the test split would take more than ``MOST_FLOPS``."""
     model = blank(record, dataset)
     assert model is not None  # asked of known architectures only
-    with torch.device("meta"):
-        pictures = some(split, torch.zeros(1, dtype=torch.int64, device="cpu"))
-        one = (
-            pictures.to("meta")
-            if isinstance(pictures, torch.Tensor)
-            else {k: v.to("meta") for k, v in pictures.items()}
-        )
-        flops = forward_flops(model, one)
-    return flops * max(len(split.of(task.name)) for task in dataset.tasks) > MOST_FLOPS
+    return _flops(model, split) * max(len(split.for_task(task.name)) for task in dataset.tasks) > MOST_FLOPS
 
 
 def judged(
@@ -122,7 +156,7 @@ def judged(
     name = member(record)
     try:
         with torch.random.fork_rng(devices=[]):
-            model = network(record.spec, dataset)
+            model = network(record.spec.architecture, dataset)
         with bundle.open(name) as stream:
             read_header(stream, bundle.members[name].file_size, name)
             model.load_state_dict(dict(read_tensors(stream, header, name)), strict=True)

@@ -2,13 +2,15 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from benchmark.analysis.kinds import is_own, kinds_of
 from benchmark.data import SPLITS, DataSet, build_dataset
 from benchmark.errors import UserError
-from benchmark.record import RunRecord, parse_record
 from benchmark.registry import ARCHITECTURES, DATASETS, NAME, RESERVED, WEIGHTINGS
-from benchmark.spec import SUITE_VERSION
+from benchmark.runs.code import built_in, other_code
+from benchmark.runs.record import TIMES, RunRecord, parse_record
+from benchmark.runs.spec import SUITE_VERSION
 from benchmark.submission.text import parse, shown
 from benchmark.tasks import KINDS
 
@@ -53,9 +55,57 @@ def problems(record: RunRecord) -> Iterator[str]:
     names = [task.name for task in record.tasks]
     if not names or len(set(names)) < len(names):
         yield "it has no task, or two of the same name"
-    if unknown := [task.kind for task in record.tasks if task.kind not in KINDS]:
+    kinds = kinds_of(record)
+    if unknown := [task.kind for task in record.tasks if task.kind not in kinds]:
         yield f"its kind of task '{shown(unknown[0])}' is not known here: its metrics could not be judged"
+    yield from _code(record)
+    yield from cost_flaws(record)
     yield from _curves(record)
+
+
+def _code(record: RunRecord) -> Iterator[str]:
+    """What is wrong with what the record says of the plugin files that it was run with."""
+    if lost := sorted(set(record.code.values()) - set(record.provenance.plugins.values())):
+        yield f"it is of the plugin file {shown(lost[0])[:12]}, which is not among those that were loaded"
+    for part, name in other_code(record.spec, record.code).items():
+        yield f"the {part} '{shown(name)}' ran with other code than the plugin that is loaded here"
+    for part, name in built_in(record.spec, record.code).items():
+        yield f"it says that a plugin file defines the {part} '{shown(name)}', which is the suite's own"
+    for name in sorted({task.kind for task in record.tasks} & KINDS.keys() & record.kinds.keys()):
+        described = {metric.name for metric in record.kinds[name].metrics}
+        if not is_own(KINDS[name]) and described != {metric.name for metric in KINDS[name].metrics}:
+            yield f"its kind of task '{shown(name)}' has other metrics than the plugin that is loaded here"
+
+
+def cost_flaws(record: RunRecord) -> Iterator[str]:
+    """What cannot be true of what a run that went well says that it took."""
+    if record.status != "ok":
+        return
+    cost = record.cost
+    for name in ("parameters", "forward_flops"):
+        if getattr(cost, name) is None:
+            yield f"it does not say its {name}"
+    for name in ("parameters", "forward_flops", *TIMES):
+        value = getattr(cost, name)
+        if value is not None and not value > 0:
+            yield f"its {name} cannot be {value:g}"
+    if cost.parameters is not None and (cost.shared_parameters or 0) > cost.parameters:
+        yield f"its shared_parameters cannot be {cost.shared_parameters} of {cost.parameters}"
+    if cost.train_seconds is not None and cost.wall_seconds is not None and cost.train_seconds > cost.wall_seconds:
+        yield f"its steps took {cost.train_seconds:g} s, and the whole run {cost.wall_seconds:g} s"
+
+
+def plugin_files(record: RunRecord) -> dict[str, str]:
+    """The SHA-256 of each plugin file that the run's numbers depend on, by what uses it; those merely loaded do not.
+
+    Records from before they say which file defines what are taken to need every file that was loaded, unless all of
+    their parts are registered here.
+    """
+    if record.code:
+        return dict(record.code)
+    dataset = record.spec.dataset
+    known = dataset.name in DATASETS and DATASETS[dataset.name].version == dataset.version
+    return {} if known and not list(strangers(record)) else dict(record.provenance.plugins)
 
 
 def _is_name(name: str) -> bool:
@@ -99,17 +149,18 @@ def _metrics(record: RunRecord, metrics: dict[str, dict[str, dict[str, float | N
         if set(tasks) != {task.name for task in record.tasks}:
             return f"the metrics of {split} are not those of its tasks"
         for task in record.tasks:
-            known = {metric.name: metric for metric in KINDS[task.kind].metrics} if task.kind in KINDS else {}
+            known = {metric.name: metric for metric in kinds_of(record).get(task.kind, ())}
+            own = task.kind in KINDS and is_own(KINDS[task.kind])
             if known and set(tasks[task.name]) != set(known):
                 return f"'{shown(task.name)}' has other metrics than its kind, {task.kind}"
             for name, value in tasks[task.name].items():
-                if name in known and not _possible(value, known[name].unit):
+                if own and name in known and not _possible(value, known[name].unit):
                     return f"{split} {shown(task.name)} {name} cannot be {value:.6g}"
     return None
 
 
 def _possible(value: float | None, unit: str) -> bool:
-    """Whether a metric can have the value: every metric that the suite knows is a share, an angle or a mean error."""
+    """Whether a metric of the suite can have the value: each is a share, an angle or a mean error."""
     most = {"%": 100.0, "°": 180.0}.get(unit, math.inf)
     return value is None or 0 <= value <= most * (1 + 1e-6)
 
@@ -131,6 +182,21 @@ def dataset_of(record: RunRecord) -> tuple[DataSet | None, str | None]:
     if tasks != [(t.name, t.kind, t.channels, t.classes) for t in record.tasks]:
         return None, f"its tasks are not those of '{component.name}'"
     return dataset, None
+
+
+def unnamed(record: RunRecord, sources: Mapping[str, str]) -> dict[str, str]:
+    """The parts of a run whose plugin file, as the record says, never names them; and what they are called.
+
+    Args:
+        sources: text by SHA-256.
+    """
+    spec = record.spec
+    names = {"data set": spec.dataset.name, "architecture": spec.architecture.name, "weighting": spec.weighting_name}
+    return {
+        part: names[part]
+        for part, code in record.code.items()
+        if part in names and code in sources and names[part] not in sources[code]
+    }
 
 
 def strangers(record: RunRecord) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -9,10 +10,11 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 from pydantic import ValidationError
 
+from benchmark.analysis.repeats import cell_of
 from benchmark.errors import UsageError, UserError
-from benchmark.record import RunRecord, record_bytes
-from benchmark.spec import first_error
-from benchmark.store import Store
+from benchmark.runs.record import RunRecord, record_bytes
+from benchmark.runs.spec import first_error
+from benchmark.runs.store import Store
 from benchmark.submission.bundle import (
     CHUNK,
     LARGEST_FILE,
@@ -23,8 +25,9 @@ from benchmark.submission.bundle import (
     RunNote,
     file_digest,
 )
+from benchmark.submission.inspecting import plugin_files
 
-#: Zip files cannot say less; the same content gives the same bytes.
+#: The earliest time that zip files can hold: with a fixed time the same content gives the same bytes.
 NO_TIME = (1980, 1, 1, 0, 0, 0)
 
 
@@ -56,7 +59,7 @@ def pack(
         raise UsageError("no run to pack: the results folder holds none that was asked for")
     if out.exists():
         raise UsageError(f"{out} exists; name another file")
-    sources = _sources(records, plugins)
+    sources, seeds = _sources(records, plugins), _seeds(store)
     contents: dict[str, bytes | Path] = {}
     runs = []
     for record in records:
@@ -66,7 +69,14 @@ def pack(
             contents[f"predictions/{record.id}.npz"] = whole
         if (model := store.model(record)) is not None:
             contents[f"models/{record.id}.safetensors"] = model
-        runs.append(RunNote(id=record.id, predictions=whole is not None, model=model is not None))
+        runs.append(
+            RunNote(
+                id=record.id,
+                predictions=whole is not None,
+                model=model is not None,
+                seeds=tuple(sorted({*seeds[cell_of(record)], record.spec.seed})),
+            )
+        )
     contents |= sources
     files = {name: _note(content) for name, content in contents.items()}
     if (total := sum(file.size for file in files.values())) > LARGEST_FILE // 2:
@@ -81,6 +91,14 @@ def pack(
     return manifest
 
 
+def _seeds(store: Store) -> dict[str, set[int]]:
+    """By cell the seeds with which it was run, however the runs ended: who leaves one out of a bundle says so."""
+    found: dict[str, set[int]] = defaultdict(set)
+    for record in store.scan()[0]:
+        found[cell_of(record)].add(record.spec.seed)
+    return found
+
+
 def _sources(records: Sequence[RunRecord], plugins: Sequence[Path]) -> dict[str, bytes | Path]:
     """Member names and contents of the plugins that the runs used, found by their hashes."""
     given: dict[str, tuple[str, bytes]] = {}
@@ -92,16 +110,21 @@ def _sources(records: Sequence[RunRecord], plugins: Sequence[Path]) -> dict[str,
         given[hashlib.sha256(content).hexdigest()] = (path.stem, content)
     found: dict[str, bytes | Path] = {}
     for record in records:
-        for name, digest in record.provenance.plugins.items():
+        for name, digest in plugin_files(record).items():
             if digest not in given:
                 raise UsageError(
-                    f"{record.spec.label} used the plugin {name} in a state that was not given; name the file, as it "
-                    "was then, with --plugin"
+                    f"{record.spec.label} used the plugin {_file(record, name, digest)} in a state that was not given; "
+                    "name the file, as it was then, with --plugin"
                 )
             stem, content = given[digest]
             plain = re.sub(r"[^A-Za-z0-9_.-]", "_", stem)[:60].lstrip("_.-") or "plugin"
             found[f"plugins/{plain}-{digest[:8]}.py"] = content
     return found
+
+
+def _file(record: RunRecord, name: str, digest: str) -> str:
+    """What a plugin file was called when the run used it."""
+    return next((file for file, found in record.provenance.plugins.items() if found == digest), name)
 
 
 def _note(content: bytes | Path) -> FileNote:

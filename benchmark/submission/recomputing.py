@@ -1,17 +1,19 @@
 """Metrics from submitted predictions, by the same accumulators that judged the run."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from benchmark.data import AnySplit, DataSet, Split, Storage
 from benchmark.errors import UserError
-from benchmark.record import RunRecord
-from benchmark.store import WHOLE_TEST
+from benchmark.runs.artifacts import OfSplit, name_of
+from benchmark.runs.record import RunRecord
 from benchmark.submission.arrays import read_arrays
 from benchmark.submission.bundle import Bundle
+from benchmark.submission.comparing import digest, is_truth
 from benchmark.submission.text import shown
 from benchmark.tasks import Task
 from benchmark.training.evaluation import EVALUATION_BATCH
@@ -33,11 +35,15 @@ class Recomputed:
         metrics: by task and metric; None where not finite.
         deviation: the greatest relative difference from the submitted metrics.
         differences: metrics that differ by more than rounding explains, in words.
+        digests: by task a hash of the predictions (``comparing.digest``).
+        true: tasks whose predictions are the truth.
     """
 
     metrics: dict[str, dict[str, float | None]]
     deviation: float
     differences: tuple[str, ...]
+    digests: Mapping[str, str] = field(default_factory=dict)
+    true: tuple[str, ...] = ()
 
 
 def recompute(bundle: Bundle, record: RunRecord, dataset: DataSet, split: AnySplit) -> Recomputed:
@@ -53,21 +59,29 @@ def recompute(bundle: Bundle, record: RunRecord, dataset: DataSet, split: AnySpl
         UserError: the predictions are missing, damaged, of another form, or of other samples.
     """
     name = f"predictions/{record.id}.npz"
-    expected: dict[str, tuple[int, ...]] = {}
+    tasks, expected = [task.name for task in dataset.tasks], dict[str, tuple[int, ...]]()
+    decisions = {task: name_of(OfSplit("test", task), tasks) for task in tasks}
+    ids = {task: name_of(OfSplit("test", task, ids=True), tasks) for task in tasks}
     for task in dataset.tasks:
-        expected[f"{WHOLE_TEST}{task.name}"] = tuple(split.of(task.name).targets[task.name].shape)
-        expected[f"{WHOLE_TEST}{task.name}-id"] = (len(split.of(task.name)),)
+        expected[decisions[task.name]] = tuple(split.for_task(task.name).targets[task.name].shape)
+        expected[ids[task.name]] = (len(split.for_task(task.name)),)
     with bundle.open(name) as stream:
         arrays = read_arrays(stream, expected, name)
     metrics = {}
     for task in dataset.tasks:
-        if not np.array_equal(arrays[f"{WHOLE_TEST}{task.name}-id"], split.of(task.name).ids):
+        if not np.array_equal(arrays[ids[task.name]], split.for_task(task.name).ids):
             raise UserError(
                 f"{name}: the samples of '{shown(task.name)}' are not those of the test split, in its order"
             )
-        metrics[task.name] = _judge(task, arrays[f"{WHOLE_TEST}{task.name}"], split.of(task.name), name)
-    rounded = {task.name for task in dataset.tasks if arrays[f"{WHOLE_TEST}{task.name}"].dtype.kind == "f"}
-    return compared(metrics, record, dataset.tasks, rounded)
+        metrics[task.name] = _judge(task, arrays[decisions[task.name]], split.for_task(task.name), name)
+    rounded = {task.name for task in dataset.tasks if arrays[decisions[task.name]].dtype.kind == "f"}
+    found = {task.name: key for task in dataset.tasks if (key := digest(arrays[decisions[task.name]]))}
+    true = [
+        task.name
+        for task in dataset.tasks
+        if is_truth(task, arrays[decisions[task.name]], split.for_task(task.name).targets[task.name].cpu().numpy())
+    ]
+    return replace(compared(metrics, record, dataset.tasks, rounded), digests=found, true=tuple(true))
 
 
 def _judge(task: Task, values: np.ndarray, split: Split, name: str) -> dict[str, float | None]:
@@ -120,7 +134,7 @@ def _agree(value: float, said: float, unit: str | None, slack: float) -> bool:
 
 
 def _word(value: float | None) -> str:
-    return "none" if value is None else f"{value:.6g}"
+    return "none" if value is None else f"{value:z.6g}"
 
 
 def prepared(record: RunRecord, storage: Storage, dataset: DataSet) -> AnySplit | None:

@@ -1,7 +1,9 @@
 """What a task is, and what each kind of task must define."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.errors import unknown
-from benchmark.registry import TABLES
+from benchmark.errors import OF_PLUGINS, UsageError, unknown
+from benchmark.registry import TABLES, loading_code
 from benchmark.tasks.geometry import Zoom
 
 #: Batch size over which the papers' scripts average depth and normal metrics.
@@ -89,6 +91,8 @@ class TaskKind(ABC):
     metrics: ClassVar[tuple[Metric, ...]]
     #: True where a target of an enlarged part of the picture can be right only if the camera is known.
     needs_camera: ClassVar[bool] = False
+    #: SHA-256 of the plugin file that registered it; None for what is installed.
+    code: str | None = None
 
     def finish(self, raw: Tensor) -> Tensor:
         """Turn a head's raw output into a prediction. (B, channels, …) -> the same shape."""
@@ -114,9 +118,29 @@ class TaskKind(ABC):
     def decide(self, prediction: Tensor) -> Tensor:
         """The prediction in the form in which targets are stored (class ids, metres, unit vectors)."""
 
+    def class_count(self, channels: int) -> int:
+        """How many classes targets tell apart, where they do: as many as a task may name, and as data cards count."""
+        return channels
+
     def stored(self, channels: int, size: tuple[int, int]) -> Stored | None:
         """How a target of pictures of ``size`` (height, width) is stored; None where the kind does not say."""
         return None
+
+    def labelled(self, targets: Tensor, channels: int) -> Tensor:
+        """Which samples hold a valid target, in the sense of ``loss``: those with a value that is not ``invalid``.
+
+        Args:
+            targets: (B, …) stored.
+            channels: of the task.
+
+        Returns:
+            (B,) bool; True for all where the kind does not say how targets are stored.
+        """
+        stored = self.stored(channels, (1, 1))
+        if stored is None or stored.invalid is None or not len(targets):
+            return torch.ones(len(targets), dtype=torch.bool, device=targets.device)
+        known = ~targets.isnan() if math.isnan(stored.invalid) else targets != stored.invalid
+        return known.reshape(len(targets), -1).any(1)
 
     def undecide(self, decided: Tensor, channels: int) -> Tensor:
         """A prediction that ``decide`` turns into ``decided``, so that metrics can be recomputed from what was kept.
@@ -145,6 +169,44 @@ class TaskKind(ABC):
         """One picture's stored target or decision as RGB (H, W, 3) uint8; None where there is nothing to draw."""
 
 
+#: Bytes of a task's name at most: names of files have 255, of which a few are the suite's.
+LONGEST_NAME = 100
+#: Names of fields that every data set has beside its targets.
+RESERVED = ("image", "id")
+
+
+def _check_name(name: object) -> None:
+    """Refuse what could not be a part of a file's name.
+
+    Raises:
+        UsageError: it could not.
+    """
+    if not isinstance(name, str) or not name.strip() or name != name.strip() or not name.isprintable() or "/" in name:
+        raise UsageError(f"a task is named by one or more printable signs, '/' not among them; found {name!r:.80}")
+    if len(name.encode("utf-8", "replace")) > LONGEST_NAME:
+        raise UsageError(f"the name of a task may have {LONGEST_NAME} bytes, found {name!r:.40}…")
+
+
+def check_tasks(owner: str, tasks: Sequence["Task"]) -> None:
+    """Refuse tasks that could not be told apart, from each other or from a data set's other fields.
+
+    Args:
+        owner: whose tasks they are, in words.
+        tasks: all of them.
+
+    Raises:
+        UsageError: two have one name, or one has the name of another field.
+    """
+    names = [task.name for task in tasks]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise UsageError(f"{owner} has {names.count(twice[0])} tasks named '{twice[0]}': give each a name of its own")
+    if taken := [name for name in names if name in RESERVED]:
+        raise UsageError(
+            f"{owner} has a task named '{taken[0]}', which is what data sets call their "
+            f"{'pictures' if taken[0] == 'image' else 'samples'}: give it another name"
+        )
+
+
 KINDS: dict[str, TaskKind] = {}
 TABLES.append(KINDS)
 
@@ -154,6 +216,7 @@ def register_kind(kind: type[TaskKind]) -> type[TaskKind]:
     if kind.name in KINDS:
         raise ValueError(f"the kind of task '{kind.name}' is registered already")
     KINDS[kind.name] = kind()
+    KINDS[kind.name].code = loading_code()
     return kind
 
 
@@ -175,10 +238,14 @@ class Task:
     """One thing to predict.
 
     Attributes:
-        name: unique within a data set.
-        kind: ``segmentation``, ``depth``, ``normals`` or ``classification``.
-        channels: outputs of the head: the number of classes, 1 for depth, 3 for normals.
+        name: unique within a data set; part of the names of files.
+        kind: ``segmentation``, ``depth``, ``normals``, ``classification``, ``binary``, ``boundaries``, …
+        channels: outputs of the head: the number of classes, 1 for depth and for what is yes or no, 3 for normals.
         classes: names of the classes, where there are any.
+
+    Raises:
+        UsageError: the name cannot be a part of a file's name.
+        ValueError: the channels are none, or not as many as the classes.
     """
 
     name: str
@@ -187,12 +254,14 @@ class Task:
     classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        _check_name(self.name)
         if self.kind not in KINDS:
-            raise unknown("kind of task", self.kind, KINDS)
+            raise unknown("kind of task", self.kind, KINDS, OF_PLUGINS)
         if self.channels < 1:
             raise ValueError(f"task '{self.name}' needs at least 1 channel, not {self.channels}")
-        if self.classes and len(self.classes) != self.channels:
-            raise ValueError(f"task '{self.name}' names {len(self.classes)} classes but has {self.channels} channels")
+        if self.classes and len(self.classes) != (count := self.definition.class_count(self.channels)):
+            has = f"{self.channels} channels" if count == self.channels else f"{count} answers"
+            raise ValueError(f"task '{self.name}' names {len(self.classes)} classes but has {has}")
 
     @property
     def definition(self) -> TaskKind:
@@ -224,6 +293,26 @@ class Task:
     def accumulator(self, device: torch.device) -> Accumulator:
         """See ``TaskKind.accumulator``."""
         return self.definition.accumulator(self.channels, device)
+
+
+def class_type(channels: int, narrowest: str) -> str:
+    """NumPy's name of the type in which class ids and −1 are stored: ``narrowest``, or a wider one for more classes."""
+    return next(t for t in (narrowest, "int16", "int32", "int64") if channels - 1 <= np.iinfo(t).max)
+
+
+def class_ids(logits: Tensor, narrowest: str) -> Tensor:
+    """(B, C, …) -> (B, …) the likeliest classes, in the type in which a task of C classes is stored."""
+    return logits.argmax(1).to(getattr(torch, class_type(logits.shape[1], narrowest)))
+
+
+def halved(values: Tensor) -> Tensor:
+    """Values in half precision, in the memory of the host; in single precision where a finite one is too large for it.
+
+    Any shape -> the same.
+    """
+    exact = values.float().cpu()
+    half = exact.half()
+    return exact if (half.isinf() & exact.isfinite()).any() else half
 
 
 def masked_mean(values: Tensor, valid: Tensor) -> Tensor:

@@ -7,9 +7,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.tasks.base import Accumulator, Metric, Stored, TaskKind, masked_mean, one_hot, register_kind
+from benchmark.tasks.base import (
+    Accumulator,
+    Metric,
+    Stored,
+    TaskKind,
+    class_ids,
+    class_type,
+    masked_mean,
+    one_hot,
+    register_kind,
+)
 
 UNKNOWN = -1
+#: In which class ids are stored as long as they fit.
+NARROWEST = "int16"
 
 
 class Hits(Accumulator):
@@ -48,15 +60,15 @@ class Classification(TaskKind):
 
     def stored(self, channels: int, size: tuple[int, int]) -> Stored:
         """One class id."""
-        return Stored("int16", (), "class", 0, channels - 1, invalid=UNKNOWN)
+        return Stored(class_type(channels, NARROWEST), (), "class", 0, channels - 1, invalid=UNKNOWN)
 
     def accumulator(self, channels: int, device: torch.device) -> Accumulator:
         """Counts of right answers."""
         return Hits(device)
 
     def decide(self, prediction: Tensor) -> Tensor:
-        """(B, C) -> (B,) int16."""
-        return prediction.argmax(1).to(torch.int16)
+        """(B, C) -> (B,) int16, or wider."""
+        return class_ids(prediction, NARROWEST)
 
     def undecide(self, decided: Tensor, channels: int) -> Tensor:
         """Class ids -> one channel per class."""
@@ -64,7 +76,8 @@ class Classification(TaskKind):
 
     def blind(self, truths: Tensor, channels: int) -> Tensor:
         """How often each class is met."""
-        return torch.bincount(truths[truths != UNKNOWN].long(), minlength=channels).float().unsqueeze(0)
+        known = truths[(truths >= 0) & (truths < channels)]
+        return torch.bincount(known.long(), minlength=channels).float().unsqueeze(0)
 
     def draw(self, values: np.ndarray) -> None:
         """A class is shown in words."""

@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from matplotlib import colormaps
 from torch import Tensor
 
 from benchmark.tasks.base import (
@@ -13,6 +12,7 @@ from benchmark.tasks.base import (
     Metric,
     Stored,
     TaskKind,
+    halved,
     legacy_batches,
     legacy_twins,
     masked_mean,
@@ -82,6 +82,10 @@ class Depth(TaskKind):
         """(1, H, W) metres."""
         return Stored("float16", (channels, *size), "m", 0, math.inf, invalid=0)
 
+    def labelled(self, targets: Tensor, channels: int) -> Tensor:
+        """Those with a positive value."""
+        return (targets > 0).flatten(1).any(1)
+
     def accumulator(self, channels: int, device: torch.device) -> Accumulator:
         """Sums of errors."""
         return DepthErrors(device)
@@ -91,8 +95,8 @@ class Depth(TaskKind):
         return (zoom.nearest(target) / zoom.scale.to(torch.float32)[:, None, None, None]).to(target.dtype)
 
     def decide(self, prediction: Tensor) -> Tensor:
-        """(B, 1, H, W) -> the same in half precision."""
-        return prediction.half()
+        """(B, 1, H, W) -> the same in half precision, or in single precision where half ends."""
+        return halved(prediction)
 
     def blind(self, truths: Tensor, channels: int) -> Tensor:
         """Each pixel's median; where a pixel is never known, that of all."""
@@ -102,6 +106,8 @@ class Depth(TaskKind):
 
     def draw(self, values: np.ndarray) -> np.ndarray:
         """(1, H, W) metres -> a perceptually uniform colour map; unknown is black."""
+        from matplotlib import colormaps  # late: training draws nothing
+
         depth = values[0].astype(np.float32)
         coloured = colormaps["viridis_r"](np.clip(depth / DRAWN_RANGE, 0, 1), bytes=True)[..., :3]
         return np.where(depth[..., None] > 0, coloured, 0).astype(np.uint8)

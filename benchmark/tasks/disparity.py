@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from matplotlib import colormaps
 from torch import Tensor
 
 from benchmark.tasks.base import Metric, Stored, register_kind
@@ -37,6 +36,8 @@ class Disparity(Depth):
 
     def draw(self, values: np.ndarray) -> np.ndarray:
         """(1, H, W) disparities -> a perceptually uniform colour map, unknown is black."""
+        from matplotlib import colormaps  # late: training draws nothing
+
         disparity = values[0].astype(np.float32)
         coloured = colormaps["viridis"](np.clip(disparity / DRAWN_RANGE, 0, 1), bytes=True)[..., :3]
         return np.where(disparity[..., None] > 0, coloured, 0).astype(np.uint8)

@@ -1,6 +1,6 @@
 """Surface normals: a unit vector per pixel in camera coordinates, the zero vector where unknown."""
 
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -44,6 +44,10 @@ _POOLED = (
     ),
 )
 
+#: All vectors of a batch have smaller components only where a head began with zeros, or nearly.
+SHORT = 1e-4
+#: What ``torch.nn.functional.normalize`` divides by at least.
+LEAST_DIVISOR = 1e-12
 #: Stands for the angle where the truth is unknown; not NaN, which a diverged network's prediction gives.
 UNKNOWN = -1.0
 
@@ -123,6 +127,32 @@ def statistics_where(known: Tensor, angles: Tensor) -> Tensor:
     return torch.where(count > 0, torch.stack([mean, middle, *within]), torch.nan)
 
 
+class _Bounded(torch.autograd.Function):
+    """The identity, whose gradient, where all vectors are short, is scaled to what it would be at unit length."""
+
+    @staticmethod
+    def forward(ctx: Any, raw: Tensor) -> Tensor:
+        ctx.save_for_backward(raw)
+        return raw.view_as(raw)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (raw,) = ctx.saved_tensors
+        longest = raw.abs().amax(1, keepdim=True)
+        # ``F.normalize`` divides by no less than this, so that nothing is lost of the gradient at zero.
+        return torch.where(longest.amax() < SHORT, gradient * longest.clamp(min=LEAST_DIVISOR), gradient)
+
+
+def _bounded(raw: Tensor) -> Tensor:
+    """(B, 3, …) as they are; where none reaches ``SHORT``, with gradients no longer than those of unit vectors.
+
+    The gradient of x / |x| is as long as 1 / |x|: 1e12 where a head begins with zeros. An optimiser that divides by
+    past gradients would then stand still for the rest of a run. Single vectors that are 0, such as where a network's
+    features are, keep their gradients, so that records come back.
+    """
+    return cast(Tensor, _Bounded.apply(raw))
+
+
 @register_kind
 class Normals(TaskKind):
     """One minus the mean dot product over valid pixels (Liu et al., CVPR 2019)."""
@@ -135,8 +165,8 @@ class Normals(TaskKind):
     )
 
     def finish(self, raw: Tensor) -> Tensor:
-        """Scale to unit length over channels."""
-        return F.normalize(raw.float(), dim=1)
+        """Scale to unit length over channels. Gradients are bounded where all vectors are shorter than ``SHORT``."""
+        return F.normalize(_bounded(raw.float()), dim=1)
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """(B, 3, H, W) and (B, 3, H, W) -> scalar."""

@@ -12,6 +12,8 @@ from benchmark.tasks.base import (
     Metric,
     Stored,
     TaskKind,
+    class_ids,
+    class_type,
     legacy_twins,
     masked_mean,
     one_hot,
@@ -19,6 +21,8 @@ from benchmark.tasks.base import (
 )
 
 UNKNOWN = -1
+#: In which class ids are stored as long as they fit.
+NARROWEST = "int8"
 
 _POOLED = (
     Metric("miou", "mIoU", "%", True, "Mean over classes of intersection over union, from one confusion matrix of the "
@@ -86,15 +90,15 @@ class Segmentation(TaskKind):
 
     def stored(self, channels: int, size: tuple[int, int]) -> Stored:
         """(H, W) class ids."""
-        return Stored("int8", size, "class", 0, channels - 1, invalid=UNKNOWN)
+        return Stored(class_type(channels, NARROWEST), size, "class", 0, channels - 1, invalid=UNKNOWN)
 
     def accumulator(self, channels: int, device: torch.device) -> Accumulator:
         """Confusion matrices."""
         return ConfusionCounts(channels, device)
 
     def decide(self, prediction: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, H, W) int8."""
-        return prediction.argmax(1).to(torch.int8)
+        """(B, C, H, W) -> (B, H, W) int8, or wider."""
+        return class_ids(prediction, NARROWEST)
 
     def undecide(self, decided: Tensor, channels: int) -> Tensor:
         """Class ids -> one channel per class."""
@@ -113,12 +117,13 @@ class Segmentation(TaskKind):
         return colours[np.where(values < 0, len(PALETTE), values % len(PALETTE))]
 
 
-#: Twenty colours that differ in lightness as well as hue.
+#: Twenty-one colours that differ in lightness as well as hue.
 PALETTE = np.array(
     [
         (230, 97, 1), (94, 60, 153), (240, 240, 230), (215, 25, 28), (139, 105, 70), (178, 138, 190), (253, 200, 80),
         (44, 123, 182), (26, 110, 60), (205, 150, 100), (40, 40, 60), (160, 175, 180), (171, 217, 233), (255, 127, 180),
         (102, 194, 165), (166, 216, 84), (110, 20, 60), (0, 90, 110), (200, 200, 90), (120, 120, 120),
+        (0, 200, 255),
     ],
     dtype=np.uint8,
 )  # fmt: skip

@@ -2,27 +2,19 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmark.registry import WEIGHTINGS
-from benchmark.spec import Component, derive_seed
+from benchmark.runs.spec import Component, derive_seed
 from benchmark.tasks import Task
+from benchmark.toyproblem.exact import ExactSteps
 from benchmark.toyproblem.problem import BOUND, STARTS, Point, gap, losses_and_gradients
 from benchmark.toyproblem.record import USUAL, MethodPaths, Path2D, Settings, rounded
-from benchmark.weighting import (
-    Direction,
-    GradientWeighting,
-    GramianWeighting,
-    LookaheadWeighting,
-    MatrixWeighting,
-    NormWeighting,
-    SampledWeighting,
-    Weighting,
-    build_weighting,
-)
+from benchmark.weighting import Weighting, build_weighting
 
 TASKS = (Task("first", "depth", 1), Task("second", "depth", 1))
 EPSILON = 1e-8
@@ -44,7 +36,7 @@ def solve(name: str, options: Mapping[str, Any] | None = None, *, settings: Sett
     Raises:
         UsageError: the name or an option is unknown.
     """
-    component = chosen(name) if options is None else Component.of(WEIGHTINGS, name, options)
+    component = chosen(name) if options is None else Component.from_registry(WEIGHTINGS, name, options)
     paths = []
     for number, start in enumerate(STARTS):
         with torch.random.fork_rng(devices=[]):
@@ -56,7 +48,7 @@ def solve(name: str, options: Mapping[str, Any] | None = None, *, settings: Sett
 
 def chosen(name: str) -> Component:
     """A registered weighting with the options of its authors' toy problem, or its defaults."""
-    return Component.of(WEIGHTINGS, name, dict(getattr(WEIGHTINGS[name].factory, "toy_options", {})))
+    return Component.from_registry(WEIGHTINGS, name, dict(getattr(WEIGHTINGS[name].factory, "toy_options", {})))
 
 
 class Walk:
@@ -68,10 +60,7 @@ class Walk:
         self.start = self.point = start
         self.moments = [(0.0, 0.0), (0.0, 0.0)]
         self.done = 0
-        learned = list(weighting.parameters())
-        self.learning = torch.optim.Adam(learned, lr=settings.learning_rate, betas=settings.betas) if learned else None
-        if isinstance(weighting, MatrixWeighting):
-            weighting.sized(2)
+        self.steps = ExactSteps(weighting, 2, settings.learning_rate, settings.betas)
 
     def path(self) -> Path2D:
         """Walk to the end."""
@@ -87,7 +76,7 @@ class Walk:
                 rests = math.dist(before, self.point) < self.settings.rest
                 if rests and gap(*points[-1][2:]) <= self.settings.reach:
                     break
-        except Exception as raised:  # noqa: BLE001 - a method is foreign code: its failure is a result
+        except (Exception, SystemExit) as raised:  # noqa: BLE001 - a method is foreign code: its failure is a result
             error = f"{type(raised).__name__}: {raised}"
         counted = getattr(self.weighting, "fallbacks", None)
         distance = gap(points[-1][2], points[-1][3])
@@ -113,15 +102,10 @@ class Walk:
     def _step(self) -> Tensor:
         """One step; the losses (2,) before it."""
         losses, gradients = self._evaluate(self.point)
-        if self.learning:
-            self.learning.zero_grad()
-        direction = self._direction(losses, gradients)
-        self._move(direction.tolist())
-        if self.learning:
-            self.learning.step()
-        if self.weighting.evaluates_again:
-            with torch.no_grad():
-                self.weighting.after_step(self._evaluate(self.point)[0])
+        feature = torch.tensor(self.point, dtype=gradients.dtype)  # on the representation, the point is the feature
+        alignments = partial(self._alignments, gradients)
+        self._move(self.steps(losses.clone(), gradients, alignments, feature).tolist())
+        self.steps.after(lambda: self._evaluate(self.point)[0])
         return losses
 
     def _evaluate(self, point: Point) -> tuple[Tensor, Tensor]:
@@ -131,54 +115,11 @@ class Walk:
             gradients, dtype=torch.float64
         )
 
-    def _direction(self, losses: Tensor, gradients: Tensor) -> Tensor:
-        """(2,) what the weighting makes of (2,) losses and (2, 2) gradients; its parameters get their gradients."""
-        weighting = self.weighting
-        if isinstance(weighting, GradientWeighting):
-            return self._combined(weighting, losses, gradients)
-        if isinstance(weighting, LookaheadWeighting):
-            weighting.observe(self._alignments(losses, gradients), self.settings.learning_rate)
-        weights = weighting.weights(losses)
-        if isinstance(weighting, NormWeighting):
-            weighting.observe(gradients.norm(dim=1), losses)
-        if self.learning is None and type(weighting).objective is Weighting.objective:
-            return weights.detach() @ gradients  # what autograd would find for the plain weighted sum
-        leaf = losses.clone().requires_grad_()
-        weighting.objective(leaf, weights).backward()
-        return (torch.zeros_like(losses) if leaf.grad is None else leaf.grad) @ gradients
-
-    def _alignments(self, losses: Tensor, gradients: Tensor) -> Tensor:
+    def _alignments(self, gradients: Tensor, ahead: Tensor) -> Tensor:
         """(2,) ⟨∇Σ L_j(θ'), ∇L_k(θ)⟩ with θ' = θ − lr Σ w_k ∇L_k(θ)."""
-        ahead = (self.weighting.weights(losses).detach() @ gradients).tolist()
-        rate = self.settings.learning_rate
-        _, there = self._evaluate((self.point[0] - rate * ahead[0], self.point[1] - rate * ahead[1]))
+        rate, (x, y) = self.settings.learning_rate, ahead.tolist()
+        _, there = self._evaluate((self.point[0] - rate * x, self.point[1] - rate * y))
         return gradients @ there.sum(0)
-
-    def _combined(self, weighting: GradientWeighting, losses: Tensor, gradients: Tensor) -> Tensor:
-        """(2,) the direction of a weighting that looks at gradients."""
-        rows = self._slopes(weighting, losses)[:, None] * gradients
-        if isinstance(weighting, MatrixWeighting):
-            return self._matrix(weighting, rows, losses).vector
-        if isinstance(weighting, SampledWeighting):
-            return weighting.from_products(rows @ rows.T, losses) @ rows
-        assert isinstance(weighting, GramianWeighting)  # the kinds of gradient weightings that there are
-        return weighting.from_gramian(rows @ rows.T, losses) @ rows
-
-    def _slopes(self, weighting: GradientWeighting, losses: Tensor) -> Tensor:
-        """(2,) the derivatives of the weighting's task losses by the losses; its parameters get their gradients."""
-        if type(weighting).task_losses is GradientWeighting.task_losses:
-            return torch.ones_like(losses)
-        leaves = [loss.clone().requires_grad_() for loss in losses]
-        # Each is a function of its own loss alone, so the sum's slopes are theirs.
-        torch.stack(weighting.task_losses(leaves)).sum().backward()
-        return torch.stack([torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves])
-
-    def _matrix(self, weighting: MatrixWeighting, rows: Tensor, losses: Tensor) -> Direction:
-        """The direction of a weighting that looks at the matrix; on the representation, the point is the feature."""
-        if weighting.on != "representation":
-            return weighting.from_gradients(rows, losses)
-        feature = torch.tensor([self.point], dtype=rows.dtype)  # (1, 2)
-        return weighting.from_feature_gradients(rows[:, None], losses, feature)
 
     def _move(self, direction: list[float]) -> None:
         """Adam's step (Kingma & Ba, ICLR 2015), with torch's ε."""

@@ -6,10 +6,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from benchmark.errors import UserError
-from benchmark.files import write_atomically
-from benchmark.record import Provenance
-from benchmark.spec import Component, Frozen, read_file
+from benchmark.runs.files import ELSEWHERE, write_model
+from benchmark.runs.record import Provenance
+from benchmark.runs.spec import Component, Frozen, read_file
 
 SCHEMA_VERSION: Literal[1] = 1
 #: In the folder of records, above the data sets' folders, so that no scan of runs meets it.
@@ -109,13 +108,7 @@ def save(record: ToyRecord, results: Path) -> Path:
     Raises:
         UserError: the folder cannot be written.
     """
-    path = results / FILE
-    try:
-        results.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, (record.model_dump_json() + "\n").encode())
-    except OSError as error:
-        raise UserError(f"cannot write {path} ({error.strerror}); name another folder with --results") from error
-    return path
+    return write_model(record, results / FILE, advice=ELSEWHERE, indent=None)
 
 
 def rounded(numbers: Iterable[float]) -> Any:

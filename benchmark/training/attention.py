@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.model import MultiTaskModel
-from benchmark.store import MASK_ENDS, MASK_LEVELS, MASKS
-from benchmark.training.evaluation import scaled
+from benchmark.runs.artifacts import Arrays, OfMasks
+from benchmark.training.forward import scaled
 from benchmark.training.hardware import Hardware
 
 #: Pixels of the longer side of a stored mask.
@@ -19,9 +19,7 @@ MOST_LEVELS = 16
 
 
 @torch.no_grad()
-def masks(
-    model: MultiTaskModel, images: Tensor, hardware: Hardware, note: Callable[[str], None]
-) -> dict[str, np.ndarray]:
+def masks(model: MultiTaskModel, images: Tensor, hardware: Hardware, note: Callable[[str], None]) -> Arrays:
     """Each task's masks at each level, averaged over channels; empty for an architecture without attention.
 
     All are brought to one size, that of the pictures or smaller: pixels of larger masks are averaged, those of smaller
@@ -36,19 +34,19 @@ def masks(
             masks, not the run.
 
     Returns:
-        By task the arrays ``MASKS`` (P, L, h, w) uint8, ``MASK_ENDS`` (L, 2) float32 and ``MASK_LEVELS`` (L,).
+        What ``OfMasks`` says of each task: masks (P, L, h, w) uint8, ends (L, 2) float32 and levels (L,).
     """
     model.eval()
     try:
         with hardware.autocast():
             found = model.attention_masks(scaled(images, model.memory_format))
         return {name: array for task, levels in found.items() for name, array in _stored(task, levels, images).items()}
-    except Exception as error:  # noqa: BLE001 - the hook is foreign code, and pictures are no part of the numbers
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the hook is foreign code, and pictures are no part of the numbers
         note(f"no attention masks are kept ({' '.join(str(error).split())[:200] or type(error).__name__})")
         return {}
 
 
-def _stored(task: str, levels: Mapping[str, Tensor], images: Tensor) -> dict[str, np.ndarray]:
+def _stored(task: str, levels: Mapping[str, Tensor], images: Tensor) -> Arrays:
     height, width = images.shape[-2:]
     share = min(1.0, LONGEST_SIDE / max(height, width))
     size = (max(1, round(share * height)), max(1, round(share * width)))
@@ -64,7 +62,7 @@ def _stored(task: str, levels: Mapping[str, Tensor], images: Tensor) -> dict[str
     if not kept:
         return {}
     return {
-        f"{MASKS}{task}": torch.stack(drawn, 1).cpu().numpy(),
-        f"{MASK_ENDS}{task}": np.array(ends, np.float32),
-        f"{MASK_LEVELS}{task}": np.array(list(kept)),
+        OfMasks(task): torch.stack(drawn, 1).cpu().numpy(),
+        OfMasks(task, "ends"): np.array(ends, np.float32),
+        OfMasks(task, "levels"): np.array(list(kept)),
     }

@@ -26,9 +26,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from benchmark.data import AnySplit, DataSet, SeparateDataSet, SeparateSplit
+from benchmark.data import AnySplit, DataSet, PerTaskInputDataSet, PerTaskInputSplit
 from benchmark.errors import UsageError
-from benchmark.spec import Protocol, RunSpec, derive_seed
+from benchmark.runs.spec import Protocol, RunSpec, derive_seed
 from benchmark.tasks import Intrinsics, Task, Zoom
 from benchmark.transfer import sent
 
@@ -77,7 +77,7 @@ def augment(spec: RunSpec, dataset: DataSet, split: AnySplit) -> "Augmentation |
         UsageError: see ``check``.
     """
     check(spec.protocol, dataset)
-    if isinstance(dataset, SeparateDataSet) and isinstance(split, SeparateSplit):
+    if isinstance(dataset, PerTaskInputDataSet) and isinstance(split, PerTaskInputSplit):
         return {name: _of(spec, part, len(split.parts[name]), axis=(name,)) for name, part in dataset.parts.items()}
     return _of(spec, dataset, len(split))
 

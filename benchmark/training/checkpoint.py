@@ -22,11 +22,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from benchmark.files import write_atomically
+from benchmark.runs.files import write_atomically
 from benchmark.training.engine import Pass, Trainer
 
 MAGIC = b"mtbench checkpoint 1\n"
 DIGEST = hashlib.sha256().digest_size
+#: How the name of a checkpoint's file ends, after the run's id.
+SUFFIX = ".ckpt"
 #: Seconds from one checkpoint to the next.
 INTERVAL = 300.0
 
@@ -75,7 +77,7 @@ class Checkpoints:
     @property
     def path(self) -> Path | None:
         """The newest one's file."""
-        return self.policy.folder / f"{self.run}.ckpt" if self.policy else None
+        return self.policy.folder / f"{self.run}{SUFFIX}" if self.policy else None
 
     def pause(self, state: Callable[[], State]) -> None:
         """Called between two steps: writes a checkpoint when it is time, or the run is to stop.
@@ -128,7 +130,7 @@ class Checkpoints:
         found = state.get("identity")
         known = found if isinstance(found, dict) else {}
         if changed := [name for name, value in self.identity.items() if known.get(name) != value]:
-            raise Unusable(f"it was made with another {', '.join(changed)}")
+            raise Unusable(f"it was not made with the same {', '.join(changed)}")
 
     def _set_aside(self, path: Path, reason: str) -> None:
         with suppress(OSError):
@@ -138,7 +140,7 @@ class Checkpoints:
 
 def drop(folder: Path, run: str) -> None:
     """Remove a run's checkpoints, usable or not."""
-    path = folder / f"{run}.ckpt"
+    path = folder / f"{run}{SUFFIX}"
     for file in (path, _previous(path), *folder.glob(f"{path.name}*.unusable")):
         with suppress(OSError):
             file.unlink(missing_ok=True)
@@ -223,9 +225,11 @@ def restore(trainer: Trainer, state: State) -> None:
         trainer.under_way = Pass(
             current["sums"].to(trainer.device),
             current["losses"].to(trainer.device),
+            [int(count) for count in current["labelled"]],
             done=int(current["done"]),
             sampled=list(current["sampled"]),
             seconds=float(current["seconds"]),
+            auxiliary=None if current.get("auxiliary") is None else current["auxiliary"].to(trainer.device),
         )
     trainer.diagnostics.restore(state["diagnostics"], trainer.device)
     trainer.epoch_seconds = list(state["epoch_seconds"])

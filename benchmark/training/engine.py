@@ -1,6 +1,5 @@
 """The training loop: one protocol for every architecture and weighting."""
 
-import math
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -13,17 +12,20 @@ from torch import Tensor, nn
 
 from benchmark.data import AnySplit
 from benchmark.model import MultiTaskModel
-from benchmark.record import ByTask, EpochRecord
-from benchmark.spec import RunSpec
+from benchmark.runs.record import ByTask, EpochRecord
+from benchmark.runs.spec import LARGEST, RunSpec
 from benchmark.training.augmentation import Augmentation
-from benchmark.training.batches import OtherBatches, training_batches
+from benchmark.training.batch import Batch, OtherBatches, labelled_samples, training_batches
+from benchmark.training.contract import begin_epoch
 from benchmark.training.diagnostics import GradientDiagnostics
 from benchmark.training.evaluation import evaluate
+from benchmark.training.graphs.replay import OnDevice, Replays, eager
 from benchmark.training.hardware import Hardware, Stopwatch
 from benchmark.training.optimizer import Schedule, build_optimizer
-from benchmark.training.replay import OnDevice, Replays, at_once
-from benchmark.training.steps import Batch, Result, Surroundings, choose_step
+from benchmark.training.steps.choice import choose_step
+from benchmark.training.steps.step import Result, StepContext
 from benchmark.training.trace import TRACED_STEPS, digest
+from benchmark.transfer import sent
 from benchmark.weighting import SampledWeighting, Weighting
 
 #: The piece of a step that is the optimiser's, see ``OnDevice``.
@@ -43,23 +45,43 @@ class Pass:
     Attributes:
         sums: (2, K) of the losses and of the weights, over the steps done.
         losses: (K,) of the last step.
+        labelled: (K,) how many of the steps done had a label of each task.
         done: steps.
         sampled: seconds of each step that was sampled for diagnostics, once ``settle`` was called.
         seconds: that the steps took before the run was interrupted.
         watches: of sampled steps that the device may not have done yet.
+        auxiliary: (A,) sums of the auxiliary losses over the steps done; None where there are none.
     """
 
     sums: Tensor
     losses: Tensor
+    labelled: list[int]
     done: int = 0
     sampled: list[float] = field(default_factory=list)
     seconds: float = 0.0
     watches: list[Stopwatch] = field(default_factory=list)
+    auxiliary: Tensor | None = None
 
     @classmethod
     def begun(cls, tasks: int, device: torch.device) -> "Pass":
         """Without a step."""
-        return cls(torch.zeros(2, tasks, device=device), torch.zeros(tasks, device=device))
+        return cls(torch.zeros(2, tasks, device=device), torch.zeros(tasks, device=device), [0] * tasks)
+
+    def add(self, result: Result, auxiliary: Tensor | None = None) -> None:
+        """What a step leaves, with (A,) auxiliary losses where the network has any. No wait."""
+        self.losses = result.losses
+        if auxiliary is not None:
+            self.auxiliary = auxiliary.clone() if self.auxiliary is None else self.auxiliary + auxiliary
+        self.sums[0] += result.losses
+        self.sums[1] += result.weights
+        for k in result.present.places:
+            self.labelled[k] += 1
+
+    def means(self) -> Tensor:
+        """(2, K) of the losses and of the weights over the steps with a label of the task; NaN where there are none."""
+        if all(count == self.done for count in self.labelled):
+            return self.sums / self.done
+        return self.sums / sent(torch.tensor(self.labelled), self.sums.device)
 
     def settle(self) -> None:
         """Read the watches, which waits for the device once: it comes to them in the order of their steps."""
@@ -111,7 +133,10 @@ class Trainer:
         #: Of all evaluations.
         self.evaluation_seconds = 0.0
         self.diagnostics = GradientDiagnostics([task.name for task in model.tasks])
-        self.batches = training_batches(splits["train"], spec, augmentation)
+        labels = labelled_samples(splits["train"], model.tasks)
+        self.batches = training_batches(splits["train"], spec, augmentation, labels=labels)
+        #: Tasks of which no step of the last epoch had a label, so that their mean training loss has no value.
+        self.unlabelled: set[str] = set()
         self.others = OtherBatches(splits, spec)
         #: All that is drawn from besides torch's own and for the training batches, for checkpoints.
         self.generators = {"other batches": self.others.generator}
@@ -122,14 +147,14 @@ class Trainer:
         self.under_way: Pass | None = None
         #: Recordings of steps, where steps are to be replayed, and what does the work of the present step.
         self.replays: Replays | None = None
-        self._doing: OnDevice = at_once
+        self._doing: OnDevice = eager
         self.schedule = Schedule(spec.protocol, self.batches.steps)
         #: Where replayed steps read the learning rate. GPUs read float32, the CPU what it is given.
         self._rate = torch.zeros(
             (), dtype=torch.float64 if self.device.type == "cpu" else torch.float32, device=self.device
         )
-        around = Surroundings(self.others, lambda: self.schedule.rate, self._on_device)
-        self.step = choose_step(model, weighting, hardware, around)
+        context = StepContext(self.others, lambda: self.schedule.rate, self._on_device)
+        self.step = choose_step(model, weighting, hardware, context)
         if isinstance(weighting, SampledWeighting):
             weighting.check_batch(spec.protocol.batch_size)
         self._begin_phase()
@@ -162,7 +187,7 @@ class Trainer:
             on_epoch(record)
             for split, losses in record.losses.items():
                 for task, loss in losses.items():
-                    if loss is None:
+                    if loss is None and not (split == "train" and task in self.unlabelled):
                         raise Diverged(f"the {split} loss of '{task}' is not finite in epoch {self.epoch}")
             self._check_parameters()
             pause()
@@ -180,7 +205,10 @@ class Trainer:
     def _epoch(self, epoch: int, pause: Callable[[], None]) -> EpochRecord:
         current = self._train(pause)
         started = perf_counter()
-        means = current.sums / self.steps
+        means = current.means()
+        self.unlabelled = {
+            task.name for task, count in zip(self.model.tasks, current.labelled, strict=True) if not count
+        }
         names = [task.name for task in self.model.tasks]
         mean_losses, mean_weights = (by_task(names, row) for row in means.cpu())  # waits for the device
         losses = {"train": mean_losses}
@@ -209,11 +237,25 @@ class Trainer:
             weights=weights,
             metrics=metrics,
             gradients=self.diagnostics.take(),
+            auxiliary=self._auxiliary(current),
         )
+
+    def _auxiliary(self, current: Pass) -> dict[str, ByTask]:
+        """Means over the steps with a label of the task, by name of the prediction and task."""
+        if current.auxiliary is None:
+            return {}
+        labelled = dict(zip((task.name for task in self.model.tasks), current.labelled, strict=True))
+        found: dict[str, ByTask] = {}
+        for (name, task), total in zip(self.step.auxiliary.keys, current.auxiliary.tolist(), strict=True):
+            mean = finite({task: total / labelled[task]}) if labelled[task] else {task: None}
+            found.setdefault(name, {}).update(mean)
+        return found
 
     def _train(self, pause: Callable[[], None]) -> Pass:
         """The steps of an epoch, or the rest of the one in progress."""
         self.model.train()
+        if self.under_way is None:
+            begin_epoch(self.model, self.epoch, self.protocol.epochs)
         current = self.under_way = self.under_way or Pass.begun(len(self.model.tasks), self.device)
         while current.done < self.steps:
             started = perf_counter()
@@ -235,11 +277,9 @@ class Trainer:
         diagnose = self.diagnostics.due()
         watch = Stopwatch(self.device) if diagnose else None
         result = self.advance(batch, diagnose)
-        current.losses = result.losses
-        current.sums[0] += result.losses
-        current.sums[1] += result.weights
+        current.add(result, self.step.auxiliary.values)
         if watch:
-            self.diagnostics.add(result.gramian)
+            self.diagnostics.add(result.gramian, result.present)
             watch.stop()
             current.watches.append(watch)
 
@@ -247,15 +287,16 @@ class Trainer:
         """One optimiser step; ``diagnose`` asks for the Gramian."""
         with self.replays.stream() if self.replays else nullcontext():
             # Sampled steps keep their graph for passes of their own.
-            self._doing = at_once if diagnose or self.replays is None else self.replays
+            self._doing = eager if diagnose or self.replays is None else self.replays
             self.optimizer.zero_grad(set_to_none=True)
+            self.step.auxiliary.begin()
             result = self.step(batch, diagnose)
             self._set_rate()
-            if self._doing is not at_once and self._begun():
+            if self._doing is not eager and self._has_moments():
                 there = tuple(parameter.grad is not None for parameter in self.parameters())
-                self._on_device(OPTIMIZER, self._move, fixed=there)
+                self._on_device(OPTIMIZER, self._optimizer_step, fixed=there)
             else:
-                self._move()
+                self._optimizer_step()
             self.step.after(batch)
             self.schedule.step()
         return result
@@ -281,11 +322,11 @@ class Trainer:
         """All that are trained: the model's, and what the weighting learns."""
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
-    def _begun(self) -> bool:
+    def _has_moments(self) -> bool:
         """Whether the optimiser has its moments, which a recording would make anew each time."""
         return all(p in self.optimizer.state for p in self.parameters() if p.grad is not None)
 
-    def _move(self) -> None:
+    def _optimizer_step(self) -> None:
         """The optimiser's step. Adam wants to be told where it is recorded."""
         adam = [group for group in self.optimizer.param_groups if "capturable" in group]
         recorded = self.hardware.kind == "cuda" and torch.cuda.is_current_stream_capturing()
@@ -302,5 +343,5 @@ def by_task(names: list[str], values: Tensor) -> ByTask:
 
 
 def finite(values: dict[str, float]) -> ByTask:
-    """The same with None for every number that is not finite."""
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+    """The same with None for every number that is not finite, or larger than a record holds."""
+    return {name: value if abs(value) <= LARGEST else None for name, value in values.items()}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from benchmark.model import MultiTaskModel
+from benchmark.model import MultiTaskModel, trained
 
 #: Columns whose products are summed in the gradients' own precision; the sums over blocks are in float64. One long sum
 #: of squares in float32 stops growing after some ten million terms.
@@ -71,6 +71,7 @@ class TaskGradients:
 
     Gradients are taken at the parameters themselves, one backward pass per task: a cut at hand-picked features would be
     silently wrong where features are nested, as in MTAN. Task-specific parameters get their own task's plain gradient.
+    Frozen parameters have no part in either; P is the number of shared ones that are trained.
 
     Args:
         model: on the device; which parameters are shared is its own declaration.
@@ -78,9 +79,9 @@ class TaskGradients:
     """
 
     def __init__(self, model: MultiTaskModel, learned: Sequence[nn.Parameter] = ()) -> None:
-        self.shared = model.shared_parameters()
-        self.own = [model.task_parameters(task.name) for task in model.tasks]
-        self.learned = list(learned)
+        self.shared = trained(model.shared_parameters())
+        self.own = [trained(model.task_parameters(task.name)) for task in model.tasks]
+        self.learned = trained(learned)
         # Where nothing is shared, rows without columns: on the device all the same, where the weighting meets them.
         self.device = next(model.parameters()).device
         self.buffer = Rows(len(self.own), self.shared, self.device)
@@ -103,7 +104,8 @@ class TaskGradients:
             (K, P) the rows that were filled.
         """
         rows = self.buffer if into is None else into
-        reached = [k for k, own in enumerate(self.own) if losses[k].requires_grad and (self.shared or own)]
+        common = self.shared or self.learned
+        reached = [k for k, own in enumerate(self.own) if losses[k].requires_grad and (common or own)]
         for k, own in enumerate(self.own):
             # Where nothing is shared, no two losses have a common graph.
             retain = bool(self.shared) and k != reached[-1] if reached else False
@@ -111,7 +113,7 @@ class TaskGradients:
             rows.fill(k, task_pass(loss, self.shared, own, self.learned, retain=retain, part=part))
         return rows.matrix
 
-    def sum_along(self, losses: Sequence[Tensor], weights: Tensor, *, part: float) -> None:
+    def set_sum(self, losses: Sequence[Tensor], weights: Tensor, *, part: float) -> None:
         """Set the shared parameters' gradients to Σ w_k g_k without the g_k: one pass of the sum for all shared ones.
 
         Args:
@@ -135,11 +137,11 @@ class TaskGradients:
         """(K, K) inner products of the buffer's rows, in float64."""
         return self.buffer.products(self.buffer)
 
-    def move_along(self, weights: Tensor) -> None:
+    def set_combination(self, weights: Tensor) -> None:
         """Set the shared parameters' gradients to Σ w_k g_k. (K,) weights."""
         self._set(self.buffer.combination(weights))
 
-    def move(self, direction: Tensor) -> None:
+    def set_direction(self, direction: Tensor) -> None:
         """Set the shared parameters' gradients to a direction (P,)."""
         self._set(self.buffer.pieces(direction))
 
@@ -159,8 +161,8 @@ class RepresentationGradients:
     """
 
     def __init__(self, model: MultiTaskModel, learned: Sequence[nn.Parameter] = ()) -> None:
-        self.heads = [model.task_parameters(task.name) for task in model.tasks]
-        self.learned = list(learned)
+        self.heads = [trained(model.task_parameters(task.name)) for task in model.tasks]
+        self.learned = trained(learned)
         self.buffer: Rows | None = None
 
     def collect(self, feature: Tensor, losses: Sequence[Tensor]) -> Rows:
@@ -178,17 +180,43 @@ class RepresentationGradients:
         return self.buffer
 
 
-def descend(losses: Sequence[Tensor], slopes: Tensor, inputs: Sequence[Tensor] | None = None) -> None:
-    """Add the gradient of Σ s_k L_k to that of every input, or of all that the losses reach; frees the graph.
+def backward_weighted_sum(
+    losses: Sequence[Tensor],
+    coefficients: Tensor,
+    inputs: Sequence[Tensor] | None = None,
+    regulariser: Tensor | None = None,
+) -> None:
+    """Add the gradient of Σ c_k L_k + R to that of every input, or of all that they reach; frees the graph.
 
     Args:
         losses: K scalars; one without graph adds nothing.
-        slopes: (K,) the s_k.
+        coefficients: (K,) the c_k.
         inputs: leaves; None for all.
+        regulariser: R, a scalar; None for 0.
     """
     live = [k for k, loss in enumerate(losses) if loss.requires_grad]
-    if live:
-        torch.autograd.backward([losses[k] for k in live], [slopes[k].to(losses[k]) for k in live], inputs=inputs)
+    values = [losses[k] for k in live]
+    factors = [coefficients[k].to(losses[k]) for k in live]
+    if regulariser is not None and regulariser.requires_grad:
+        values.append(regulariser)
+        factors.append(torch.ones_like(regulariser))
+    if values:
+        torch.autograd.backward(values, factors, inputs=inputs)
+
+
+def regulariser_gradients(regulariser: Tensor | None, at: Sequence[Tensor], part: float = 1.0) -> list[Tensor | None]:
+    """The regulariser's gradients times ``part``, None where it has no say; the graph stays."""
+    if regulariser is None or not regulariser.requires_grad or not at:
+        return [None] * len(at)
+    found = torch.autograd.grad(regulariser, at, retain_graph=True, allow_unused=True)
+    return [None if gradient is None else part * gradient for gradient in found]
+
+
+def add_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:
+    """Add to the parameters' gradients, as the last part of a step."""
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if gradient is not None:
+            _add(parameter, gradient)
 
 
 def task_pass(

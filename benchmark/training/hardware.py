@@ -14,7 +14,7 @@ import torch
 
 from benchmark.arithmetic import PRECISIONS, check_portable, started_for
 from benchmark.errors import UsageError
-from benchmark.spec import Protocol
+from benchmark.runs.spec import Protocol
 from benchmark.training.heap import keep_freed_memory, return_freed_memory
 from benchmark.training.spill import spilled
 
@@ -176,7 +176,7 @@ class Hardware:
         return spilled(self.kind) if self.spills else nullcontext()
 
     @contextmanager
-    def exact(self) -> Iterator[None]:
+    def full_precision(self) -> Iterator[None]:
         """Inside, float32 is computed as float32 whatever the run's precision: for differences of nearby values."""
         kept = torch.backends.cudnn.allow_tf32
         torch.backends.cudnn.allow_tf32 = False

@@ -6,23 +6,31 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmark.record import OptimizerGroup
-from benchmark.spec import Protocol
+from benchmark.model import trained
+from benchmark.runs.record import OptimizerGroup
+from benchmark.runs.spec import Protocol
+from benchmark.training.muon import Muon, is_matrix
+
+#: The group whose steps Muon orthogonalises.
+MATRICES = "matrices"
 
 
 def build_optimizer(
     network: Iterable[nn.Parameter], protocol: Protocol, learned: Sequence[nn.Parameter] = ()
 ) -> torch.optim.Optimizer:
-    """The protocol's optimiser.
+    """The protocol's optimiser, of all parameters that are not frozen.
 
     Args:
         network: the model's parameters.
         protocol: names it.
         learned: by the weighting. They never decay, which would pull a task's learned scale to that of equal weights.
     """
-    groups = _groups(list(network), protocol)
-    if learned:
-        groups.append({"name": "weighting", "params": list(learned), "weight_decay": 0.0})
+    groups = _groups(trained(network), protocol)
+    if learning := trained(learned):
+        groups.append({"name": "weighting", "params": learning, "weight_decay": 0.0})
+    if protocol.optimizer == "muon":
+        matrices = [group for group in groups if group["name"] == MATRICES]
+        return Muon(matrices, [group for group in groups if group["name"] != MATRICES], lr=protocol.learning_rate)
     if protocol.optimizer == "sgd":
         return torch.optim.SGD(
             groups,
@@ -37,11 +45,14 @@ def build_optimizer(
 
 
 def _groups(network: list[nn.Parameter], protocol: Protocol) -> list[dict[str, Any]]:
-    if protocol.optimizer != "adamw":
+    if protocol.optimizer not in ("adamw", "muon"):
         return [{"name": "network", "params": network, "weight_decay": protocol.weight_decay}]
-    weights = [p for p in network if p.ndim > 1]
+    matrices = [p for p in network if protocol.optimizer == "muon" and is_matrix(p)]
+    apart = {id(p) for p in matrices}
+    weights = [p for p in network if p.ndim > 1 and id(p) not in apart]
     others = [p for p in network if p.ndim <= 1]
     groups = [
+        {"name": MATRICES, "params": matrices, "weight_decay": protocol.weight_decay},
         {"name": "weights", "params": weights, "weight_decay": protocol.weight_decay},
         {"name": "norms and biases", "params": others, "weight_decay": 0.0},
     ]
@@ -52,7 +63,8 @@ def parameter_groups(optimizer: torch.optim.Optimizer, protocol: Protocol) -> tu
     """What an optimiser of ``build_optimizer`` trains, for the record.
 
     Groups are named ``network``, or ``weights`` (two dimensions and more) and ``norms and biases`` where these are
-    treated apart; ``weighting`` is what the weighting learns.
+    treated apart, and ``matrices`` those weights that Muon orthogonalises the steps of; ``weighting`` is what the
+    weighting learns.
     """
     return tuple(
         OptimizerGroup(

@@ -6,16 +6,19 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from functools import cache
-from importlib.metadata import entry_points, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 
 import torch
 
 from benchmark.arithmetic import Arithmetic, variables
-from benchmark.record import Numerics, Provenance
-from benchmark.registry import PLUGIN_FILES, PLUGIN_GROUP
+from benchmark.registry import ARCHITECTURES, PLUGIN_FILES, PLUGIN_GROUP
+from benchmark.runs.record import Numerics, Provenance
+from benchmark.runs.spec import RunSpec
 from benchmark.training.hardware import Hardware
 from benchmark.training.probe import probe
 
@@ -32,14 +35,19 @@ def provenance(
     *,
     numerics: Numerics | None = None,
     resumed: int = 0,
+    further: Iterable[str] = (),
 ) -> Provenance:
-    """The provenance of a run that began at ``started`` on ``hardware``, when ``git_state`` was ``git``."""
+    """The provenance of a run that began at ``started`` on ``hardware``, when ``git_state`` was ``git``.
+
+    Args:
+        further: see ``packages``.
+    """
     commit, dirty = git
     return Provenance(
         suite_version=version(DISTRIBUTION),
         git_commit=commit,
         git_dirty=dirty,
-        packages=packages(),
+        packages=packages(further),
         plugins=dict(PLUGIN_FILES),
         python=platform.python_version(),
         platform=platform.platform(),
@@ -110,7 +118,7 @@ def code_hash() -> str:
         "transfer.py",
         "model.py",
         "weighting.py",
-        "spec.py",
+        "runs/spec.py",
     )
     rooms = [suite / name for name in names]
     for point in entry_points(group=PLUGIN_GROUP):
@@ -124,9 +132,29 @@ def code_hash() -> str:
     return digest.hexdigest()
 
 
-def packages() -> dict[str, str]:
-    """Versions of the packages that decide the numbers, and of installed plugins."""
-    return {name: version(name) for name in PACKAGES} | installed_plugins()
+def packages(further: Iterable[str] = ()) -> dict[str, str]:
+    """Versions of the packages that decide the numbers, and of installed plugins.
+
+    Args:
+        further: those that decide the numbers of some runs alone; one that is not installed is left out.
+    """
+    found = {name: version(name) for name in PACKAGES}
+    for name in further:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found | installed_plugins()
+
+
+def packages_of(spec: RunSpec) -> dict[str, str]:
+    """Versions of the packages that decide a run's numbers, see ``MultiTaskModel.packages``."""
+    return packages(needed_by(spec))
+
+
+def needed_by(spec: RunSpec) -> tuple[str, ...]:
+    """The packages, besides the suite's own, that a run's network says it needs."""
+    entry = ARCHITECTURES[spec.architecture.name]
+    ask = getattr(entry.factory, "packages", None)  # a plain function tells nothing
+    return tuple(ask({**entry.defaults, **entry.preset, **spec.architecture.options})) if ask else ()
 
 
 @cache

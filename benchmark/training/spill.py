@@ -16,7 +16,7 @@ from typing import NoReturn
 from weakref import WeakValueDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
 
@@ -153,7 +153,8 @@ class _Pass:
 
     def pack(self, tensor: Tensor) -> Tensor | _Away:
         """What the graph holds in the tensor's place."""
-        held = tensor.is_leaf and tensor.requires_grad  # a parameter, or a feature that the step holds itself
+        # A parameter, frozen or not, or a feature that the step holds itself.
+        held = tensor.is_leaf and (tensor.requires_grad or isinstance(tensor, nn.Parameter))
         tensor = tensor.detach()
         odd = tensor.layout != torch.strided or tensor.is_conj() or tensor.is_neg() or tensor.numel() == 0
         if held or odd or (storage := tensor.untyped_storage()).nbytes() < SMALL:

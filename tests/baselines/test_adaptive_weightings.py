@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import benchmark
@@ -62,6 +62,7 @@ class AdamByHand:
 # Adam.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decay", [0.0, 0.01])
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e6])
 def test_adam_is_torchs(decay, scale):
@@ -131,7 +132,6 @@ def test_torchjd_agrees_on_famo():
 
 
 # Units small enough that the rule's 1e-8 is not seen.
-@settings(deadline=None, max_examples=25)
 @given(rows=st.lists(st.tuples(a_loss, st.integers(-4, 8)), min_size=1, max_size=5), steps=st.integers(1, 4))
 def test_famo_does_not_see_units(rows, steps):
     values, exponents = (torch.tensor(column) for column in zip(*rows, strict=True))
@@ -211,6 +211,7 @@ def test_gradnorm_follows_its_objective():
         w *= 3 / w.sum()
 
 
+@pytest.mark.slow
 def test_gradnorm_evens_out_lengths_without_asymmetry():
     # α = 0, lengths in the ratio 100 : 10 : 1: the weights end near the inverse ratio.
     weighting = build("gradnorm", alpha=0, lr=0.003)
@@ -229,7 +230,6 @@ def test_gradnorm_lengthens_the_gradient_of_the_slow_task():
     assert slow > 1.2 > 0.8 > fast > 0
 
 
-@settings(deadline=None, max_examples=40)
 @given(
     rows=st.lists(st.tuples(a_loss, a_loss, st.floats(2.0**-10, 2.0**10, width=32)), min_size=2, max_size=5),
     exponent=st.integers(-10, 10),

@@ -41,7 +41,7 @@ def first(name, rows, losses=None, **options):
 def weighted(weighting, rows):
     """The weights of one more step of a matrix weighting."""
     rows = tensor(rows)
-    weighting.sized(rows.shape[1])
+    weighting.allocate(rows.shape[1])
     return weighting.from_gradients(rows, torch.ones(len(rows)).double()).weights
 
 
@@ -347,7 +347,7 @@ def test_what_is_not_finite_shows_and_leaves_the_state(name, bad):
 def test_a_restored_one_goes_on_as_if_it_had_never_stopped(name, stop):
     weighting = build(name, 3)
     if isinstance(weighting, MatrixWeighting):
-        weighting.sized(7)
+        weighting.allocate(7)
     for t in range(stop):
         direction(weighting, rows_like(t).float(), torch.ones(3))
     weighting.epoch_end(torch.ones(3))
@@ -356,7 +356,7 @@ def test_a_restored_one_goes_on_as_if_it_had_never_stopped(name, stop):
     kept.seek(0)
     other = build(name, 3, seed=9)
     if isinstance(other, MatrixWeighting):
-        other.sized(7)
+        other.allocate(7)
     other.load_state_dict(torch.load(kept))
     for t in range(stop, 5):
         rows = rows_like(t).float()
@@ -384,7 +384,7 @@ def test_inner_products_in_blocks_are_exact():
     weighting = build("moco", beta=1.0, gamma=0.0)
     rows = torch.ones(2, 2**25 + 3, dtype=torch.float32)
     assert inner_products(rows).tolist() == [[2**25 + 3] * 2] * 2
-    weighting.sized(0)
+    weighting.allocate(0)
     assert weighting.from_gradients(torch.zeros(2, 0), torch.ones(2)).vector.shape == (0,)
 
 

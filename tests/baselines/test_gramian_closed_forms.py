@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import benchmark
@@ -143,7 +143,7 @@ def gradvac_on_gradients(rows, orders, targets, beta):
     return total
 
 
-@settings(deadline=None, max_examples=40)
+@pytest.mark.slow
 @given(seeds, counts, exponents)
 def test_pcgrad_is_the_projection_of_the_gradients(seed, count, powers):
     rows = gradients(seed, count, width=3) * 10.0 ** torch.tensor(powers[:count])[:, None]
@@ -152,7 +152,7 @@ def test_pcgrad_is_the_projection_of_the_gradients(seed, count, powers):
     close(weights_of(weighting, rows) @ rows, expected, rtol=1e-6, atol=1e-6 * rows.norm().item())
 
 
-@settings(deadline=None, max_examples=50)
+@pytest.mark.slow
 @given(seeds, counts, st.sampled_from([0.01, 0.5, 1.0]))
 def test_gradvac_turns_the_gradients_to_their_targets(seed, count, beta):
     weighting = build("gradvac", count, seed, beta=beta)
@@ -165,7 +165,7 @@ def test_gradvac_turns_the_gradients_to_their_targets(seed, count, beta):
     close(weighting.targets, targets, atol=1e-7)
 
 
-@settings(deadline=None, max_examples=40)
+@pytest.mark.slow
 @given(seeds, counts, exponents)
 def test_equal_projections_on_all_unit_gradients(seed, count, powers):
     rows = gradients(seed, count) * 10.0 ** torch.tensor(powers[:count])[:, None]
@@ -181,7 +181,7 @@ def test_equal_projections_on_all_unit_gradients(seed, count, powers):
     close(direction("config", rows), (rows @ along).sum() * along, rtol=1e-5, atol=1e-6 * rows.norm().item())
 
 
-@settings(deadline=None, max_examples=40)
+@pytest.mark.slow
 @given(seeds, counts, st.sampled_from(["min", "median", "rmse"]))
 def test_aligned_mtl_sets_all_singular_values_equal(seed, count, mode):
     rows = gradients(seed, count)
@@ -193,8 +193,8 @@ def test_aligned_mtl_sets_all_singular_values_equal(seed, count, mode):
 # Special cases.
 
 
+@pytest.mark.slow
 @each
-@settings(deadline=None, max_examples=40)
 @given(seed=seeds, power=st.integers(-6, 6))
 def test_one_task_gets_its_own_gradient(name, seed, power):
     close(weights(name, gradients(seed, 1) * 10.0**power), [1.0])
@@ -207,8 +207,8 @@ def test_without_any_gradient_nothing_moves(name, count):
     assert found.isfinite().all()
 
 
+@pytest.mark.slow
 @each
-@settings(deadline=None, max_examples=40)
 @given(seed=seeds, place=st.integers(0, 2))
 def test_a_zero_gradient_takes_no_part(name, seed, place):
     rows = gradients(seed, 2)
@@ -217,8 +217,8 @@ def test_a_zero_gradient_takes_no_part(name, seed, place):
     close(direction(name, whole), direction(name, rows))
 
 
+@pytest.mark.slow
 @each
-@settings(deadline=None, max_examples=40)
 @given(seed=seeds, lengths=st.lists(st.sampled_from([1e-2, 0.3, 1.0, 5.0]), min_size=2, max_size=5))
 def test_parallel_gradients_are_summed(name, seed, lengths):
     lengths = torch.tensor(lengths, dtype=torch.float64)
@@ -228,8 +228,8 @@ def test_parallel_gradients_are_summed(name, seed, lengths):
     close(direction(name, lengths[:, None] * unit), expected * unit[0])
 
 
+@pytest.mark.slow
 @each
-@settings(deadline=None, max_examples=40)
 @given(seed=seeds)
 def test_opposite_gradients_cancel(name, seed):
     row = gradients(seed, 1)
@@ -238,8 +238,8 @@ def test_opposite_gradients_cancel(name, seed):
     close(found @ torch.cat([row, -row]), torch.zeros(7))
 
 
+@pytest.mark.slow
 @each
-@settings(deadline=None, max_examples=40)
 @given(seed=seeds, count=counts, width=st.integers(1, 4), power=st.integers(-6, 6))
 def test_a_common_factor_does_not_change_the_weights(name, seed, count, width, power):
     rows = gradients(seed, count, width)
@@ -247,8 +247,8 @@ def test_a_common_factor_does_not_change_the_weights(name, seed, count, width, p
     assert torch.equal(weights(name, rows * 8.0**power), weights(name, rows))
 
 
+@pytest.mark.slow
 @each
-@settings(deadline=None, max_examples=40)
 @given(seed=seeds, count=counts, width=st.integers(1, 4), powers=exponents)
 def test_any_lengths_and_ranks_give_finite_weights(name, seed, count, width, powers):
     rows = gradients(seed, count, width) * 10.0 ** torch.tensor(powers[:count])[:, None]
@@ -286,7 +286,7 @@ def test_gradvac_stays_finite_after_gradients_that_were_parallel_for_long():
 
 
 @each_determined
-@settings(deadline=None, max_examples=40)
+@pytest.mark.slow
 @given(seed=seeds, order=st.permutations(range(4)))
 def test_the_order_of_tasks_does_not_matter(name, seed, order):
     rows = gradients(seed, 4)
@@ -305,7 +305,7 @@ def test_the_order_of_tasks_does_not_matter_on_the_whole(name):
     assert outcomes[0] == outcomes[1]
 
 
-@settings(deadline=None, max_examples=40)
+@pytest.mark.slow
 @given(seeds, counts, st.integers(1, 7))
 def test_imtl_g_and_config_share_a_line(seed, count, width):
     rows = gradients(seed, count, width)
@@ -313,7 +313,7 @@ def test_imtl_g_and_config_share_a_line(seed, count, width):
     assert (a @ b).abs().item() == pytest.approx((a.norm() * b.norm()).item(), rel=1e-6, abs=1e-9)
 
 
-@settings(deadline=None, max_examples=40)
+@pytest.mark.slow
 @given(seeds, exponents)
 def test_the_line_of_config_does_not_depend_on_lengths(seed, powers):
     rows = gradients(seed, 4)
@@ -322,13 +322,13 @@ def test_the_line_of_config_does_not_depend_on_lengths(seed, powers):
 
 
 @each_random
-@settings(deadline=None, max_examples=40)
+@pytest.mark.slow
 @given(seed=seeds, count=counts)
 def test_without_conflict_it_is_the_sum(name, seed, count):
     assert weights(name, gradients(seed, count).abs()).tolist() == [1.0] * count
 
 
-@settings(deadline=None, max_examples=40)
+@pytest.mark.slow
 @given(seeds, counts)
 def test_gradvac_without_memory_is_pcgrad(seed, count):
     plain, vaccine = build("pcgrad", count, seed), build("gradvac", count, seed, beta=0)
@@ -337,7 +337,7 @@ def test_gradvac_without_memory_is_pcgrad(seed, count):
         close(weights_of(vaccine, rows), weights_of(plain, rows), rtol=1e-6, atol=1e-7)
 
 
-@settings(deadline=None, max_examples=40)
+@pytest.mark.slow
 @given(seeds, exponents)
 def test_two_tasks_never_conflict_with_the_direction(seed, powers):
     rows = gradients(seed, 2) * 10.0 ** torch.tensor(powers[:2])[:, None]
@@ -350,7 +350,7 @@ def test_two_tasks_never_conflict_with_the_direction(seed, powers):
 
 
 @pytest.mark.parametrize("mode", ["min", "median", "rmse"])
-@settings(deadline=None, max_examples=40)
+@pytest.mark.slow
 @given(seed=seeds, count=counts, length=st.sampled_from([1e-3, 1.0, 1e3]))
 def test_orthogonal_gradients_of_one_length_are_summed(mode, seed, count, length):
     rows = length * torch.linalg.qr(gradients(seed, 7))[0][:count]
@@ -370,7 +370,7 @@ def test_the_direction_of_gradients_follows_from_the_weights(name):
 # The same from another hand.
 
 
-@settings(deadline=None, max_examples=30)
+@pytest.mark.slow
 @given(seeds, st.integers(2, 5))
 def test_torchjd_agrees(seed, count):
     theirs = pytest.importorskip("torchjd.aggregation")

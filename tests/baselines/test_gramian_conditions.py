@@ -1,18 +1,16 @@
 """The weightings that solve a problem on the Gramian: optimality conditions, and identities between methods."""
 
 import itertools
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import optimize
 
-on = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "gramians.py")))
+from tests.baselines import gramians as on
 
+pytestmark = pytest.mark.slow
 
 # Properties. Small integers make zero, equal, parallel, opposite and dependent gradients common.
 
@@ -45,7 +43,6 @@ def units_of(rows):
 
 # Long rows whose combination must vanish beside a short one: it does so to the rounding of the long ones.
 @example(np.array([[0, 0, 1.0], [0, 0, 1e-3], [3, -1, 0], [-30, 10, 0]]), "none", [1.0] * 10)
-@settings(deadline=None, max_examples=300)
 @given(any_rows, st.sampled_from(on.NORMALISATIONS), st.lists(st.floats(0.01, 100), min_size=10, max_size=10))
 def test_mgda_meets_its_optimality_conditions(rows, normalisation, losses):
     losses = np.array(losses[: len(rows)])
@@ -70,7 +67,6 @@ def test_mgda_meets_its_optimality_conditions(rows, normalisation, losses):
     assert np.abs(parts * slack).max() <= 1e-9 * shortest**2 + rounding * parts.max()
 
 
-@settings(deadline=None, max_examples=300)
 @given(any_rows)
 def test_projections_never_conflict_and_go_no_further_than_they_must(rows):
     units, _ = units_of(rows)
@@ -86,7 +82,6 @@ def test_projections_never_conflict_and_go_no_further_than_they_must(rows):
     assert abs(added @ (mean + added)) <= 1e-9 * longest**2
 
 
-@settings(deadline=None, max_examples=200)
 @given(integer_rows)
 def test_projections_of_dependent_gradients_are_the_nearest_points(rows):
     units, present = units_of(rows)
@@ -97,7 +92,6 @@ def test_projections_of_dependent_gradients_are_the_nearest_points(rows):
     assert np.allclose(on.direction_of("dualproj", rows), on.projected_by_enumeration(units, rows.mean(0)), atol=1e-8)
 
 
-@settings(deadline=None, max_examples=300)
 @given(any_rows, st.sampled_from([0.1, 0.4, 0.9, 1.5]))
 def test_cagrad_meets_its_optimality_conditions(rows, c):
     weighting = on.build("cagrad", len(rows), c=c, rescale=0)
@@ -131,7 +125,6 @@ def has_solution(units):
     return True if margin > 1e-3 else False if margin < 1e-9 else None
 
 
-@settings(deadline=None, max_examples=300)
 @given(any_rows, st.sampled_from(["nash-mtl", 0.5, 1.0, 2.0, 4.0]))
 def test_bargains_satisfy_their_equation_or_are_counted(rows, method):
     alpha = 1.0 if method == "nash-mtl" else method
@@ -153,7 +146,6 @@ def test_bargains_satisfy_their_equation_or_are_counted(rows, method):
         assert np.allclose(gains * weights[present] ** (1 / alpha), 1, rtol=1e-5)
 
 
-@settings(deadline=None, max_examples=100)
 @given(any_rows)
 def test_nash_has_length_one_by_default(rows):
     length = np.linalg.norm(on.direction_of("nash-mtl", rows))
@@ -163,7 +155,6 @@ def test_nash_has_length_one_by_default(rows):
         assert length == pytest.approx(1, rel=1e-5)
 
 
-@settings(deadline=None, max_examples=200)
 @given(any_rows, st.sampled_from(on.NAMES), st.randoms(use_true_random=False))
 def test_the_order_of_the_tasks_does_not_matter(rows, name, random):
     order = list(range(len(rows)))
@@ -173,7 +164,6 @@ def test_the_order_of_the_tasks_does_not_matter(rows, name, random):
     assert np.allclose(first, second, atol=1e-6 * max(np.linalg.norm(first), lengths_of(rows).max()))
 
 
-@settings(deadline=None, max_examples=200)
 @given(generic_rows, st.sampled_from(on.NAMES), st.sampled_from([1e-12, 1e-6, 1e-3, 1e3, 1e6, 1e15]))
 def test_a_common_scale_changes_no_weights_but_as_stated(rows, name, scale):
     options = {"max_norm": 0} if name == "nash-mtl" else {}
@@ -183,7 +173,6 @@ def test_a_common_scale_changes_no_weights_but_as_stated(rows, name, scale):
     assert np.allclose(first, second, rtol=1e-5, atol=1e-6 * max(np.linalg.norm(first), 1.0))
 
 
-@settings(deadline=None, max_examples=100)
 @given(generic_rows, st.lists(st.integers(-4, 4), min_size=10, max_size=10))
 def test_nash_and_mgda_on_unit_gradients_see_no_tasks_scale(rows, exponents):
     scales = 10.0 ** np.array(exponents[: len(rows)])

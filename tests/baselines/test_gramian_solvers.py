@@ -1,14 +1,30 @@
 """The weightings that solve a problem on the Gramian: golden values, and slow methods on the gradients themselves."""
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from scipy import optimize
 
-on = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "gramians.py")))
+from tests.baselines import gramians as on
+
+
+@pytest.mark.parametrize("name", on.NAMES)
+def test_forty_tasks_are_solved_as_exactly_as_a_few(name):
+    """None of the solvers goes through subsets of the tasks; a problem that has no solution is counted."""
+    rows = on.random_rows(0, 40, 60, 0.9) * np.logspace(-3, 3, 40)[:, None]
+    weighting = on.build(name, 40)
+    weights = on.solve(weighting, rows)
+    assert int(weighting.fallbacks) == 0
+    direction = weights @ rows
+    steps, lengths = rows @ direction / np.linalg.norm(direction), np.linalg.norm(rows, axis=1)
+    if name == "mgda":  # the shortest vector of the hull: no gradient reaches less far along it
+        assert (steps - np.linalg.norm(direction) >= -1e-12 * lengths).all()
+    elif name in ("nash-mtl", "fairgrad"):  # every task gets its share
+        assert (steps > 0).all()
+    elif name in ("upgrad", "dualproj"):  # no task is harmed
+        assert (steps >= -1e-6 * lengths).all()
+    against = on.build(name, 40)
+    on.solve(against, on.random_rows(0, 40, 12))  # in so few directions some gradients cancel
+    assert int(against.fallbacks) == (name in ("nash-mtl", "fairgrad"))
 
 
 # Golden values, each worked out by hand.
@@ -152,6 +168,7 @@ def test_mgda_is_the_shortest_convex_combination(count, conflict, scaled):
     assert np.allclose(on.weights_of("mgda", rows), on.shortest_by_enumeration(rows), rtol=1e-8, atol=1e-11)
 
 
+@pytest.mark.slow
 @cases
 def test_projections_are_the_nearest_points_of_the_cone(count, conflict, scaled):
     rows = case(count, conflict, scaled)

@@ -2,20 +2,15 @@
 
 import io
 import math
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.errors import UsageError
-
-on = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "gramians.py")))
-
+from tests.baselines import gramians as on
 
 # Degenerate input.
 
@@ -64,7 +59,6 @@ def test_gradients_near_the_ends_of_float32_give_finite_weights(name, scale):
     assert np.isfinite(on.weights_of(name, np.array([[1.0], [scale], [1.0]]) * rows)).all()
 
 
-@settings(deadline=None, max_examples=200)
 @given(
     st.integers(0, 10**6), st.sampled_from([2, 3, 10]), st.sampled_from([0.0, 1e-8, 1e-4]), st.sampled_from(on.NAMES)
 )
@@ -82,7 +76,6 @@ def test_parallel_gradients_survive_rounding_to_float32(seed, count, spread, nam
     assert int(weighting.fallbacks) == 0
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.lists(st.floats(-1e3, 1e3), min_size=9, max_size=9), st.sampled_from(on.NAMES))
 def test_what_is_no_gramian_does_no_harm(entries, name):
     matrix = torch.tensor(entries, dtype=torch.float64).view(3, 3)

@@ -8,9 +8,11 @@ from torch.nn.functional import cosine_similarity
 from benchmark import ARCHITECTURES, WEIGHTINGS, Task, build_model
 from benchmark.data import Storage, build_dataset
 from benchmark.registry import DATASETS
-from benchmark.spec import Component, Protocol, RunSpec
+from benchmark.runs.spec import Component, Protocol, RunSpec
 from benchmark.training.hardware import Hardware
 from benchmark.training.run import execute
+
+pytestmark = pytest.mark.slow
 
 PATTERNS = ("single-task", "stan", "split", "split-wide", "split-deep", "dense", "cross-stitch", "mtan")
 TASKS = (Task("left", "classification", 10), Task("right", "classification", 7))
@@ -72,13 +74,14 @@ def test_bf16_moves_segnet_no_more_than_rounded_pictures_do(name):
     outputs, _, loss = passed(model, images, targets)
     noise = 2 * torch.rand(images.shape, generator=draw) - 1
     disturbed, _, _ = passed(model, images * (1 + ROUNDING * noise), targets)
-    rounded, _, rounded_loss = passed(model, images, targets, half=True)
+    rounded, rounded_gradient, rounded_loss = passed(model, images, targets, half=True)
+    assert rounded_gradient.isfinite().all()
     assert 0 < apart(rounded, outputs) < 2 * apart(disturbed, outputs)
     assert rounded_loss == pytest.approx(loss, rel=0.02)
 
 
 SEEDS = range(3)
-CELLS = (("split-wide", "equal"), ("mtan", "uncertainty"))
+CELL = ("mtan", "uncertainty")
 
 
 def final(architecture, weighting, seed, precision):
@@ -87,12 +90,12 @@ def final(architecture, weighting, seed, precision):
     Where a processor has no bf16 of its own, torch's stand-in takes many times as long for every pixel and channel.
     """
     rooms = {"height": 32, "width": 32, "train": 16, "val": 2, "test": 8}
-    dataset = Component.of(DATASETS, "scenes", rooms)
+    dataset = Component.from_registry(DATASETS, "scenes", rooms)
     build_dataset("scenes", **rooms).prepare(Storage.default())
     spec = RunSpec(
         dataset=dataset,
-        architecture=Component.of(ARCHITECTURES, architecture, {"width": 4}),
-        weighting=Component.of(WEIGHTINGS, weighting),
+        architecture=Component.from_registry(ARCHITECTURES, architecture, {"width": 4}),
+        weighting=Component.from_registry(WEIGHTINGS, weighting),
         seed=seed,
         protocol=Protocol(epochs=4, batch_size=8, learning_rate=5e-3, lr_step=2, evaluate_every=4, precision=precision),
     )
@@ -109,13 +112,12 @@ def test_final_metrics_of_the_quick_grid_agree_within_the_seeds_noise():
     in one precision throughout: the mean of its paired differences stays below the seeds' standard deviation.
     """
     differences, deviations = [], []
-    for cell in CELLS:
-        exact = [final(*cell, seed, "fp32") for seed in SEEDS]
-        half = [final(*cell, seed, "bf16") for seed in SEEDS]
-        for name in exact[0]:
-            values = np.array([found[name] for found in exact])
-            differences.append(np.array([found[name] for found in half]) - values)
-            deviations.append(values.std(ddof=1))
+    exact = [final(*CELL, seed, "fp32") for seed in SEEDS]
+    half = [final(*CELL, seed, "bf16") for seed in SEEDS]
+    for name in exact[0]:
+        values = np.array([found[name] for found in exact])
+        differences.append(np.array([found[name] for found in half]) - values)
+        deviations.append(values.std(ddof=1))
     scaled = np.array(differences) / np.array(deviations)[:, None]  # (metrics, seeds)
     assert np.abs(scaled).max() > 0  # the precisions do differ
     assert np.sqrt(np.median((scaled**2).mean(1))) < np.sqrt(2)

@@ -99,6 +99,7 @@ def test_sdmgrad_counts_negative_products_as_no_length():
     close(sampled(weighting, [[-1.0, 5.0], [3.0, 0.0]]), [0.625, 0.375])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_sdmgrad_leads_to_mgda_or_to_the_mean(seed):
     rows = rows_like(seed, 3, 5)

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import benchmark
@@ -95,10 +95,28 @@ def test_dwa_is_equal_in_the_first_two_epochs(count):
     assert weights_after(weighting, [1.0 + k * k for k in range(count)]).tolist() != [1.0] * count or count == 1
 
 
+# Half precision.
+
+
+@pytest.mark.parametrize("name", list(benchmark.WEIGHTINGS))
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_large_gradients_in_half_precision_are_computed_in_single(name, dtype):
+    draw = torch.Generator().manual_seed(0)
+    rows = (2000 * torch.randn(3, 5000, generator=draw)).to(dtype)
+    options = {"weights": [0.25, 0.5, 0.25]} if "weights" in benchmark.WEIGHTINGS[name].required else {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        expected = benchmark.aggregate(name, rows.float(), **options)
+        torch.manual_seed(0)
+        found = benchmark.aggregate(name, rows, losses=torch.ones(3, dtype=dtype), **options)
+    assert found.dtype == dtype
+    assert found.isfinite().all()
+    assert torch.equal(found, expected.to(dtype))
+
+
 # Properties.
 
 
-@settings(deadline=None, max_examples=200)
 @given(st.data(), st.integers(1, 6))
 def test_dwa_weights_are_finite_and_sum_to_the_number_of_tasks(data, count):
     epoch = st.lists(any_loss, min_size=count, max_size=count)
@@ -110,7 +128,6 @@ def test_dwa_weights_are_finite_and_sum_to_the_number_of_tasks(data, count):
         assert weights.sum().item() == pytest.approx(count, rel=1e-5)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(losses_of_an_epoch, losses_of_an_epoch, st.integers(-40, 40)), min_size=2, max_size=6),
 )
@@ -121,7 +138,6 @@ def test_dwa_does_not_see_a_tasks_unit(rows):
     assert torch.equal(weights_after(build("dwa", count), before, after), weights_after(build("dwa", count), *scaled))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(losses_of_an_epoch, losses_of_an_epoch), min_size=2, max_size=6))
 def test_dwa_gives_more_to_the_task_that_improves_less(rows):
     before, after = zip(*rows, strict=True)

@@ -4,10 +4,12 @@ import hashlib
 
 import numpy as np
 
-from benchmark.datacards import Histogram, KeptCard, MeasuredField, MeasuredSplit, Piece
-from benchmark.files import pack
-from benchmark.record import Cost, EpochRecord, GradientRecord, Provenance, RunRecord, TaskInfo
-from benchmark.spec import Component, Protocol, RunSpec
+from benchmark.runs.artifacts import OfMasks
+from benchmark.runs.datacards import Histogram, KeptCard, MeasuredField, MeasuredSplit, Piece
+from benchmark.runs.files import pack
+from benchmark.runs.record import Cost, EpochRecord, GradientRecord, Provenance, RunRecord, TaskInfo
+from benchmark.runs.spec import Component, Protocol, RunSpec
+from benchmark.runs.store import Store
 from benchmark.speed import (
     ArchitectureSpeed,
     Conditions,
@@ -18,7 +20,6 @@ from benchmark.speed import (
     Spread,
     WeightingSpeed,
 )
-from benchmark.store import Store
 from benchmark.toyproblem import MethodPaths, Path2D, Settings, ToyRecord
 
 CLASSES = (
@@ -227,9 +228,9 @@ def attention(found):
     for task in found.tasks:
         fine = rng.integers(0, 256, (3, 1, 48, 64))
         coarse = rng.integers(0, 256, (3, 1, 3, 4)).repeat(16, 2).repeat(16, 3)
-        arrays[f"masks-{task.name}"] = np.concatenate([fine, coarse], 1).astype(np.uint8)
-        arrays[f"maskends-{task.name}"] = np.array([[0.25, 0.75], [0.4, 0.456]], np.float32)
-        arrays[f"masklevels-{task.name}"] = np.array(["encoder 1", "decoder <b>1</b>"])
+        arrays[OfMasks(task.name)] = np.concatenate([fine, coarse], 1).astype(np.uint8)
+        arrays[OfMasks(task.name, "ends")] = np.array([[0.25, 0.75], [0.4, 0.456]], np.float32)
+        arrays[OfMasks(task.name, "levels")] = np.array(["encoder 1", "decoder <b>1</b>"])
     return arrays
 
 
@@ -372,3 +373,9 @@ def keep_card(store, *, tasks=SCENES, dataset="scenes", data_hash="d" * 64, reas
         shown = truth() if tasks == SCENES else fashion_truth()
         path.with_suffix(".npz").write_bytes(pack({f"0/{name}": array for name, array in shown.items()}))
     return path
+
+
+def flat(architecture, weighting, seed, miou, **changes):
+    """A run of one task whose mIoU is given."""
+    found = record(architecture, weighting, seed=seed, tasks=SCENES[:1], epochs=2, **changes)
+    return edited(found, lambda e, s, t, m, v: {"miou": miou, "pixel_accuracy": 50.0}.get(m, v))

@@ -5,9 +5,11 @@ import dataclasses
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from benchmark import processes
 from benchmark.arithmetic import (
     NUMPY_VARIABLE,
     PORTABLE_ENVIRONMENT,
@@ -18,15 +20,18 @@ from benchmark.arithmetic import (
 )
 from benchmark.data import Storage, build_dataset
 from benchmark.errors import UsageError
-from benchmark.execution.apart import call_in, work_where_it_can
+from benchmark.execution.apart import call_in, work_in_arithmetic
 from benchmark.execution.executor import Ended, EpochDone, Lost, Setup
 from benchmark.execution.inline import InlineExecutor, WorkerLost
 from benchmark.execution.local import LocalExecutor
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
-from benchmark.spec import Component, Protocol, RunSpec
+from benchmark.runs.spec import Component, Protocol, RunSpec
 from benchmark.training.checkpoint import Stopped
 from benchmark.training.hardware import Hardware
+from benchmark.training.provenance import code_hash, git_state
 from benchmark.training.run import execute
+
+pytestmark = pytest.mark.slow
 
 CPU = Hardware("cpu", "fp32", 1)
 
@@ -83,9 +88,9 @@ def test_the_environment_is_as_it_was_afterwards():
 
 def spec(arithmetic, epochs=1):
     return RunSpec(
-        dataset=Component.of(DATASETS, "toy"),
-        architecture=Component.of(ARCHITECTURES, "tiny", {"width": 4}),
-        weighting=Component.of(WEIGHTINGS, "equal"),
+        dataset=Component.from_registry(DATASETS, "toy"),
+        architecture=Component.from_registry(ARCHITECTURES, "tiny", {"width": 4}),
+        weighting=Component.from_registry(WEIGHTINGS, "equal"),
         seed=0,
         protocol=Protocol(epochs=epochs, batch_size=4, learning_rate=1e-2, arithmetic=arithmetic),
     )
@@ -105,16 +110,27 @@ def outcomes(setup):
     try:
         for run in (spec("portable"), spec("native")):
             executor.submit(run)
-            while not isinstance(happening := executor.happenings(60)[0], Ended):
-                assert isinstance(happening, EpochDone)
-            found.append(happening.outcome.record)
+            while not isinstance(event := executor.events(60)[0], Ended):
+                assert isinstance(event, EpochDone)
+            found.append(event.outcome.record)
     finally:
         executor.close()
     told = []
-    apart = work_where_it_can(spec("portable"), setup, told.append, lambda: False)
+    apart = work_in_arithmetic(spec("portable"), setup, told.append, lambda: False)
     assert isinstance(apart, Ended)
     assert [type(one) for one in told] == [EpochDone]
     return [*found, apart.outcome.record]
+
+
+def remembered():
+    return git_state.cache_info().currsize, code_hash.cache_info().currsize
+
+
+def test_a_worker_s_server_has_computed_nothing_and_knows_the_code_that_it_loaded(outcomes):
+    assert call_in("portable", (), remembered) == (1, 1)
+    for server in processes._servers.values():
+        status = Path(f"/proc/{server._forkserver_pid}/status").read_text()
+        assert "\nThreads:\t1\n" in status
 
 
 def test_each_run_gets_a_process_that_was_started_for_it(outcomes):
@@ -155,8 +171,8 @@ def test_a_function_is_called_where_it_computes_so(toy):
 class Scripted:
     """An executor whose one run gives what it is told to."""
 
-    def __init__(self, happening, before=lambda: None):
-        self.happening, self.before, self.closed = happening, before, False
+    def __init__(self, event, before=lambda: None):
+        self.event, self.before, self.closed = event, before, False
 
     def __call__(self, setup):
         assert setup.hardware.workers == 1
@@ -165,9 +181,9 @@ class Scripted:
     def submit(self, run):
         pass
 
-    def happenings(self, timeout):
+    def events(self, timeout):
         self.before()
-        return [self.happening]
+        return [self.event]
 
     def close(self):
         self.closed = True
@@ -179,7 +195,7 @@ def test_a_process_that_was_told_to_end_leaves_a_run_that_is_stopped_not_lost(se
     executor = Scripted(Lost("x", "ended by itself with exit code 0"), lambda: told.append(True))
     monkeypatch.setattr("benchmark.execution.apart.LocalExecutor", executor)
     with pytest.raises(Stopped):
-        work_where_it_can(spec("portable"), setup, told.append, lambda: bool(told))
+        work_in_arithmetic(spec("portable"), setup, told.append, lambda: bool(told))
     assert executor.closed
 
 
@@ -188,7 +204,7 @@ def test_a_run_whose_process_is_gone_is_no_result_of_this_one(setup, monkeypatch
     executor = InlineExecutor(setup)
     executor.submit(spec("portable"))
     with pytest.raises(WorkerLost, match="killed"):
-        executor.happenings(0)
+        executor.events(0)
 
 
 def test_workers_of_another_arithmetic_end_only_where_there_is_no_room(setup, monkeypatch):

@@ -12,11 +12,11 @@ from benchmark.data import Split, build_dataset
 from benchmark.data.scenes import render
 from benchmark.errors import UsageError
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
-from benchmark.spec import Component, Protocol, RunSpec
+from benchmark.runs.spec import Component, Protocol, RunSpec
+from benchmark.speed.estimate import run_flops
 from benchmark.tasks import Intrinsics, Task, Zoom
 from benchmark.training.augmentation import SCALES, Augmentation, check
-from benchmark.training.batches import TrainingBatches
-from benchmark.training.estimate import work
+from benchmark.training.batch import TrainingBatches
 
 HEIGHT, WIDTH = 192, 256
 SCENES = build_dataset("scenes", height=HEIGHT, width=WIDTH)
@@ -26,9 +26,9 @@ CORNERS = [(s, v, u) for s in SCALES[1:] for v, u in ((0.5, 0.5), (0, 0), (0, 1)
 
 def spec(dataset="scenes", seed=0, **protocol):
     return RunSpec(
-        dataset=Component.of(DATASETS, dataset),
-        architecture=Component.of(ARCHITECTURES, "mtan"),
-        weighting=Component.of(WEIGHTINGS, "equal"),
+        dataset=Component.from_registry(DATASETS, dataset),
+        architecture=Component.from_registry(ARCHITECTURES, "mtan"),
+        weighting=Component.from_registry(WEIGHTINGS, "equal"),
         seed=seed,
         protocol=Protocol(**{"epochs": 1, "batch_size": 4, **protocol}),
     )
@@ -106,6 +106,7 @@ def test_after_a_flip_normals_are_those_of_the_depth(rooms):
     assert kept[flat].mean() > 20  # x not negated: the measure would see it
 
 
+@pytest.mark.slow
 def test_consistent_normals_are_those_of_the_transformed_depth(rooms):
     depth, consistent, _ = zoomed(rooms, SCENES.intrinsics)
     _, literature, _ = zoomed(rooms, None)
@@ -267,7 +268,7 @@ def test_without_augmentation_nothing_changes():
 def test_a_data_set_may_forbid_augmentations():
     for protocol, name in (({"flip": True}, "flip"), ({"scale_crop": "literature"}, "scale_crop")):
         with pytest.raises(UsageError, match=f"'multi-fashion' does not take the augmentation {name}.*it takes none"):
-            work([spec("multi-fashion", **protocol)])
+            run_flops([spec("multi-fashion", **protocol)])
 
 
 def test_consistent_needs_a_camera_only_where_there_are_normals(toy):

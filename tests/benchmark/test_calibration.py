@@ -11,18 +11,20 @@ from benchmark.analysis.boards import row_of
 from benchmark.cli import main
 from benchmark.commands.calibrate import baseline_of
 from benchmark.errors import UserError
-from benchmark.index import Index
-from benchmark.packing import merge
-from benchmark.record import Numerics
-from benchmark.spec import Component, RunSpec
+from benchmark.runs.index import Index
+from benchmark.runs.packing import merge
+from benchmark.runs.record import Numerics
+from benchmark.runs.spec import Component, RunSpec
+from benchmark.runs.store import Store
 from benchmark.speed import Alone, calibration
-from benchmark.speed.alone import Outcome
+from benchmark.speed.alone import JobResult
 from benchmark.speed.calibration import CalibratedRow, Calibration, measure_rows
 from benchmark.speed.record import Spread
-from benchmark.store import Store
+from benchmark.speed.workload import Stepper, Workload
 from benchmark.training.hardware import Hardware
-from benchmark.training.workload import Stepper, Workload
 from tests.benchmark.records import fill, record
+
+pytestmark = pytest.mark.slow
 
 CPU = {"device": "a processor", "precision": "fp32", "threads": 1}
 TINY = {"data_options": {"height": 36, "width": 48, "train": 8, "val": 4, "test": 4}, "place": CPU}
@@ -69,11 +71,11 @@ def planned(monkeypatch):
     monkeypatch.setattr(FakeStepper, "plans", {"equal": [1.0], "dwa": [1.1], "single-task": [3.0]})
     monkeypatch.setattr(FakeStepper, "periods", {})
     monkeypatch.setattr(Hardware, "set_up", lambda self: None)
-    monkeypatch.setattr(Alone, "run", lambda self, job: Outcome((), 1000, None, 0))
+    monkeypatch.setattr(Alone, "run", lambda self, job: JobResult((), 1000, None, 0))
 
     def measure(*weightings, steps):
         specs = [cell("split", name).spec for name in weightings]
-        load = Workload.of(ROWS[1].spec, Hardware("cpu", "fp32", 1))
+        load = Workload.from_run(ROWS[1].spec, Hardware("cpu", "fp32", 1))
         return list(measure_rows(specs, ROWS[1].spec, load, steps=steps))
 
     return measure
@@ -95,7 +97,7 @@ def test_steps_of_several_kinds_count_as_often_as_a_run_takes_them(planned):
 
 
 def test_what_repeats_is_declared_by_the_methods_options():
-    load = Workload.of(ROWS[1].spec, Hardware("cpu", "fp32", 1))
+    load = Workload.from_run(ROWS[1].spec, Hardware("cpu", "fp32", 1))
     nash = Component(name="nash-mtl", version=1, options={"update_weights_every": 3})
     assert Stepper(ROWS[1].spec.architecture, nash, load).weighting.period == 3
     assert Stepper(ROWS[1].spec.architecture, ROWS[1].spec.weighting, load).weighting.period == 1
@@ -105,7 +107,7 @@ def test_steps_are_those_of_the_boards_own_training():
     spec = cell("split", "equal").spec
     protocol = spec.protocol.model_copy(update={"optimizer": "adamw", "weight_decay": 0.05})
     changed = RunSpec(**{name: getattr(spec, name) for name in RunSpec.model_fields} | {"protocol": protocol})
-    stepper = Stepper(spec.architecture, spec.weighting, Workload.of(changed, Hardware("cpu", "fp32", 1)))
+    stepper = Stepper(spec.architecture, spec.weighting, Workload.from_run(changed, Hardware("cpu", "fp32", 1)))
     assert [group["weight_decay"] for group in stepper.trainer.optimizer.param_groups] == [0.05, 0.0]
     assert len(stepper.batch.images) == 2
 
@@ -233,7 +235,7 @@ def test_a_board_without_a_baseline_does_not_stop_the_others(tmp_path, planned):
     result = calibrate(store, "--steps", "2")
     assert result.exit_code == 1
     assert "Not calibrated: the board" in result.output
-    assert "1 of 2 boards were not calibrated" in result.stderr
+    assert "1 of 2 boards not calibrated" in result.stderr
     assert len(list(tmp_path.glob("scenes/costs-*.json"))) == 1
 
 

@@ -9,13 +9,16 @@ import pytest
 import torch
 
 from benchmark.data import Storage, build_dataset
-from benchmark.record import without_times
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
-from benchmark.spec import Component, Protocol, RunSpec
+from benchmark.runs.record import without_times
+from benchmark.runs.spec import Component, Protocol, RunSpec
 from benchmark.training import checkpoint
 from benchmark.training.checkpoint import Policy, Stopped, packed, unpacked
 from benchmark.training.hardware import Hardware
-from benchmark.training.run import Watcher, execute
+from benchmark.training.progress import Watcher
+from benchmark.training.run import execute
+
+pytestmark = pytest.mark.slow
 
 CPU = Hardware("cpu", "fp32", 1)
 #: 12 samples in batches of 4, three epochs.
@@ -42,9 +45,9 @@ def whole(storage):
 
 def spec(architecture="forgetful", weighting="equal", **protocol):
     return RunSpec(
-        dataset=Component.of(DATASETS, "toy"),
-        architecture=Component.of(ARCHITECTURES, architecture, {"width": 4}),
-        weighting=Component.of(WEIGHTINGS, weighting) if weighting else None,
+        dataset=Component.from_registry(DATASETS, "toy"),
+        architecture=Component.from_registry(ARCHITECTURES, architecture, {"width": 4}),
+        weighting=Component.from_registry(WEIGHTINGS, weighting) if weighting else None,
         seed=0,
         protocol=Protocol(**{"epochs": 3, "batch_size": 4, "learning_rate": 1e-2, "lr_step": 1, **protocol}),
     )
@@ -53,8 +56,8 @@ def spec(architecture="forgetful", weighting="equal", **protocol):
 def small_spec(architecture, weighting, **protocol):
     """A run on the small network; its epochs have three steps like the others'."""
     changes = {
-        "dataset": Component.of(DATASETS, "toy-words", WORDS),
-        "architecture": Component.of(ARCHITECTURES, architecture, SMALL),
+        "dataset": Component.from_registry(DATASETS, "toy-words", WORDS),
+        "architecture": Component.from_registry(ARCHITECTURES, architecture, SMALL),
     }
     return spec(weighting=weighting, batch_size=8, **protocol).model_copy(update=changes)
 
@@ -128,16 +131,18 @@ def test_stopped_after_every_single_step(storage, tmp_path):
             },
             9,
         ),
+        # Two rules of steps, each with moments of its own.
+        ("toy", {"optimizer": "muon", "weight_decay": 0.1, "steps_per_epoch": 3, "restart_after": 1}, 6),
         # Two tasks with pictures of their own, whose passes begin at different steps.
         ("toy-pair", {"batch_size": 24, "epochs": 2, "steps_per_epoch": 3, "flip": True}, 6),
     ],
-    ids=["augmented", "two phases", "a rate for each step", "separate"],
+    ids=["augmented", "two phases", "a rate for each step", "muon", "separate"],
 )
 def test_batches_go_on_within_a_pass(toy, storage, tmp_path, dataset, protocol, steps):
     build_dataset(dataset).prepare(storage)
-    run = spec(weighting="dwa", **protocol).model_copy(update={"dataset": Component.of(DATASETS, dataset)})
+    run = spec(weighting="dwa", **protocol).model_copy(update={"dataset": Component.from_registry(DATASETS, dataset)})
     if dataset != "toy":
-        run = run.model_copy(update={"architecture": Component.of(ARCHITECTURES, "split", SMALL)})
+        run = run.model_copy(update={"architecture": Component.from_registry(ARCHITECTURES, "split", SMALL)})
     whole = execute(run, storage=storage, hardware=CPU)
     assert whole.record.error is None
     for _ in range(steps - 1):
@@ -162,7 +167,7 @@ def test_every_weighting_goes_on_where_it_was(storage, tmp_path, weighting):
     assert (notes, epochs) == ([], [2, 3])
 
 
-@pytest.mark.parametrize("architecture", ["mtan", "cross-stitch", "stan", "dense"])
+@pytest.mark.parametrize("architecture", ["mtan", "cross-stitch", "stan", "dense", "ltb"])
 def test_every_pattern_goes_on_where_it_was(storage, tmp_path, architecture):
     run = small_spec(architecture, None if architecture == "stan" else "uncertainty", epochs=2)
     whole = execute(run, storage=storage, hardware=CPU)
@@ -241,7 +246,7 @@ def another_model(path):
         (bomb_inside, "cannot be read"),
         (another_model, "does not fit"),
         (edited(run="ffff"), "that of run ffff"),
-        (edited(identity={}), "made with another code, packages, plugins, data, device"),
+        (edited(identity={}), "not made with the same code, packages, plugins, data, device"),
         (edited(generators={}), "does not fit"),
         (edited(curves=[]), "its curves are not those of its epochs"),
         (edited(epoch="many"), "does not fit"),
@@ -272,7 +277,7 @@ def test_a_checkpoint_of_other_threads_is_not_used(storage, tmp_path):
     other = dataclasses.replace(CPU, threads=2)
     _, notes, epochs = resumed(spec(), storage, tmp_path, other)
     torch.set_num_threads(1)
-    assert "another number of threads" in notes[0]
+    assert "not made with the same number of threads" in notes[0]
     assert epochs == [1, 2, 3]
 
 

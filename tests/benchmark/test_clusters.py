@@ -2,35 +2,34 @@
 
 import dataclasses
 import os
-import runpy
 import signal
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from benchmark.data import Storage
 from benchmark.errors import UserError
-from benchmark.execution.cluster import RayExecutor
-from benchmark.execution.grid import run_all
-from benchmark.execution.remote import Parcel, packed_plugins, serve
+from benchmark.execution.ray import RayExecutor
+from benchmark.execution.remote import PackedPlugin, Parcel, packed_plugins, serve
+from benchmark.execution.scheduler import run_all
 from benchmark.execution.slurm import Element, SlurmExecutor
-from benchmark.record import without_times
 from benchmark.registry import ARCHITECTURES
-from benchmark.spec import Component
-from benchmark.store import Store
+from benchmark.runs.record import without_times
+from benchmark.runs.spec import Component
+from benchmark.runs.store import Store
 from benchmark.training.checkpoint import Policy
 from benchmark.training.run import execute
+from tests import harness
 
-harness = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "harness.py")))
+pytestmark = pytest.mark.slow
 
 
 def run_of(architecture, **protocol):
     """A run of the toy data with another architecture."""
     base = harness.specs()[1].model_dump()
-    component = Component.of(ARCHITECTURES, architecture, {"width": 4})
+    component = Component.from_registry(ARCHITECTURES, architecture, {"width": 4})
     return harness.specs()[1].model_validate(
         base | {"architecture": component, "protocol": base["protocol"] | protocol}
     )
@@ -76,7 +75,7 @@ def as_here(store, runs):
 def test_ray_with_two_workers_one_of_which_is_killed(parcel, tmp_path, monkeypatch):
     pytest.importorskip("ray")
     monkeypatch.chdir(tmp_path)
-    store, runs = Store(tmp_path / "results"), [run_of("unlucky"), *harness.specs()[:3], run_of("explosive")]
+    store, runs = Store(tmp_path / "results"), [run_of("unlucky"), harness.specs()[0], run_of("explosive")]
     epochs = []
     observer = harness.Silent()
     observer.epoch = lambda spec, epoch: epochs.append((spec.id, epoch.epoch))
@@ -94,8 +93,8 @@ def test_ray_with_two_workers_one_of_which_is_killed(parcel, tmp_path, monkeypat
         run.id: "failed" if run.architecture.name == "explosive" else "ok" for run in runs
     }
     assert [epoch for run, epoch in epochs if run == runs[0].id] == [1, 2]  # it went on from its checkpoint
-    as_here(store, runs[:4])
-    assert "boom" in store.get(runs[4]).error
+    as_here(store, runs[:2])
+    assert "boom" in store.get(runs[2]).error
 
 
 def test_slurm_elements_write_their_records_and_go_on_without_a_driver(parcel, tmp_path, monkeypatch):
@@ -169,10 +168,13 @@ def test_a_worker_elsewhere_spills_where_asked(bare, tmp_path):
 
 
 def test_a_plugin_s_name_leads_nowhere(parcel, tmp_path, toy):
-    hostile = dataclasses.replace(parcel, plugins=(("../../../evil.py", b"x = 1\n"),))
+    hostile = dataclasses.replace(parcel, plugins=(PackedPlugin("../../../evil.py", b"x = 1\n"),))
     (kept,) = hostile.unpack().plugins
     assert kept.name == "evil.py"
     assert kept.parent.name.startswith("mtbench-plugins-")
+    beside = (PackedPlugin("mine.py", b"x = 1\n", (("../evil.py", b"x = 1\n"),)),)
+    with pytest.raises(UserError, match=r"brings a file '../evil.py' that would lie outside its folder"):
+        dataclasses.replace(parcel, plugins=beside).unpack()
 
 
 def test_what_is_not_there_is_named(parcel, tmp_path, monkeypatch):
@@ -242,10 +244,10 @@ def test_a_job_without_result_is_lost_once_slurm_has_not_known_it_for_a_while(sl
     for run in runs:
         executor.submit(run)
     slurm.write_text("7_0\n7_1\n12\n")
-    assert executor.happenings(600.0) == []  # both wait or run
+    assert executor.events(600.0) == []  # both wait or run
     (tmp_path / "results" / ".mtbench" / "slurm" / "7_1" / "7_1_0_log.err").write_text("Killed\n")
     slurm.write_text("7_0\n")
-    (lost,) = executor.happenings(600.0)
+    (lost,) = executor.events(600.0)
     assert (lost.run, lost.reason) == (runs[1].id, "job 7_1 ended without a result: Killed")
     slurm.unlink()  # it does not answer
-    assert executor.happenings(6000.0) == []
+    assert executor.events(6000.0) == []

@@ -2,9 +2,6 @@
 
 import json
 import re
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
 import html5lib
 import numpy as np
@@ -18,14 +15,16 @@ from benchmark.commands.datacard import keep_missing_card
 from benchmark.data import Storage, build_dataset
 from benchmark.data.measured import CARD_FILE, data_card
 from benchmark.data.samples import samples
-from benchmark.datacards import MOST_BYTES, Histogram, keep_card, read_card, read_samples
 from benchmark.errors import UserError
-from benchmark.files import pack
-from benchmark.index import Index
 from benchmark.registry import DATASETS
-from benchmark.store import Store
+from benchmark.runs.datacards import MOST_BYTES, Histogram, keep_card, read_card, read_samples
+from benchmark.runs.files import pack
+from benchmark.runs.index import Index
+from benchmark.runs.store import Store
+from tests.benchmark import records as made
 
-made = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "records.py")))
+pytestmark = pytest.mark.slow
+
 HASH = "d" * 64
 
 GRID = """
@@ -85,7 +84,7 @@ def test_pictures_are_kept_only_where_they_may_be_passed_on(dataset, storage, tm
     allowed = {
         name for name in DATASETS if (card := getattr(DATASETS[name].factory, "card", None)) and card.redistribution
     }
-    assert allowed == {"scenes", "multi-fashion"}
+    assert allowed == {"scenes", "multi-fashion", "grocery-store"}
     store = Store(tmp_path)
     path = keep_card(store, dataset, storage, pictures=True)
     assert path.with_suffix(".npz").exists()
@@ -110,7 +109,7 @@ def test_samples_are_small(toy, storage, tmp_path, monkeypatch):
     path = keep_card(store, large, storage, pictures=True)
     whole = path.with_suffix(".npz").stat().st_size
     assert whole <= MOST_BYTES
-    monkeypatch.setattr("benchmark.datacards.MOST_BYTES", whole // 2)
+    monkeypatch.setattr("benchmark.runs.datacards.MOST_BYTES", whole // 2)
     keep_card(store, large, storage, pictures=True)
     assert path.with_suffix(".npz").stat().st_size <= whole // 2
     [arrays] = read_samples(store, read_card(store, "toy", large.content_hash(storage)))

@@ -7,12 +7,15 @@ import torch
 
 import benchmark
 from benchmark.data import SPLITS, Storage, build_dataset
+from benchmark.presence import Presence
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
-from benchmark.spec import Component, Protocol, RunSpec
+from benchmark.runs.spec import Component, Protocol, RunSpec
 from benchmark.training import diagnostics
 from benchmark.training.diagnostics import GradientDiagnostics
 from benchmark.training.engine import Trainer
 from benchmark.training.hardware import Hardware
+
+pytestmark = pytest.mark.slow
 
 NAN = math.nan
 
@@ -20,7 +23,7 @@ NAN = math.nan
 def found(names, *gramians):
     kept = GradientDiagnostics(names)
     for gramian in gramians:
-        kept.add(torch.tensor(gramian, dtype=torch.float64))
+        kept.add(torch.tensor(gramian, dtype=torch.float64), Presence.everyone(len(kept.names)))
     return kept.take()
 
 
@@ -66,9 +69,9 @@ def test_nothing_to_compare_is_nothing_to_record():
     assert found(["a", "b"]) is None
     assert found(["a"], [[4.0]]) is None
     kept = GradientDiagnostics(["a", "b"])
-    kept.add(None)
+    kept.add(None, Presence.everyone(len(kept.names)))
     assert kept.take() is None
-    kept.add(torch.eye(2))
+    kept.add(torch.eye(2), Presence.everyone(len(kept.names)))
     assert kept.take().steps == 1
     assert kept.take() is None  # taken once
 
@@ -85,9 +88,9 @@ def curves(architecture, weighting, toy_splits, tasks):
         model = benchmark.build_model(architecture, tasks, backbone="segnet", width=2)
         built = benchmark.build_weighting(weighting, tasks) if weighting else None
         spec = RunSpec(
-            dataset=Component.of(DATASETS, "toy"),
-            architecture=Component.of(ARCHITECTURES, architecture),
-            weighting=Component.of(WEIGHTINGS, weighting) if weighting else None,
+            dataset=Component.from_registry(DATASETS, "toy"),
+            architecture=Component.from_registry(ARCHITECTURES, architecture),
+            weighting=Component.from_registry(WEIGHTINGS, weighting) if weighting else None,
             seed=0,
             protocol=Protocol(epochs=2, batch_size=6, learning_rate=1e-2, evaluate_every=2),
         )

@@ -2,7 +2,6 @@
 
 import ast
 import math
-import runpy
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 from scipy.special import ndtr
 
 from benchmark import exact
+from tests.portable import functions
 
 ROOT = Path(__file__).parents[2]
 #: Rooms whose numbers reach prepared data, losses, gradients, parameters, weights or metrics.
@@ -23,7 +23,6 @@ ROOMS = (
     "benchmark/weighting.py",
     "baselines",
 )
-functions = runpy.run_path(str(ROOT / "tests" / "portable" / "functions.py"))
 
 
 @pytest.mark.parametrize(("dtype", "kind"), [(torch.float32, np.float32), (torch.float64, np.float64)])
@@ -81,15 +80,15 @@ def test_logarithms_and_quantiles_undo_exponentials_and_distribution():
 
 def test_the_table_of_functions_gives_the_same_bytes_twice_and_notices_one_bit():
     names = ["torch.conv 3x3 float32", "torch.randn", "numpy.linalg.eigh 3", "pillow.jpeg", "torch.exact.sqrt float64"]
-    assert functions["digests"](names) == functions["digests"](names)
+    assert functions.digests(names) == functions.digests(names)
     one = torch.tensor([1.0, math.nan])
-    assert functions["digest"]([one]) != functions["digest"]([torch.nextafter(one, torch.tensor(2.0))])
-    assert functions["APART"] <= set(functions["table"]())
+    assert functions.digest([one]) != functions.digest([torch.nextafter(one, torch.tensor(2.0))])
+    assert set(functions.table()) >= functions.APART
 
 
 def forbidden():
     """Names of torch's functions that differ between processors in single precision; ``log`` does so in double only."""
-    names = {name.removeprefix("torch.").split()[0] for name in functions["APART"] if name.endswith("float32")}
+    names = {name.removeprefix("torch.").split()[0] for name in functions.APART if name.endswith("float32")}
     return {name for name in names if name.isidentifier()}
 
 

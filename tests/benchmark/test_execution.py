@@ -1,29 +1,35 @@
 """The loop of a grid over any executor, and the local executor's processes."""
 
+import dataclasses
+import errno
 import os
-import runpy
+import tempfile
 from collections import deque
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from benchmark import packing
 from benchmark.data import Storage
 from benchmark.errors import UserError
-from benchmark.execution.claims import Claims
+from benchmark.execution.display import losses
 from benchmark.execution.executor import Began, Ended, EpochDone, Lost, Note, Refused, Setup
-from benchmark.execution.grid import run_all
+from benchmark.execution.leases import Leases
 from benchmark.execution.local import LocalExecutor
-from benchmark.record import without_times
+from benchmark.execution.scheduler import run_all
 from benchmark.registry import ARCHITECTURES
-from benchmark.spec import Component
-from benchmark.store import Store
+from benchmark.runs import packing
+from benchmark.runs.artifacts import OfMasks, OfSplit
+from benchmark.runs.record import without_times
+from benchmark.runs.spec import Component
+from benchmark.runs.store import Store
 from benchmark.training.checkpoint import Policy
-from benchmark.training.run import Outcome, execute
+from benchmark.training.progress import Outcome
+from benchmark.training.run import execute
+from tests import harness
+from tests.benchmark import records as made
 
-harness = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "harness.py")))
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +72,7 @@ class Scripted:
         self.submitted.append(spec.id)
         self.most = max(self.most, len(self.busy))
 
-    def happenings(self, timeout):
+    def events(self, timeout):
         found = self.script.popleft()
         found = found() if callable(found) else found
         self.busy -= {h.run for h in found if isinstance(h, (Ended, Refused, Lost))}
@@ -121,15 +127,15 @@ def test_a_record_from_other_data_is_not_kept(outcome, tmp_path):
 
 
 def test_a_run_that_another_runner_does_is_waited_for(outcome, tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmark.execution.grid.LOOK", 0.01)
+    monkeypatch.setattr("benchmark.execution.scheduler.RETRY_INTERVAL", 0.01)
     mine, theirs = seeds(2)
     ends, store = outcomes(outcome, [mine, theirs]), Store(tmp_path)
-    other = Claims(store.private / "claims")
-    claim = other.take(theirs.id)
+    other = Leases(store.private / "claims")
+    lease = other.take(theirs.id)
 
     def meanwhile():
         store.put(ends[theirs.id].record)
-        other.release(claim)
+        other.release(lease)
         return [Ended(mine.id, ends[mine.id])]
 
     executor = Scripted(meanwhile, slots=2)
@@ -153,7 +159,7 @@ def test_a_run_that_another_runner_has_finished_meanwhile_is_not_done_again(outc
 
 
 def test_a_run_that_was_taken_over_is_left_to_the_other(outcome, tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmark.execution.grid.LOOK", 0.01)
+    monkeypatch.setattr("benchmark.execution.scheduler.RETRY_INTERVAL", 0.01)
     (run,) = seeds(1)
     end, store = outcomes(outcome, [run])[run.id], Store(tmp_path)
     folder = store.private / "claims"
@@ -176,7 +182,7 @@ def test_a_run_that_was_taken_over_is_left_to_the_other(outcome, tmp_path, monke
 
 
 def test_a_result_of_a_run_that_was_taken_over_is_not_written(outcome, tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmark.execution.grid.LOOK", 0.01)
+    monkeypatch.setattr("benchmark.execution.scheduler.RETRY_INTERVAL", 0.01)
     (run,) = seeds(1)
     end, store = outcomes(outcome, [run])[run.id], Store(tmp_path)
     theirs = end.record.model_copy(update={"error": "theirs"})
@@ -206,7 +212,7 @@ def test_a_worker_that_is_killed_is_replaced_and_the_run_goes_on_from_its_checkp
 ):
     monkeypatch.chdir(tmp_path)
     base = harness.specs()[1]
-    component = Component.of(ARCHITECTURES, "unlucky", {"width": 4})
+    component = Component.from_registry(ARCHITECTURES, "unlucky", {"width": 4})
     run = base.model_validate(base.model_dump() | {"architecture": component})
     setup = Setup(Storage.default(), harness.CPU, (toy,), Policy(tmp_path / "checkpoints", 0.0))
     store = Store(tmp_path / "results")
@@ -242,6 +248,66 @@ def test_checkpoints_are_kept_where_asked(outcome, tmp_path):
         assert (folder / f"{run.id}.ckpt").exists() == keep
 
 
+class Filling(Store):
+    """A store on a disk that is full for some writes."""
+
+    refusals = 0
+
+    def put(self, *given, **options):
+        if self.refusals:
+            self.refusals -= 1
+            raise UserError(f"cannot write {self.root}") from OSError(errno.ENOSPC, "No space left on device")
+        super().put(*given, **options)
+
+
+def test_a_run_that_cannot_be_written_is_written_when_there_is_room(outcome, tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmark.execution.scheduler.RETRY_INTERVAL", 0.0)
+    (run,) = seeds(1)
+    store = Filling(tmp_path)
+    store.refusals = 2
+    observer = go([run], store, Scripted([Ended(run.id, outcomes(outcome, [run])[run.id])]))
+    assert [record.id for record in store.scan()[0]] == [run.id]
+    (note,) = observer.notes
+    assert "its numbers are kept" in note
+
+
+def test_where_no_room_is_made_all_that_is_finished_is_elsewhere(outcome, tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmark.execution.scheduler.WAIT_FOR_ROOM", 0.0)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    one, two = seeds(2)
+    ends = outcomes(outcome, [one, two])
+    store = Filling(tmp_path / "results")
+    store.refusals = 99
+    executor = Scripted([Ended(one.id, ends[one.id])], slots=2, last=[Ended(two.id, ends[two.id])])
+    with pytest.raises(UserError, match=r"cannot write .*mtbench store merge --from ") as caught:
+        go([one, two], store, executor)
+    (refuge,) = tmp_path.glob("mtbench-results-*")
+    assert str(refuge) in str(caught.value)
+    assert {record.id for record in Store(refuge).scan()[0]} == {one.id, two.id}
+    store.refusals = 0
+    packing.merge(store, [Store(refuge)])
+    assert len(store.scan()[0]) == 2
+
+
+def test_all_stops_at_the_first_failure_where_asked(outcome, tmp_path):
+    runs = seeds(3)
+    bad = outcomes(outcome, runs[:1])[runs[0].id]
+    bad = dataclasses.replace(bad, record=made.failed(bad.record))
+    executor = Scripted([Ended(runs[0].id, bad)])
+    observer = harness.Silent()
+    left = run_all(
+        runs, store=Store(tmp_path), executor=executor, observer=observer, hardware=harness.CPU, fail_fast=True
+    )
+    assert (left, executor.submitted, executor.closed) == (2, [runs[0].id], True)
+
+
+def test_a_run_that_would_be_lost_again_is_not_given_out_again(outcome, tmp_path):
+    (run,) = seeds(1)
+    executor = Scripted([Lost(run.id, "it took longer than its time limit", final=True)])
+    observer = go([run], Store(tmp_path), executor, retries=2)
+    assert [record.error for record in observer.done] == ["it took longer than its time limit"]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_store_that_cannot_be_written_is_one_line(outcome, tmp_path):
     tmp_path.chmod(0o500)
@@ -252,7 +318,7 @@ def test_a_store_that_cannot_be_written_is_one_line(outcome, tmp_path):
 def test_time_is_up(outcome, tmp_path, monkeypatch):
     """Runs in progress are stopped, no other is given out, and the next command does what is left."""
     clock = [0.0]
-    monkeypatch.setattr("benchmark.execution.grid.monotonic", lambda: clock[0])
+    monkeypatch.setattr("benchmark.execution.scheduler.monotonic", lambda: clock[0])
     runs = seeds(4)
     ends, store = outcomes(outcome, runs), Store(tmp_path)
 
@@ -274,7 +340,7 @@ def test_time_is_up(outcome, tmp_path, monkeypatch):
 
 def test_a_run_that_ends_while_all_is_stopped_has_its_record(outcome, tmp_path, monkeypatch):
     clock = iter([0.0, 60.0])
-    monkeypatch.setattr("benchmark.execution.grid.monotonic", lambda: next(clock))
+    monkeypatch.setattr("benchmark.execution.scheduler.monotonic", lambda: next(clock))
     runs = seeds(3)
     ends, store, observer = outcomes(outcome, runs), Store(tmp_path), harness.Silent()
     executor = Scripted([Began(runs[0].id)], slots=2, last=[Ended(runs[1].id, ends[runs[1].id])])
@@ -294,15 +360,17 @@ def test_no_run_is_begun_when_time_is_up_before(outcome, tmp_path):
 
 def test_pictures_are_kept_of_the_runs_that_are_pictured(outcome, tmp_path):
     one, other = seeds(2)
-    masks = {"masks-depth": np.zeros((4, 1, 2, 2), np.uint8), "test-depth": np.ones(3), "challenge-depth": np.ones(2)}
+    challenge = OfSplit("challenge", "depth")
+    masks = {OfMasks("depth"): np.zeros((4, 1, 2, 2), np.uint8), OfSplit("test", "depth"): np.ones(3)}
+    masks[challenge] = np.ones(2)
     ends = outcomes(outcome, [one, other])
     store = Store(tmp_path)
     for run, unpictured in ((one, {other.id}), (other, {other.id})):
         kept = Outcome(ends[run.id].record, {**outcome.predictions, **masks}, outcome.truth)
         go([run], store, Scripted([Ended(run.id, kept)]), unpictured=unpictured)
     first, second = (store.get(run) for run in (one, other))
-    assert set(store.predictions(first)) == {"semantic", "depth", "normals", "masks-depth", "challenge-depth"}
-    assert set(store.predictions(second)) == {"challenge-depth"}
+    assert set(store.predictions(first)) == {"semantic", "depth", "normals", OfMasks("depth"), challenge}
+    assert set(store.predictions(second)) == {challenge}
     assert store.masks(second) == {}
     assert store.whole_test(second) is not None  # these are no pictures
     assert store.truth(second).keys() == store.truth(first).keys()
@@ -334,3 +402,13 @@ def test_a_damaged_packed_record_is_done_again(outcome, tmp_path):
     observer = go([run], Store(tmp_path), Scripted([Ended(run.id, end)]))
     assert "has another checksum; kept as" in observer.notes[0]
     assert Store(tmp_path).scan() == ([end.record], [])
+
+
+def test_losses_of_many_tasks_are_told_by_mean_and_ends():
+    tasks = {f"task{k}": None if k == 3 else float(k) for k in range(12)}
+    (epoch,) = made.record(epochs=1).curves
+    few, many = ({"train": dict(list(tasks.items())[:count]), "val": {}} for count in (4, 12))
+    told = losses(epoch.model_copy(update={"losses": few}))
+    assert told == "task0 0.000, task1 1.000, task2 2.000, task3 without a value"
+    told = losses(epoch.model_copy(update={"losses": many}))
+    assert told == "mean of 11 losses 5.727, task0 0.000 to task11 11.000"

@@ -14,10 +14,10 @@ import torch
 
 from benchmark.data import Split
 from benchmark.model import build_model
-from benchmark.spec import derive_seed
+from benchmark.runs.spec import derive_seed
 from benchmark.tasks import Task
 from benchmark.training.augmentation import Augmentation
-from benchmark.training.batches import OtherBatches, TrainingBatches
+from benchmark.training.batch import OtherBatches, TrainingBatches
 
 TASKS = (Task("semantic", "segmentation", 13), Task("depth", "depth", 1), Task("normals", "normals", 3))
 

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from benchmark.errors import UsageError
-from benchmark.grid import Filters, Grid, expand, grid_names, load_grid, simplex_points, unpictured
+from benchmark.runs.grid import Filters, Grid, expand, grid_names, load_grid, simplex_points, undefined, unpictured
 
 #: By study a hash over the identities of seeds 0 and 5, taken when its first run began.
 STUDIES = {"study-architectures": "f8c4eea33cd5ede9", "study-weightings": "eb218888761532cc"}
@@ -35,6 +35,15 @@ def grid(tmp_path, text=MINIMAL):
 
 def cells(specs):
     return [(s.dataset.name, s.architecture.name, s.weighting_name, s.seed) for s in specs]
+
+
+def test_a_grid_whose_data_sets_are_all_to_be_named_says_so():
+    with pytest.raises(
+        UsageError,
+        match="no data set unless --dataset names it: grocery-store, camvid, office, pascal-context, celeba",
+    ):
+        expand(load_grid("real"))
+    assert {spec.dataset.name for spec in expand(load_grid("real"), Filters(datasets=["camvid"]))} == {"camvid"}
 
 
 def test_a_grid_holds_its_cells_and_the_references(tmp_path):
@@ -173,16 +182,27 @@ def test_sweeps_share_the_points_that_they_have_in_common(tmp_path):
     [
         ("seeds = [3]", "seeds = [", "not valid TOML"),
         ("seeds = [3]", "seeds = []", "seeds: "),
-        ("seeds = [3]", "seeds = [-1]", "seeds.0: "),
-        ("seeds = [3]", "", "seeds: Field required"),
-        ("seeds = [3]", "seeds = [3]\nsed = 1", "sed: Extra inputs"),
+        ("seeds = [3]", "seeds = [3]\nseeds = [4]", r"'seeds = \[4\]'; a key or a table may be there only once"),
+        (
+            "by_default = false",
+            "by_defalt = false",
+            "key in 'datasets.multi-fashion' 'by_defalt'. Did you mean",
+        ),
+        ("epochs = 5", "epoch = 5", "the protocol for 'multi-fashion' is not valid: unknown key 'epoch'. Did you mean"),
+        ("seeds = [3]", "seeds = [-1]", r"seeds\[0\]: "),
+        ("seeds = [3]", "", "'seeds' is missing"),
+        ("seeds = [3]", "seeds = [3]\nsed = 1", r"unknown key 'sed'. Did you mean 'seeds'\?"),
         ('"mtan"', '"mtann"', r"unknown architecture 'mtann'. Did you mean 'mtan'\?"),
         ('"equal"', '"equl"', r"unknown weighting 'equl'. Did you mean 'equal'\?"),
         ("scenes", "scens", r"unknown data set 'scens'. Did you mean 'scenes'\?"),
         ("width = 8", "widht = 8", r"unknown architecture option 'widht'. Did you mean 'width'\?"),
         ("variant =", "varriant =", "unknown option of 'split' 'varriant'"),
         ("batch_size = 2", "batch_size = 0", "the protocol for 'scenes' is not valid: batch_size"),
-        ("batch_size = 2", 'batch_size = 2\nbatch = "x"', "the protocol for 'scenes' is not valid: batch"),
+        (
+            "batch_size = 2",
+            'batch_size = 2\nbatch = "x"',
+            "for 'scenes' is not valid: unknown key 'batch'. Did you mean",
+        ),
         (
             '"equal"',
             '{ name = "constant", simplex = 3 }',
@@ -190,16 +210,69 @@ def test_sweeps_share_the_points_that_they_have_in_common(tmp_path):
         ),
         ('"equal"', '{ name = "constant", simplex = 1 }', "simplex: Input should be greater than or equal to 2"),
         ('"equal"', '{ name = "constant", simplex = 4.0 }', "simplex: "),
-        ('"equal"', '{ name = "constant", simplx = 4 }', "simplx: Extra inputs"),
+        (
+            '"equal"',
+            '{ name = "constant", simplx = 4 }',
+            r"unknown key in 'weightings\[0\]' 'simplx'. Did you mean 'simplex'\?",
+        ),
         ('"equal"', '{ name = "gls", simplex = 4 }', "the option 'weights', which 'gls' has not; try 'constant'"),
         ('"equal"', '{ name = "constant", options = { weights = [1] }, simplex = 4 }', "both 'weights' and 'simplex'"),
-        ('"stan"', '{ name = "stan", simplex = 4 }', "simplex: Extra inputs"),
+        (
+            '"stan"',
+            '{ name = "stan", simplex = 4 }',
+            r"unknown key in 'architectures\[1\]' 'simplex'. Known: name, options",
+        ),
     ],
 )
 def test_mistakes_are_named(tmp_path, old, new, message):
+    def read():
+        changed = grid(tmp_path, MINIMAL.replace(old, new, 1))
+        expand(changed)
+        expand(changed, Filters(datasets=["multi-fashion"]))
+
     with pytest.raises(UsageError, match=message) as caught:
-        expand(grid(tmp_path, MINIMAL.replace(old, new, 1)))
+        read()
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
+    file = tmp_path / "grid.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + MINIMAL.encode())
+    assert expand(load_grid(str(file))) == expand(grid(tmp_path))
+
+
+def test_values_are_set_in_place_of_the_files(tmp_path):
+    grid(tmp_path)
+    file = str(tmp_path / "grid.toml")
+    changes = {"protocol.epochs": 7, "datasets.scenes.options.train": 8, "seeds": [5], "architecture.width": 4}
+    specs = expand(load_grid(file, changes), Filters(datasets=["scenes", "multi-fashion"]))
+    assert {spec.seed for spec in specs} == {5}
+    assert {(s.dataset.name, s.protocol.epochs) for s in specs} == {("scenes", 7), ("multi-fashion", 5)}
+    assert {s.dataset.options["train"] for s in specs if s.dataset.name == "scenes"} == {8}
+    assert all(s.architecture.options["width"] == 4 for s in specs)
+    assert load_grid(file) == grid(tmp_path)
+    with pytest.raises(UsageError, match=r"unknown key 'epoch'. Did you mean 'epochs'\?"):
+        expand(load_grid(file, {"protocol.epoch": 7}))
+    with pytest.raises(UsageError, match=r"'seeds\.first' cannot be set: 'seeds' is no table"):
+        load_grid(file, {"seeds.first": 7})
+    both = expand(load_grid("study", {"protocol.epochs": 1}))
+    assert {spec.protocol.epochs for spec in both} == {1}
+
+
+def test_options_may_follow_the_name_of_a_method(tmp_path):
+    found = expand(
+        grid(tmp_path),
+        Filters(architectures=["mtan:width=16"], weightings=["dwa:temperature=3", "constant:weights=[1, 2, 0.5]"]),
+    )
+    assert [s.weighting_words for s in found if s.weighting] == [
+        "dwa (temperature 3.0)",
+        "constant (weights 1 2 0.5)",
+    ]
+    assert {s.architecture.options["width"] for s in found if s.architecture.name == "mtan"} == {16}
+    with pytest.raises(UsageError, match="given as key=value, and commas between them; found 'temperature'"):
+        expand(grid(tmp_path), Filters(weightings=["dwa:temperature"]))
+    with pytest.raises(UsageError, match=r"unknown option of 'dwa' 'temprature'\. Did you mean 'temperature'"):
+        expand(grid(tmp_path), Filters(weightings=["dwa:temprature=1"]))
 
 
 def test_an_unknown_grid_names_the_known():
@@ -279,3 +352,60 @@ def test_pictures_of_the_first_seed_are_the_same_runs_whatever_part_of_the_grid_
 def test_wrong_words_for_seeds_and_pictures_are_one_line(tmp_path, line):
     with pytest.raises(UsageError, match=line.split()[0]):
         grid(tmp_path, f"{line}\n{MINIMAL}")
+
+
+AXES = """
+[axes]
+"protocol.weight_decay" = [0.0, 0.1]
+"architecture.width" = [8, 16]
+"""
+
+
+def test_an_axis_runs_every_cell_and_the_references_once_at_each_value(tmp_path):
+    specs = expand(grid(tmp_path, MINIMAL + AXES))
+    at = {(s.protocol.weight_decay, s.architecture.options["width"]) for s in specs}
+    assert at == {(0.0, 8), (0.0, 16), (0.1, 8), (0.1, 16)}
+    assert {len([s for s in specs if s.architecture.name == name]) for name in ("single-task", "stan")} == {4}
+    # The runs of one setting are those of a grid that says the same without axes.
+    plain = expand(grid(tmp_path))
+    assert [s.id for s in specs if (s.protocol.weight_decay, s.architecture.options["width"]) == (0.0, 8)] == [
+        s.id for s in plain
+    ]
+
+
+def test_values_of_an_axis_count_before_those_of_a_data_set_and_change_together_where_they_are_named(tmp_path):
+    text = (
+        MINIMAL
+        + """
+    [axes.length]
+    study = {}
+    long = { "protocol.epochs" = 7, "protocol.optimizer" = "sgd" }
+    """
+    )
+    found = grid(tmp_path, text)
+    specs = expand(found, Filters(datasets=["multi-fashion"], architectures=["mtan"], weightings=["equal"]))
+    assert {(s.protocol.epochs, s.protocol.optimizer) for s in specs} == {(5, "adam"), (7, "sgd")}
+    assert [dict(setting) for setting in found.settings] == [{"length": "study"}, {"length": "long"}]
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ('"protocol.optimiser" = ["adam"]', "unknown field of the protocol 'optimiser'. Did you mean 'optimizer'"),
+        ('"architecture.widht" = [8, 16]', "unknown architecture option 'widht'"),
+        ('"seeds" = [0, 1]', "the axis 'seeds' changes 'seeds', expected a field of the protocol"),
+        ('"protocol.weight_decay" = []', "the axis 'protocol.weight_decay' has no value"),
+        ('"protocol.optimizer" = ["adam", "lion"]', "the protocol for 'scenes' is not valid"),
+        ('rate = { a = {}, b = { "protocol.momentum" = 0.9 } }', "the same runs twice, at rate a and at rate b"),
+    ],
+)
+def test_an_axis_that_cannot_be_is_told(tmp_path, axes, message):
+    with pytest.raises(UsageError, match=message):
+        expand(grid(tmp_path, f"{MINIMAL}[axes]\n{axes}\n"))
+
+
+def test_a_smoke_test_of_axes_runs_and_cells_that_are_undefined_are_told_once(tmp_path):
+    text = MINIMAL.replace('"equal", ', '"equal", { name = "mgda", options = { on = "representation" } }, ') + AXES
+    found = grid(tmp_path, text)
+    assert {s.architecture.options["width"] for s in expand(found, Filters(smoke=True))} == {4}
+    assert [str(cell).partition(":")[0] for cell in undefined(found)] == ["mtan × mgda is undefined"]

@@ -6,15 +6,15 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark import analysis, packing
 from benchmark.data.workers import Pool
 from benchmark.errors import UserError
-from benchmark.index import Index
-from benchmark.store import Store
+from benchmark.runs import packing
+from benchmark.runs.index import Index, summary
+from benchmark.runs.spec import RunSpec
+from benchmark.runs.store import Store
 from tests.benchmark import records as made
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -41,50 +41,55 @@ def store(tmp_path):
 
 
 def same(table, records):
-    """Whether the frame is what the analysis makes of the records themselves."""
-    expected = analysis.frame(records)
-    table = table.astype({"seed": np.int64, "epoch": np.int64})
-    for column in table.select_dtypes("category"):
-        table[column] = table[column].astype(expected[column].dtype)
-    pd.testing.assert_frame_equal(table, expected)
+    """Whether the rows say what the records themselves do."""
+    expected = [
+        (
+            record.id,
+            record.spec.dataset.name,
+            record.spec.architecture.name,
+            record.spec.weighting.name if record.spec.weighting else "none",
+            record.spec.seed,
+            record.reference,
+            record.status,
+            record.error,
+            len(record.curves),
+            record.provenance.data_hash,
+            record.provenance.started,
+            record.cost.parameters,
+            record.cost.wall_seconds,
+        )
+        for record in records
+    ]
+    columns = ["run", "dataset", "architecture", "weighting", "seed", "reference", "status", "error", "epochs"]
+    columns += ["data_hash", "started", "parameters", "wall_seconds"]
+    found = table[columns].astype(object).where(table[columns].notna(), None)
+    assert [tuple(row) for row in found.values.tolist()] == expected
+    assert [RunSpec.model_validate_json(spec) for spec in table["spec"]] == [record.spec for record in records]
 
 
-def test_the_frame_is_that_of_the_records(store):
-    same(Index(store).metrics(), store.scan()[0])
+def test_the_rows_are_those_of_the_records(store):
+    same(Index(store).runs(), store.scan()[0])
 
 
-def test_the_frame_of_the_committed_records(tmp_path):
+def test_the_rows_of_the_committed_records(tmp_path):
     shutil.copytree(RESULTS, tmp_path / "results", ignore=shutil.ignore_patterns("*.npz", ".*"))
     store = Store(tmp_path / "results")
-    same(Index(store).metrics(), store.scan()[0])
+    same(Index(store).runs(), store.scan()[0])
 
 
 def test_whole_numbers_that_need_64_bits_keep_them(store):
     store.put(made.record("mtan", "equal", seed=2**40))
-    same(Index(store).metrics(), store.scan()[0])
-
-
-def test_who_changes_a_frame_changes_no_index(tmp_path):
-    store = Store(tmp_path / "results")
-    store.put(made.record("mtan", "equal", seed=0))
-    settle(store)
-    for index in Index(store), Index(store):  # one that has read the records, one that has read its file
-        for _ in range(2):
-            table = index.metrics()
-            same(table, store.scan()[0])
-            table.loc[:, "value"] *= 2
-            table["value"].array[:] = -1
+    same(Index(store).runs(), store.scan()[0])
 
 
 def test_rows_and_records_are_chosen_by_what_they_are(store):
     index = Index(store)
     chosen = [r for r in store.scan()[0] if r.spec.architecture.name == "mtan" and r.spec.seed == 1]
-    same(index.metrics(architecture=["mtan"], seed=[1]), chosen)
+    same(index.runs(architecture=["mtan"], seed=[1]), chosen)
     assert list(index.records(architecture=["mtan"], seed=[1])) == chosen
     failed = index.runs(status=["failed"])
     assert failed[["architecture", "seed", "epochs"]].values.tolist() == [["dense", 7, 1]]
     assert index.runs(status=[]).empty
-    assert index.metrics(status=[]).empty
     with pytest.raises(ValueError, match="are chosen by"):
         index.runs(colour=["red"])
 
@@ -94,7 +99,7 @@ def many(store, monkeypatch):
     """The store, of which a few files count as so many that several processes are worth it; one is no record."""
     broken = store.path(made.record("mtan", "dwa", seed=0, epochs=3).spec)
     broken.write_bytes(broken.read_bytes()[:200])
-    monkeypatch.setattr("benchmark.index.reading.TOGETHER", 2)
+    monkeypatch.setattr("benchmark.runs.index.reading.TOGETHER", 2)
     monkeypatch.setattr("benchmark.data.workers.JOBS_PER_WORKER", 1)
     return store
 
@@ -102,7 +107,7 @@ def many(store, monkeypatch):
 def same_index(found, expected):
     """Whether two indices say the same, and keep it in the same way."""
     assert list(found._base.iterdump()) == list(expected._base.iterdump())
-    pd.testing.assert_frame_equal(found.metrics(), expected.metrics())
+    pd.testing.assert_frame_equal(found.runs(), expected.runs())
 
 
 def test_several_processes_read_what_one_does(many):
@@ -113,7 +118,7 @@ def test_several_processes_read_what_one_does(many):
     assert several.read == alone.read > 0
     assert len(several.problems) == 1
     same_index(several, alone)
-    same(several.metrics(), many.scan()[0])
+    same(several.runs(), many.scan()[0])
 
 
 @pytest.mark.parametrize("batches", [None, slice(0), slice(3), slice(1, 3)])
@@ -133,7 +138,7 @@ def test_where_processes_fail_one_reads_all(many, monkeypatch, batches):
 
     alone = Index(many)
     shutil.rmtree(many.private)
-    monkeypatch.setattr("benchmark.index.reading.Pool", Failing)
+    monkeypatch.setattr("benchmark.runs.index.reading.Pool", Failing)
     same_index(Index(many, workers=2), alone)
 
 
@@ -149,7 +154,7 @@ def test_a_new_a_changed_and_a_removed_record_are_seen(store):
     store.path(changed.spec).write_text(made.failed(changed).model_dump_json())
     store.path(made.record("mtan", "equal", seed=1, epochs=3).spec).unlink()
     index = Index(store)
-    same(index.metrics(), store.scan()[0])
+    same(index.runs(), store.scan()[0])
     assert index.statuses() == {record.id: (record.status, record.error) for record in store.scan()[0]}
 
 
@@ -217,32 +222,18 @@ def another_database(path):
     base.close()
 
 
-def without_numbers(path):
-    next(path.parent.glob("*.f64")).unlink()
-
-
-def flipped_numbers(path):
-    flipped(next(path.parent.glob("*.f64")))
-
-
 @pytest.mark.parametrize(
     "damage",
-    [truncated, flipped, emptied, text, a_folder, another_database, without_numbers, flipped_numbers, Path.unlink],
+    [truncated, flipped, emptied, text, a_folder, another_database, Path.unlink],
 )
 def test_a_damaged_index_is_made_again(store, damage):
     path = Index(store).path
     damage(path)
     index = Index(store)
-    same(index.metrics(), store.scan()[0])
+    same(index.runs(), store.scan()[0])
     assert index.read == len(store.scan()[0])
     if damage is not a_folder:  # which stays in the way
         assert Index(store).read == 0
-
-
-def test_damaged_numbers_are_noticed_when_other_records_are_new(store):
-    flipped_numbers(Index(store).path)
-    store.put(made.record("mtan", "equal", seed=9))
-    same(Index(store).metrics(), store.scan()[0])
 
 
 def test_an_index_of_another_store_is_not_believed(store, tmp_path):
@@ -261,15 +252,14 @@ def test_a_folder_that_cannot_be_written_costs_the_index_only(store, monkeypatch
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("benchmark.index.write_atomically", full)
-    same(Index(store).metrics(), store.scan()[0])
+    monkeypatch.setattr("benchmark.runs.index.write_atomically", full)
+    same(Index(store).runs(), store.scan()[0])
     assert not (store.private / "index.sqlite").exists()
 
 
 def test_a_store_without_records(tmp_path):
     index = Index(Store(tmp_path / "none"))
     assert index.runs().empty
-    assert index.metrics().empty
     assert index.problems == []
 
 
@@ -279,7 +269,7 @@ def unread(monkeypatch):
     def refuse(*_):
         raise AssertionError("a text was read")
 
-    monkeypatch.setattr("benchmark.index.reading.parse_record", refuse)
+    monkeypatch.setattr("benchmark.runs.index.reading.parse_record", refuse)
 
 
 def test_packed_records_are_indexed_from_their_segments_summary(store, monkeypatch):
@@ -292,16 +282,16 @@ def test_packed_records_are_indexed_from_their_segments_summary(store, monkeypat
         index = Index(store)
     assert index.read == len(store.scan()[0]) > 30
     pd.testing.assert_frame_equal(index.runs(), before.runs(status=["ok"]))
-    pd.testing.assert_frame_equal(index.metrics(), before.metrics(status=["ok"]))
+    pd.testing.assert_frame_equal(index.runs(), before.runs(status=["ok"]))
 
 
 def stranger(store, patch):
     """A segment whose writer's index had other columns."""
-    patch.setattr("benchmark.index.summary.COLUMNS", ("problem", "run"))
+    patch.setattr("benchmark.runs.index.summary.COLUMNS", ("problem", "run"))
 
 
 def absent(store, patch):
-    patch.setattr("benchmark.packing.summarise", lambda _: None)
+    patch.setattr("benchmark.runs.packing.summarise", lambda _: None)
 
 
 @pytest.mark.parametrize("writer", [stranger, absent])
@@ -312,21 +302,39 @@ def test_segments_without_a_summary_of_this_index_are_read(store, monkeypatch, w
         packing.pack(store)
     index = Index(store)
     pd.testing.assert_frame_equal(index.runs(), before.runs())
-    pd.testing.assert_frame_equal(index.metrics(), before.metrics())
 
 
-def test_what_no_summary_can_say_is_read_from_the_text(tmp_path):
-    """A metric that is null, one that is written otherwise, and a decimal in the words of an error."""
-    store, runs = (
-        Store(tmp_path / "results"),
-        [made.record("mtan", w, epochs=2) for w in ("equal", "dwa", "rlw", "pcgrad")],
-    )
-    runs[0] = made.edited(runs[0], lambda *key: None if key[0] == 2 and key[3] == "miou" else key[-1])
-    runs[1] = made.edited(runs[1], lambda *key: 0.00001234567 if key[3] == "miou" else key[-1])
-    runs[2] = made.failed(runs[2], status="diverged", error="a loss, 1.25, was not finite", epochs=1)
-    for run in runs:
-        store.put(run)
-    packing.pack(store)
-    index = Index(store)
-    same(index.metrics(), store.scan()[0])
-    assert index.statuses()[runs[2].id] == ("diverged", "a loss, 1.25, was not finite")
+def first_columns(store, patch):
+    """As the first suites wrote summaries: a null before each row, and where the metrics are among the decimals."""
+
+    def summarise(records):
+        rows = [(None, *row[:-1]) for row in summary.summarise(records)["rows"]]
+        return {"columns": summary.FIRST_COLUMNS, "layouts": [], "rows": rows, "places": [0] * len(rows)}
+
+    patch.setattr("benchmark.runs.packing.summarise", summarise)
+
+
+def test_summaries_of_the_first_suites_are_read(store, monkeypatch):
+    before = Index(store)
+    shutil.rmtree(store.private)
+    store.path(made.record("dense", "dwa", seed=7).spec).unlink()
+    with monkeypatch.context() as patch:
+        first_columns(store, patch)
+        packing.pack(store)
+        unread(patch)
+        index = Index(store)
+    pd.testing.assert_frame_equal(index.runs(), before.runs(status=["ok"]))
+
+
+def test_a_summary_with_a_seed_beyond_64_bits_is_not_believed(tmp_path, monkeypatch):
+    store = Store(tmp_path / "results")
+    store.put(made.record("mtan", "equal", seed=3))
+
+    def summarise(records):
+        found = summary.summarise(records)
+        return found | {"rows": [[2**64 if value == 3 else value for value in row] for row in found["rows"]]}
+
+    with monkeypatch.context() as patch:
+        patch.setattr("benchmark.runs.packing.summarise", summarise)
+        packing.pack(store)
+    same(Index(store).runs(), store.scan()[0])

@@ -1,12 +1,18 @@
 """`mtbench list weightings --verbose`: every card, on wide and narrow terminals."""
 
+import io
+import json
 import re
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
+from rich.table import Table
 
 from benchmark import WEIGHTINGS
-from benchmark.cli import console, main
+from benchmark.cli import main
+from benchmark.commands.listing import console
+from benchmark.commands.tables import print_table
 from benchmark.weighting import card
 
 
@@ -65,8 +71,44 @@ def test_a_weighting_without_a_card_shows_what_is_known(listed):
     assert "dice  Weights from torch's own generator" in output
 
 
-@pytest.mark.parametrize("kind", [[], ["architectures"], ["grids"]])
-def test_only_weightings_have_cards(kind):
-    result = CliRunner().invoke(main, ["list", *kind, "--verbose"])
-    assert result.exit_code == 2
-    assert "mtbench list weightings --verbose" in result.stderr
+@pytest.mark.parametrize(
+    ("kind", "parts"),
+    [
+        ("architectures", ["mtan", "backbone=segnet", "Source: "]),
+        ("datasets", ["nyuv2", "licence", "classes="]),
+        ("kinds", ["miou: mIoU in %, higher is better.", "a prediction for every pixel"]),
+        ("backbones", ["wrn-DEPTH-WIDENING", "unet-FACTOR-…", "SegNet (Badrinarayanan"]),
+        ("grids", ["quick", "single-task", "learning_rate"]),
+    ],
+)
+def test_everything_has_cards(kind, parts):
+    result = CliRunner().invoke(main, ["list", kind, "-v"])
+    assert result.exit_code == 0, result.output
+    for part in parts:
+        assert part in " ".join(result.output.split()), part
+
+
+def test_without_a_kind_all_cards_are_shown():
+    output = CliRunner().invoke(main, ["list", "-v"]).output
+    for heading in ("architectures", "weightings", "datasets", "kinds of task", "backbones", "grids"):
+        assert f"\n{heading}\n" in f"\n{output}"
+
+
+def test_tables_in_pipes_cut_and_fold_no_name(toy):
+    """A pipe has no width: a script that looks for a name finds it in one piece."""
+    written = io.StringIO()
+    table = Table("name", "what it is", expand=True)
+    table.add_row("a-name-" + "of-many-parts-" * 20, "words " * 60)
+    print_table(Console(file=written, width=40), table)
+    assert "a-name-" + "of-many-parts-" * 20 in written.getvalue()
+    assert "words " * 60 in written.getvalue()
+
+
+def test_scripts_get_the_list_as_json():
+    whole = json.loads(CliRunner().invoke(main, ["list", "--json"]).output)
+    assert {"architectures", "weightings", "datasets", "kinds", "backbones", "grids"} == set(whole)
+    dwa = next(entry for entry in whole["weightings"] if entry["name"] == "dwa")
+    assert dwa["options"]["temperature"] == 2.0
+    depth = next(entry for entry in whole["kinds"] if entry["name"] == "depth")
+    assert [m["unit"] for m in depth["metrics"] if m["name"] == "abs_error"] == ["m"]
+    assert json.loads(CliRunner().invoke(main, ["list", "kinds", "--json"]).output) == {"kinds": whole["kinds"]}

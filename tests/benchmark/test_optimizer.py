@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.spec import Protocol
+from benchmark.runs.spec import Protocol
+from benchmark.training.muon import orthogonalised
 from benchmark.training.optimizer import Schedule, build_optimizer, half_cosine, parameter_groups
 
 
@@ -73,6 +74,53 @@ def test_other_optimisers_decay_all_that_is_the_networks(optimizer):
 def test_a_network_without_norms_has_no_group_of_them():
     built = build_optimizer([nn.Parameter(torch.zeros(2, 3))], protocol(optimizer="adamw"))
     assert groups(built) == [("weights", 6, 0.0)]
+
+
+def test_an_orthogonalised_matrix_keeps_its_singular_vectors_and_has_singular_values_near_one():
+    for shape in ((5, 9), (9, 5), (1, 7), (6, 6)):
+        matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        found = orthogonalised(1e3 * matrix)
+        values = torch.linalg.svdvals(found)
+        assert values.min() > 0.6
+        assert values.max() < 1.3
+        u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+        inner = u.T @ found @ v.T
+        torch.testing.assert_close(inner, torch.diag(torch.diagonal(inner)), atol=1e-3, rtol=0)
+    assert not orthogonalised(torch.zeros(3, 4)).any()
+
+
+def test_muon_turns_kernels_as_matrices_and_gives_all_else_to_adamw():
+    """Its first step: after the decay, 0.2 · rate · √max(m, n) times the orthogonalised gradient."""
+    kernel, stack, bias = (nn.Parameter(torch.full(shape, 2.0)) for shape in ((4, 2, 3, 3), (2, 2, 2), (4,)))
+    learned = nn.Parameter(torch.full((2, 2), 2.0))
+    optimizer = build_optimizer([kernel, stack, bias], protocol(optimizer="muon", weight_decay=0.1), [learned])
+    gradient = torch.randn(kernel.shape, generator=torch.Generator().manual_seed(0))
+    kernel.grad = gradient.to(memory_format=torch.channels_last)
+    stack.grad, bias.grad, learned.grad = torch.ones_like(stack), -torch.ones_like(bias), torch.ones_like(learned)
+    optimizer.step()
+    moved = 0.2 * 0.5 * 18**0.5 * orthogonalised(gradient.flatten(1)).view_as(kernel)
+    torch.testing.assert_close(kernel.detach(), 2.0 * (1 - 0.5 * 0.1) - moved)
+    torch.testing.assert_close(stack.detach(), torch.full_like(stack, 2.0 * (1 - 0.5 * 0.1) - 0.5))
+    torch.testing.assert_close(bias.detach(), torch.full_like(bias, 2.0 + 0.5))
+    torch.testing.assert_close(learned.detach(), torch.full_like(learned, 2.0 - 0.5))
+    assert groups(optimizer) == [
+        ("matrices", 72, 0.1),
+        ("weights", 8, 0.1),
+        ("norms and biases", 4, 0.0),
+        ("weighting", 4, 0.0),
+    ]
+
+
+def test_muons_second_step_leans_on_the_first():
+    """The momentum is Nesterov's: after the gradients g and 0, the step is along 0.95² · g, which is g's direction."""
+    weight = nn.Parameter(torch.zeros(3, 5))
+    optimizer = build_optimizer([weight], protocol(optimizer="muon"))
+    weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    optimizer.step()
+    first = weight.detach().clone()
+    weight.grad = torch.zeros_like(weight)
+    optimizer.step()
+    torch.testing.assert_close(weight.detach(), 2 * first, rtol=1e-4, atol=1e-5)
 
 
 def test_rates_decay_after_whole_epochs_by_the_very_numbers_of_torch():

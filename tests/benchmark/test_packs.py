@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.errors import UserError
-from benchmark.packs import Item, Reader, Shelf, read_index, segment, segment_bytes, segment_name
-from benchmark.packs.text import from_planes, is_split, join, split, to_planes
+from benchmark.runs.packs import Item, Reader, Shelf, read_index, segment, segment_bytes, segment_name
+from benchmark.runs.packs.text import from_planes, is_split, join, split, to_planes
 
 NAMES = st.text("abcäß_-. 0", min_size=1, max_size=20).map(lambda text: f"n{text}.json")
 FILES = st.dictionaries(st.sampled_from([".npz", ".trust.json"]), st.binary(max_size=300), max_size=2)

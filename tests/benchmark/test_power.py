@@ -7,13 +7,13 @@ import pytest
 from benchmark.analysis import Baseline, contrasts, select, verdicts
 from benchmark.analysis.looks import critical
 from benchmark.analysis.power import Noise, noise, seeds_needed
-from tests.benchmark.test_verdicts import drawn, of_delta, tidy
+from tests.benchmark.test_verdicts import delta_verdicts, drawn, tidy
 
 EQUAL = Baseline(weighting="equal")
 
 
 def judged(seeds=6, **options):
-    return of_delta(verdicts(tidy(drawn(0, seeds=seeds, **options)), EQUAL))
+    return delta_verdicts(verdicts(tidy(drawn(0, seeds=seeds, **options)), EQUAL))
 
 
 def test_the_number_of_seeds_is_the_first_at_which_interval_and_noise_fit_into_the_margin():
@@ -35,7 +35,7 @@ def test_a_smaller_margin_and_a_larger_family_take_more_seeds():
 
 def test_a_row_without_noise_that_is_known_counts_as_the_usual_one():
     rows = drawn(0, rows=8) | {("split", "w0"): [100.0]}
-    found = of_delta(verdicts(tidy(rows), EQUAL))
+    found = delta_verdicts(verdicts(tidy(rows), EQUAL))
     needed = seeds_needed(found, 2.0, rows=7)
     others = needed.drop(("split", "w0"))
     assert others.min() <= needed["split", "w0"] <= others.max()

@@ -1,29 +1,27 @@
 """Races: which run comes next, that they go on where they were stopped, and that they save runs."""
 
-import runpy
-from pathlib import Path
 from threading import Thread
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import baselines  # noqa: F401 - registers the methods
+from benchmark.analysis.contest import baseline_of, of_seed, row_of
 from benchmark.analysis.contrasts import contrasts
-from benchmark.analysis.race import Family, Standing, ranking
-from benchmark.analysis.verdicts import REFERENCE, Baseline, word
+from benchmark.analysis.race import Family, RaceState, ranking
+from benchmark.analysis.verdicts import REFERENCE, Baseline, verdict_words
 from benchmark.errors import UsageError
-from benchmark.execution.claims import Claims
-from benchmark.execution.contest import baseline_of, of_seed, row_of
 from benchmark.execution.executor import Ended
-from benchmark.execution.grid import run_all
+from benchmark.execution.leases import Leases
 from benchmark.execution.race import Race
-from benchmark.store import Store
-from benchmark.training.run import Outcome
+from benchmark.execution.scheduler import run_all
+from benchmark.runs.store import Store
+from benchmark.training.progress import Outcome
+from tests import harness
 from tests.benchmark.records import failed, record
-from tests.benchmark.test_cli import mtbench, one_line  # noqa: F401 - a fixture
+from tests.benchmark.shell import one_line
 
-harness = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "harness.py")))
+pytestmark = pytest.mark.slow
 
 CELLS = (("single-task", None), ("split-wide", "equal"), ("split-wide", "dwa"), ("mtan", "equal"), ("mtan", "dwa"))
 SPECS = [record(*cell).spec for cell in CELLS]
@@ -33,7 +31,7 @@ HELD = [REFERENCE, Baseline(weighting="equal")]
 # Which row comes next
 
 
-def standing(values, cost=None, seeds=20, pending=()):
+def race_state(values, cost=None, seeds=20, pending=()):
     """Rows with so many values each, and room for more."""
     table = np.full((len(values), seeds), np.nan)
     for row, own in zip(table, values, strict=True):
@@ -42,7 +40,7 @@ def standing(values, cost=None, seeds=20, pending=()):
     for row in pending:
         busy[row, len(values[row])] = True
     costs = np.ones(len(values)) if cost is None else np.array(cost, dtype=float)
-    return Standing(table, np.isfinite(table), busy, costs, np.ones(len(values), dtype=bool))
+    return RaceState(table, np.isfinite(table), busy, costs, np.ones(len(values), dtype=bool))
 
 
 def around(mean, count, seed=0):
@@ -60,49 +58,59 @@ def order(found):
 
 
 def test_every_compared_row_gets_three_seeds_first_and_the_baseline_before_its_rows():
-    found = ranking(standing([[], [1.0], [], []]), [Family(np.array([0, 1]), np.array([2, 2]), 2)])
+    found = ranking(race_state([[], [1.0], [], []]), [Family(np.array([0, 1]), np.array([2, 2]), 2)])
     assert order(found) == [2, 0, 1]  # the last row is in no comparison
     assert found[0][0] == np.inf
 
 
 def test_what_is_decided_gets_nothing_and_what_is_near_comes_before_what_is_far():
     rows = [around(30, 6, 1), around(1.6, 6, 2), around(1.1, 6, 3), around(0, 12, 4)]
-    found, words = against_last(4)[0].judge(standing(rows).values, 2.0)
+    found, words = against_last(4)[0].judge(race_state(rows).values, 2.0)
     assert words.tolist() == [False, True, True]
-    asked = order(ranking(standing(rows), against_last(4)))
+    asked = order(ranking(race_state(rows), against_last(4)))
     assert asked[0] == 1
     assert set(asked) == {1, 2, 3}
     assert found.difference[0] == pytest.approx(30)
 
 
 def test_nothing_is_asked_for_once_all_is_decided():
-    assert ranking(standing([around(30, 6, 1), around(-20, 6, 2), around(0, 6, 3)]), against_last(3)) == []
+    assert ranking(race_state([around(30, 6, 1), around(-20, 6, 2), around(0, 6, 3)]), against_last(3)) == []
 
 
 def test_a_dear_run_comes_after_a_cheap_one():
     rows = [around(1.5, 6, 1), around(1.5, 6, 1), around(0, 20, 4)]
-    assert order(ranking(standing(rows, cost=[3, 1, 1]), against_last(3))) == [1, 0]
+    assert order(ranking(race_state(rows, cost=[3, 1, 1]), against_last(3))) == [1, 0]
 
 
 def test_runs_under_way_count_as_if_they_were_done():
     rows = [around(2.1, 6, 1), around(1.5, 6, 1), around(0, 20, 4)]
-    assert order(ranking(standing(rows), against_last(3))) == [0, 1]
+    assert order(ranking(race_state(rows), against_last(3))) == [0, 1]
     # One more run is expected to decide the first row; it stays the second choice until that is known.
-    assert order(ranking(standing(rows, pending=[0]), against_last(3))) == [1, 0]
-    assert standing(rows, pending=[0]).next_seed(0) == 7
+    assert order(ranking(race_state(rows, pending=[0]), against_last(3))) == [1, 0]
+    assert race_state(rows, pending=[0]).next_seed(0) == 7
 
 
 def test_a_row_with_all_its_seeds_gets_no_more():
     rows = [around(1.0, 20, 1), around(1.0, 6, 2), around(0, 20, 4)]
-    assert order(ranking(standing(rows), against_last(3))) == [1]
+    assert order(ranking(race_state(rows), against_last(3))) == [1]
+
+
+def test_a_baseline_that_is_ahead_of_its_rows_waits_for_them_where_seeds_are_compared_with_each_other():
+    shared = around(0, 12, 4)
+    rows = [3 * shared[:5] + around(1.5, 5, k) for k in range(6)]
+    family = against_last(7)[0]
+    found, _ = family.judge(race_state([*rows, 3 * shared]).values, 2.0)
+    assert np.all(found.paired)
+    assert set(order(ranking(race_state([*rows, 3 * shared]), [family]))) == set(range(6))
+    assert 6 in order(ranking(race_state([*rows, 3 * shared[:5]]), [family]))  # level with them, it goes on with them
 
 
 def test_the_order_of_rows_does_not_matter():
     rng = np.random.default_rng(0)
     rows = [around(rng.normal(0, 3), rng.integers(4, 9), k) for k in range(8)]
     mixed = rng.permutation(7).tolist()
-    found = order(ranking(standing(rows), against_last(8)))
-    other = order(ranking(standing([*(rows[k] for k in mixed), rows[7]]), against_last(8)))
+    found = order(ranking(race_state(rows), against_last(8)))
+    other = order(ranking(race_state([*(rows[k] for k in mixed), rows[7]]), against_last(8)))
     assert [(*mixed, 7)[row] for row in other] == found
 
 
@@ -113,7 +121,7 @@ def test_a_race_takes_two_fifths_fewer_runs_than_equal_seeds_for_the_same_number
         rng = np.random.default_rng(seed)
         deviation = np.exp(rng.uniform(np.log(0.6), np.log(1.8), (13, 1)))
         truth = np.append(rng.normal(0, 4, 12), 0)[:, None] + deviation * rng.normal(size=(13, 40))
-        family, now, runs = against_last(13), standing([[]] * 13, seeds=40), 0
+        family, now, runs = against_last(13), race_state([[]] * 13, seeds=40), 0
         while (found := ranking(now, family)) and runs < 400:
             row = found[0][1]
             place = row, now.next_seed(row)
@@ -143,7 +151,7 @@ class Quick:
             raise KeyboardInterrupt
         self.waiting.append(spec)
 
-    def happenings(self, timeout):
+    def events(self, timeout):
         (spec,) = self.waiting
         self.waiting = []
         self.done.append(spec.id)
@@ -161,12 +169,19 @@ def racing(root, most=6):
     return Race(SPECS, Store(root), HELD, margin=1.0, most=most)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a race that nobody disturbed, and the race."""
+    root = tmp_path_factory.mktemp("whole")
+    return root, go(root, Quick())
+
+
 def go(root, executor, most=6):
     race = racing(root, most)
     store = Store(root)
     run_all(
         [], store=store, executor=executor, observer=harness.Silent(), hardware=harness.CPU,
-        claims=Claims(store.private / "claims"), supply=race.next,
+        leases=Leases(store.private / "claims"), supply=race.next,
     )  # fmt: skip
     return race
 
@@ -176,14 +191,14 @@ def kept(root):
 
 
 def verdicts_of(race):
-    (contest,) = race.look()
+    (contest,) = race.load_contests()
     return [contest.verdicts(baseline, 1.0)["verdict"].tolist() for baseline in HELD]
 
 
-def test_a_race_ends_when_all_is_decided_or_every_open_row_has_its_seeds(tmp_path):
-    race = go(tmp_path, Quick())
+def test_a_race_ends_when_all_is_decided_or_every_open_row_has_its_seeds(whole):
+    _, race = whole
     assert race.next() is None
-    (contest,) = race.look()
+    (contest,) = race.load_contests()
     seeds = {row: sum(row_of(found.spec) == row for found in contest.records) for row in contest.cells}
     assert set(seeds.values()) <= set(range(3, 7))
     for baseline in HELD:
@@ -193,14 +208,14 @@ def test_a_race_ends_when_all_is_decided_or_every_open_row_has_its_seeds(tmp_pat
     assert race.open_verdicts() == sum(words.count("undecided") for words in verdicts_of(race))
 
 
-def test_a_race_that_is_killed_and_given_again_ends_in_the_same_records(tmp_path):
-    whole = go(tmp_path / "whole", Quick())
+def test_a_race_that_is_killed_and_given_again_ends_in_the_same_records(whole, tmp_path):
+    root, race = whole
     for last in (1, 4, 9):
         with pytest.raises(KeyboardInterrupt):
             go(tmp_path / "killed", Quick(last))
     resumed = go(tmp_path / "killed", Quick())
-    assert kept(tmp_path / "killed") == kept(tmp_path / "whole")
-    assert verdicts_of(resumed) == verdicts_of(whole)
+    assert kept(tmp_path / "killed") == kept(root)
+    assert verdicts_of(resumed) == verdicts_of(race)
 
 
 def test_the_same_records_give_the_same_next_run(tmp_path):
@@ -209,8 +224,8 @@ def test_the_same_records_give_the_same_next_run(tmp_path):
     assert {racing(tmp_path).next().id for _ in range(3)} == {racing(tmp_path).next().id}
 
 
-def test_two_runners_do_no_run_twice_and_come_to_the_same_verdicts(tmp_path):
-    alone = go(tmp_path / "alone", Quick())
+def test_two_runners_do_no_run_twice_and_come_to_the_same_verdicts(whole, tmp_path):
+    _, alone = whole
     executors = [Quick(), Quick()]
     threads = [Thread(target=go, args=(tmp_path / "two", executor)) for executor in executors]
     for thread in threads:
@@ -224,12 +239,12 @@ def test_two_runners_do_no_run_twice_and_come_to_the_same_verdicts(tmp_path):
 
 def test_what_another_runner_has_claimed_is_not_chosen(tmp_path):
     first = racing(tmp_path).next()
-    with Claims(Store(tmp_path).private / "claims") as other:
+    with Leases(Store(tmp_path).private / "claims") as other:
         assert other.take(first.id)
         second = racing(tmp_path).next()
     assert second.id != first.id
     assert racing(tmp_path).next([first.id]).id == second.id
-    assert Race(SPECS, Store(tmp_path), HELD, margin=1.0, most=6, at_once=1).next([first.id]) is None
+    assert Race(SPECS, Store(tmp_path), HELD, margin=1.0, most=6, max_concurrent=1).next([first.id]) is None
 
 
 def test_a_cell_that_never_ends_well_is_given_up(tmp_path):
@@ -239,7 +254,7 @@ def test_a_cell_that_never_ends_well_is_given_up(tmp_path):
             found = record(*cell, seed=seed)
             store.put(failed(found, "diverged") if cell == ("mtan", "dwa") else found)
     race = go(tmp_path, Quick())
-    (contest,) = race.look()
+    (contest,) = race.load_contests()
     assert sum(row_of(found.spec) == row_of(SPECS[4]) for found in contest.records) == 3
     assert race.open_verdicts() >= 2  # the row's, against the reference and against equal
 
@@ -250,7 +265,7 @@ def test_rows_of_other_grids_share_the_error_and_get_no_seeds(tmp_path):
         for cell in (*CELLS, ("dense", "equal"), ("dense", "dwa")):
             store.put(record(*cell, seed=seed))
     race = go(tmp_path, Quick())
-    (contest,) = race.look()
+    (contest,) = race.load_contests()
     assert len(contest.pairs(REFERENCE)) == 6
     assert sum(found.spec.architecture.name == "dense" for found in contest.records) == 6
     assert contest.families(HELD)[0].size == 6
@@ -278,7 +293,7 @@ def test_a_grid_without_a_reference_cannot_race(tmp_path):
 # The commands
 
 
-def test_race_and_plan_from_the_command_line(here, mtbench):  # noqa: F811
+def test_race_and_plan_from_the_command_line(here, mtbench):
     words = ["--grid", "grid.toml", "--plugin", str(mtbench.plugin), "--baseline", "equal", "--baseline", "single-task"]
     empty = mtbench("plan", *words)
     assert empty.exit_code == 0, empty.output
@@ -290,7 +305,7 @@ def test_race_and_plan_from_the_command_line(here, mtbench):  # noqa: F811
     raced = mtbench("race", *words, "--max-seeds", "3")
     assert raced.exit_code == 0, raced.output
     assert len(mtbench.records) == 9
-    assert "verdicts stay open" in raced.output or "All is decided" in raced.output
+    assert "open still" in raced.output or "All is decided" in raced.output
     before = mtbench.records
     assert mtbench("race", *words, "--max-seeds", "3").exit_code == 0
     assert mtbench.records == before
@@ -300,14 +315,14 @@ def test_race_and_plan_from_the_command_line(here, mtbench):  # noqa: F811
     assert "further runs" in planned.output
 
 
-def test_a_race_whose_time_is_up_says_how_to_go_on(here, mtbench):  # noqa: F811
+def test_a_race_whose_time_is_up_says_how_to_go_on(here, mtbench):
     words = ["--grid", "grid.toml", "--plugin", str(mtbench.plugin), "--baseline", "equal", "--budget", "0s"]
     found = mtbench("race", *words)
     assert found.exit_code == 0, found.output
     assert "To go on: mtbench race" in found.output
 
 
-def test_an_unknown_baseline_is_one_line(mtbench):  # noqa: F811
+def test_an_unknown_baseline_is_one_line(mtbench):
     words = ["--grid", "grid.toml", "--plugin", str(mtbench.plugin)]
     one_line(mtbench("race", *words, "--baseline", "equals"), 2, "equals")
     one_line(mtbench("plan", *words, "--baseline", "equals"), 2, "equals")
@@ -315,6 +330,6 @@ def test_an_unknown_baseline_is_one_line(mtbench):  # noqa: F811
 
 def test_verdict_words_follow_the_interval():
     low, high = np.array([0.1, -3, -1, -3]), np.array([3, -0.1, 1, 3])
-    assert word(low, high, 2.0).tolist() == ["better", "worse", "equivalent", "undecided"]
+    assert verdict_words(low, high, 2.0).tolist() == ["better", "worse", "equivalent", "undecided"]
     found = contrasts(np.ones((1, 2)), np.zeros((1, 2)), rows=1)
     assert np.isinf(found.half).all()

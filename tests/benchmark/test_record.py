@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import UserError
-from benchmark.record import SCHEMA_VERSION, parse_record, record_bytes
+from benchmark.runs.record import SCHEMA_VERSION, parse_record, record_bytes
 from tests.benchmark import records as made
 
 RESULTS = Path(__file__).parents[2] / "results"

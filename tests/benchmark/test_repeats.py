@@ -1,20 +1,18 @@
 """What counts as the same numbers, and what as the noise of a row: on made-up records, with values found by hand."""
 
 import math
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from benchmark.analysis.noise import judge, within_noise
 from benchmark.analysis.repeats import compared_numbers, first_difference, judge_steps
-from benchmark.record import KindInfo, MetricInfo, without_times
-from benchmark.spec import RunSpec
-from benchmark.store import Store
+from benchmark.runs.record import KindInfo, MetricInfo, without_times
+from benchmark.runs.spec import RunSpec
+from benchmark.runs.store import Store
+from tests.benchmark import records as made
 
-made = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "records.py")))
 TRACE = {1: "aa", 2: "bb", 5: "cc"}
 
 

@@ -2,10 +2,8 @@
 
 import random
 import re
-import runpy
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,10 +12,11 @@ from benchmark import report
 from benchmark.errors import UserError
 from benchmark.registry import ARCHITECTURES, WEIGHTINGS
 from benchmark.report import site
-from benchmark.report.marks import COLOURS, Marks, assign, markers
-from benchmark.store import Problem, Store
+from benchmark.report.charts.marks import COLOURS, Marks, assign, markers
+from benchmark.runs.store import Problem, Store
+from tests.benchmark import records as made
 
-made = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("records.py"))))
+pytestmark = pytest.mark.slow
 
 SCRIPT = "<script>alert(1)</script>"
 NASTY = f"{SCRIPT}</script>\"'><img src=x onerror=alert(1)>{{{{ 7919 * 7919 }}}}$\\frac"
@@ -100,11 +99,29 @@ def test_every_row_is_on_the_board(full):
     assert len([row for row in rows if row[2].startswith("failed OSError")]) == 1
 
 
+def test_a_row_with_a_seed_that_diverged_is_marked_wherever_rows_are_compared(tmp_path):
+    records = [record for record in made.grid(seeds=(0, 1, 2, 3)) if record.spec.architecture.name != "stan"]
+    lost = next(r for r in records if r.spec.architecture.name == "mtan" and r.spec.weighting.name == "equal")
+    records = [made.failed(r, status="diverged", epochs=1) if r is lost else r for r in records]
+    report.build(Held(tmp_path, records), tmp_path / "out")
+    page = board_page(tmp_path / "out")
+    assert "1 diverged" in page.words
+    lines = [line.split(",") for line in _lines(tmp_path / "out", "scenes-??????-rows.csv")]
+    place = lines[0].index("diverged")
+    assert {tuple(line[:2]) for line in lines[1:] if line[place] != "0"} == {("mtan", "equal")}
+    words = {line[7] for line in lines if line[:2] == ["mtan", "equal"] and "against" in line[2]}
+    assert words <= {"worse", "undecided"}
+    (table,) = (tmp_path / "out").glob("scenes-??????.tex")
+    marked = [line for line in table.read_text().splitlines() if "dagger" in line]
+    assert len(marked) == 2  # the caption and the row
+    assert "mtan & equal$^\\dagger$" in marked[1]
+
+
 def test_failures_are_shown_with_their_reason(full):
     page = board_page(full / "reports")
     assert "OSError: disk full" in page.words
     assert "the loss of task 'depth' is nan in epoch 3" in page.words
-    assert "1 not ok" in page.words  # of three seeds
+    assert "1 diverged" in page.words  # of three seeds
     index = Page((full / "reports/index.html").read_text())
     assert "4 not ok" in index.words
     assert "scenes/broken.json" in index.words
@@ -427,8 +444,8 @@ def test_the_marker_lists_every_file(full):
 
 
 def test_marks_are_stable_and_distinct():
-    few = Marks.of([("single-task", "none"), ("mine", "equal")])
-    many = Marks.of([("single-task", "none"), ("mine", "equal"), ("mtan", "dwa"), ("dense", "equal")])
+    few = Marks.from_pairs([("single-task", "none"), ("mine", "equal")])
+    many = Marks.from_pairs([("single-task", "none"), ("mine", "equal"), ("mtan", "dwa"), ("dense", "equal")])
     assert few.colour("mine") == many.colour("mine")
     assert few.colour("single-task") == many.colour("single-task")
     names = [f"plugin-{i}" for i in range(len(COLOURS))]

@@ -2,9 +2,7 @@
 
 import json
 import re
-import runpy
 from itertools import pairwise
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,18 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.analysis import boards
-from benchmark.report import conflict, figures
+from benchmark.report.charts import conflict, figures, rowcurves
+from benchmark.report.charts.marks import COLOURS, Marks, palette_css
+from benchmark.report.charts.plot import LEAST_SPAN, Chart, Frame, clipped, limits
 from benchmark.report.columns import DELTA, task_columns
 from benchmark.report.explore import axes, payload
-from benchmark.report.marks import COLOURS, Marks, palette_css
-from benchmark.report.pictures import Method
-from benchmark.report.plot import LEAST_SPAN, Chart, Frame, clipped, limits
+from benchmark.report.pictures import PicturedMethod
 from benchmark.report.reported import tables
 from benchmark.report.rows import Variant, read
 from benchmark.report.table import table
 from benchmark.report.volumes import volumes
+from benchmark.runs.record import TaskInfo
+from tests.benchmark import records as made
 
-made = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("records.py"))))
+pytestmark = pytest.mark.slow
 
 PLACES = st.floats(-300, 300)
 
@@ -35,7 +35,7 @@ def numbers_of(records):
 
 
 def marks_of(numbers):
-    return Marks.of([row.kind for row in numbers.rows])
+    return Marks.from_pairs([row.kind for row in numbers.rows])
 
 
 def there(row):
@@ -140,7 +140,7 @@ def test_an_axis_is_logarithmic_where_it_says_so(most, said):
 
 
 def test_better_is_up_and_right_but_costs_grow_to_the_right(numbers):
-    miou, _, depth, *_ = task_columns(numbers.board.tasks)
+    miou, _, depth, *_ = task_columns(numbers.board.tasks, numbers.board.kinds)
     marks = marks_of(numbers)
 
     def places(x, y):
@@ -163,7 +163,7 @@ def test_better_is_up_and_right_but_costs_grow_to_the_right(numbers):
 
 
 def test_the_front_has_names_and_intervals_and_other_rows_theirs_while_pointed_at(numbers):
-    miou, _, depth, *_ = task_columns(numbers.board.tasks)
+    miou, _, depth, *_ = task_columns(numbers.board.tasks, numbers.board.kinds)
     found = figures.pareto(numbers, miou, depth, marks_of(numbers), there)
     front = found.notes[0].removeprefix("Not dominated: ").removesuffix(".").split(", ")
     named = re.findall(r'class="nm tm"[^>]*>(.*?)</text>', found.svg)
@@ -208,6 +208,50 @@ def test_weights_that_never_move_are_a_table_and_axes_of_the_others_begin_at_zer
     assert re.search(r'class="te">0\.0+</text>', panel.svg)
 
 
+@pytest.fixture(scope="module")
+def forty():
+    """A board of forty tasks, with gradients."""
+    tasks = tuple(TaskInfo(name=f"task-{i}", kind="classification", channels=10) for i in range(40))
+    names = [("single-task", None), ("mtan", "uncertainty"), ("mtan", "dwa")]
+    records = [made.record(*name, tasks=tasks, seed=seed) for name in names for seed in (0, 1)]
+    return numbers_of([made.conflicting(r) if r.spec.weighting else r for r in records])
+
+
+def test_weights_of_forty_tasks_are_told_by_what_they_span(forty, numbers):
+    found = figures.trajectories(forty, marks_of(forty))
+    assert found.keys == ("median of 40", "least", "greatest")
+    assert figures.trajectories(numbers, marks_of(numbers)).keys == ("semantic", "depth", "normals")
+    for panel in found.panels:
+        named = re.findall(r"<g><title>(.*?)</title>", panel.svg)
+        assert named == [f"task-{i}" for i in range(40)]
+        assert len(re.findall(r'<path class="ln c\w+"', panel.svg)) == 3
+        assert "bd " not in panel.svg
+    row = next(row for row in forty.rows if row.kind[1] == "uncertainty")
+    (panel,) = rowcurves.weights(row, forty.board.tasks, "c1")
+    assert panel.keys == found.keys
+    # The task with the greatest weight stays in the frame: none of its three lines is cut into parts or left out.
+    assert len(re.findall(r'<path class="ln c\w+"[^>]*d="M[^M]*"/>', panel.svg)) == 3
+    _, cosines, norms = rowcurves.gradients(row, forty.board.tasks, "c1")
+    assert cosines.keys[0] == "median of 780"
+    assert "<title>" not in cosines.svg
+    assert norms.keys == found.keys
+
+
+def test_gradients_of_forty_tasks_are_ticks_without_signs(forty):
+    overview = conflict.overview(forty, marks_of(forty), there)
+    assert overview.notes == (
+        "a tick for the cosine of each of 780 pairs of tasks",
+        "a tick for the share of each of 40 tasks",
+    )
+    assert 'class="lt' not in overview.svg
+
+
+def test_no_volume_is_measured_in_forty_dimensions(forty, numbers):
+    assert {title for title, _ in volumes(forty).sets} >= {"Δm and parameters"}
+    assert "first metric of every task" not in {title for title, _ in volumes(forty).sets}
+    assert "first metric of every task" in {title for title, _ in volumes(numbers).sets}
+
+
 def test_points_of_a_sweep_share_a_panel(numbers):
     panels = figures.curves(numbers, numbers.board.tasks[0], marks_of(numbers))
     titles = [panel.title for panel in panels]
@@ -242,11 +286,11 @@ def test_rows_are_ranked_by_conflict_where_enough_steps_were_sampled(steps):
 def test_a_gallery_says_where_the_boards_numbers_are_of_another_epoch():
     found = made.record("mtan", epochs=4)
     row = next(row for row in numbers_of([made.record("single-task", None, epochs=4), found]).rows if not row.reference)
-    assert Method(row, found, True).epoch == 4
+    assert PicturedMethod(row, found, True).epoch == 4
 
     def elsewhere(*epochs):
         chosen = {0: dict(zip(("semantic", "depth", "normals"), epochs, strict=True))}
-        return Method(SimpleNamespace(epochs=chosen), found, True).elsewhere
+        return PicturedMethod(SimpleNamespace(epochs=chosen), found, True).elsewhere
 
     assert elsewhere(4, 4, 4) == ""
     assert elsewhere(2, 2, 2) == "epoch 2"

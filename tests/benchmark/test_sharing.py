@@ -7,9 +7,11 @@ import pytest
 from benchmark.data import Storage
 from benchmark.execution import sharing
 from benchmark.execution.executor import Setup
-from benchmark.execution.sharing import Throughput, share, together
-from benchmark.grid import expand, load_grid
+from benchmark.execution.sharing import Throughput, choose_workers, measure_throughput
+from benchmark.runs.grid import expand, load_grid
 from benchmark.training.hardware import Hardware
+
+pytestmark = pytest.mark.slow
 
 CPU = Hardware("cpu", "fp32", 1)
 
@@ -46,15 +48,15 @@ def rates(*steps, peak=10):
     ],
 )
 def test_as_many_as_bring_more_steps(specs, setup, steps, workers, slowdown):
-    found = share(specs, setup, rates(*steps))
+    found = choose_workers(specs, setup, rates(*steps))
     assert found.workers == workers
     assert found.slowdown == pytest.approx(slowdown)
 
 
 def test_no_more_than_runs_or_processors(specs, setup, monkeypatch):
-    assert share(specs[:3], setup, rates(10, 20, 40, 80)).workers == 2
+    assert choose_workers(specs[:3], setup, rates(10, 20, 40, 80)).workers == 2
     monkeypatch.setattr(sharing, "cores", lambda: 4)
-    assert share(specs, setup, rates(10, 20, 40, 80)).workers == 4
+    assert choose_workers(specs, setup, rates(10, 20, 40, 80)).workers == 4
 
 
 def test_what_cannot_be_measured_is_not_done(specs, setup):
@@ -66,8 +68,8 @@ def test_what_cannot_be_measured_is_not_done(specs, setup):
 
         return measure
 
-    assert (share(specs, setup, fails(1)).workers, share(specs, setup, fails(1)).slowdown) == (1, 1.0)
-    found = share(specs, setup, fails(4))
+    assert (choose_workers(specs, setup, fails(1)).workers, choose_workers(specs, setup, fails(1)).slowdown) == (1, 1.0)
+    found = choose_workers(specs, setup, fails(4))
     assert found.workers == 2
     assert "4 failed (RuntimeError: no room)" in found.reason
 
@@ -75,8 +77,8 @@ def test_what_cannot_be_measured_is_not_done(specs, setup):
 def test_memory_must_be_free_for_runs_and_their_data(specs, setup, monkeypatch):
     monkeypatch.setattr(sharing.torch.cuda, "mem_get_info", lambda device: (8 * 2**30, 8 * 2**30))
     gpu = replace(setup, hardware=replace(CPU, device="cuda"))
-    assert share(specs, gpu, rates(10, 20, 40, 80, peak=2**29)).workers == 4
-    found = share(specs, gpu, rates(10, 20, 40, 80, peak=3 * 2**30))
+    assert choose_workers(specs, gpu, rates(10, 20, 40, 80, peak=2**29)).workers == 4
+    found = choose_workers(specs, gpu, rates(10, 20, 40, 80, peak=3 * 2**30))
     assert found.workers == 1
     assert found.reason == "2 would need more memory than is free"
     # 384 rooms: pictures of 3 bytes a pixel, classes of 1, depth of 2, normals of 6.
@@ -90,7 +92,7 @@ def test_the_dearest_run_is_measured(specs, setup):
         seen.add(spec.architecture.name)
         return Throughput(count, 1.0, None)
 
-    share(specs, setup, measure)
+    choose_workers(specs, setup, measure)
     assert len(seen) == 1
     assert seen <= {"stan", "dense", "mtan", "cross-stitch", "single-task"}
 
@@ -98,13 +100,13 @@ def test_the_dearest_run_is_measured(specs, setup):
 def test_processes_take_their_steps_together(specs, setup, monkeypatch):
     monkeypatch.setattr(sharing, "SECONDS", 0.1)
     spec = next(spec for spec in specs if spec.architecture.name == "split-wide")
-    found = together(spec, setup, 2)
+    found = measure_throughput(spec, setup, 2)
     assert found.workers == 2
-    assert found.steps > 0
+    assert found.steps_per_second > 0
     assert found.peak_bytes is None or found.peak_bytes > 2**20
 
 
 def test_a_process_that_fails_leaves_none_waiting(specs, setup):
     spec = specs[0].model_copy(update={"architecture": specs[0].architecture.model_copy(update={"name": "stillborn"})})
     with pytest.raises(Exception, match="unknown option of 'stillborn'"):
-        together(spec, setup, 2)
+        measure_throughput(spec, setup, 2)

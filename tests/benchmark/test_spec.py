@@ -11,16 +11,16 @@ from pydantic import ValidationError
 
 from benchmark.errors import UsageError
 from benchmark.registry import ARCHITECTURES, DATASETS, LATER, WEIGHTINGS, Registry
-from benchmark.spec import Component, Protocol, RunSpec, derive_seed
+from benchmark.runs.spec import Component, Protocol, RunSpec, derive_seed
 
 RESULTS = Path(__file__).parents[2] / "results"
 
 
 def spec(seed=0, architecture="mtan", epochs=2, **options):
     return RunSpec(
-        dataset=Component.of(DATASETS, "multi-fashion"),
-        architecture=Component.of(ARCHITECTURES, architecture, options),
-        weighting=Component.of(WEIGHTINGS, "dwa"),
+        dataset=Component.from_registry(DATASETS, "multi-fashion"),
+        architecture=Component.from_registry(ARCHITECTURES, architecture, options),
+        weighting=Component.from_registry(WEIGHTINGS, "dwa"),
         seed=seed,
         protocol=Protocol(epochs=epochs, batch_size=4),
     )
@@ -31,16 +31,19 @@ def test_spelling_out_a_default_is_the_same_run():
 
 
 def test_a_whole_number_is_the_same_option_as_its_float():
-    assert Component.of(WEIGHTINGS, "dwa", {"temperature": 2}) == Component.of(WEIGHTINGS, "dwa")
+    assert Component.from_registry(WEIGHTINGS, "dwa", {"temperature": 2}) == Component.from_registry(WEIGHTINGS, "dwa")
 
 
 def test_whole_numbers_in_a_list_are_the_same_option_as_their_floats():
-    whole, floats = (Component.of(WEIGHTINGS, "constant", {"weights": w}) for w in ([1, 0, 0], [1.0, 0.0, 0.0]))
+    whole, floats = (
+        Component.from_registry(WEIGHTINGS, "constant", {"weights": w}) for w in ([1, 0, 0], [1.0, 0.0, 0.0])
+    )
     assert whole.model_dump_json() == floats.model_dump_json()
-    assert Component.of(WEIGHTINGS, "famo", {"minima": (0, 1)}).options["minima"] == [0.0, 1.0]
-    # What is no number, or no float without loss, is left for the method to refuse.
-    odd = [True, "a", 2**60]
-    assert Component.of(WEIGHTINGS, "constant", {"weights": odd}).options["weights"] == odd
+    assert Component.from_registry(WEIGHTINGS, "famo", {"minima": (0, 1)}).options["minima"] == [0.0, 1.0]
+    # What is no number, or no float without loss, is refused or left for the method to refuse.
+    assert WEIGHTINGS["constant"].resolve({"weights": [2**60]})["weights"] == [2**60]
+    with pytest.raises(UsageError, match=r"'constant' needs Sequence\[float\] as 'weights', found \[True, 'a'\]"):
+        Component.from_registry(WEIGHTINGS, "constant", {"weights": [True, "a"]})
 
 
 def test_lists_of_whole_numbers_stay_whole():
@@ -62,7 +65,9 @@ def test_committed_components_are_what_their_options_give():
         parts = [(DATASETS, found.dataset), (ARCHITECTURES, found.architecture)]
         for registry, part in [*parts, *([(WEIGHTINGS, found.weighting)] if found.weighting else [])]:
             # Its version may have been raised since: then the record is of another thing, and stays what it is.
-            assert json.dumps(Component.of(registry, part.name, part.options).options) == json.dumps(part.options)
+            assert json.dumps(Component.from_registry(registry, part.name, part.options).options) == json.dumps(
+                part.options
+            )
 
 
 def test_everything_that_changes_the_numbers_changes_the_identity():
@@ -105,8 +110,10 @@ def test_a_protocol_is_strict(broken):
 
 
 def test_unknown_options_name_the_nearest():
-    with pytest.raises(UsageError, match=r"option of 'mtan' 'widht'. Did you mean 'width'\? Known: backbone, width"):
-        Component.of(ARCHITECTURES, "mtan", {"widht": 8})
+    with pytest.raises(
+        UsageError, match=r"option of 'mtan' 'widht'. Did you mean 'width'\? Known: backbone, decoder, .*, width"
+    ):
+        Component.from_registry(ARCHITECTURES, "mtan", {"widht": 8})
 
 
 @given(st.lists(st.one_of(st.text(max_size=5), st.integers(0, 99)), min_size=1, max_size=4))
@@ -140,6 +147,7 @@ def test_committed_records_keep_their_identities():
         {"arithmetic": "portable"},
         {"precision": "bf16"},
         {"optimizer": "adamw"},
+        {"optimizer": "muon"},
         {"schedule": "cosine"},
         {"warmup_steps": 1},
     ],
@@ -166,7 +174,7 @@ def test_a_second_phase_lies_within_training(phase, message):
         Protocol(epochs=5, batch_size=1, **phase)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "muon"])
 def test_momentum_without_sgd_is_refused(optimizer):
     with pytest.raises(ValidationError, match="momentum is an option of the optimizer sgd alone"):
         Protocol(epochs=1, batch_size=1, optimizer=optimizer, momentum=0.5)
@@ -232,12 +240,12 @@ def two_versions(kind):
 @pytest.mark.parametrize("kind", ["architecture", "weighting", "data set"])
 def test_an_option_that_was_added_later_is_nowhere_while_it_has_its_default(kind):
     before, after = two_versions(kind)
-    old = Component.of(before, "it", {"width": 4})
-    assert Component.of(after, "it", {"width": 4}).model_dump_json() == old.model_dump_json()
-    assert Component.of(after, "it", {"width": 4, "depth": 2.0}).model_dump_json() == old.model_dump_json()
+    old = Component.from_registry(before, "it", {"width": 4})
+    assert Component.from_registry(after, "it", {"width": 4}).model_dump_json() == old.model_dump_json()
+    assert Component.from_registry(after, "it", {"width": 4, "depth": 2.0}).model_dump_json() == old.model_dump_json()
     # An old record's component builds what it always meant.
     assert after["it"].build((), **old.options).options == {"width": 4, "depth": 2}
-    other = Component.of(after, "it", {"width": 4, "depth": 3})
+    other = Component.from_registry(after, "it", {"width": 4, "depth": 3})
     assert other.options == {"width": 4, "depth": 3}
     parts = {"dataset": old, "architecture": old, "weighting": old}
     ids = {
@@ -257,5 +265,11 @@ def test_the_mark_counts_where_annotations_cannot_be_evaluated():
         def __init__(self, model: "OnlyForCheckers", *, a: "int" = 1, b: "Annotated[int, LATER]" = 2):  # noqa: F821
             pass
 
-    assert Component.of(registry, "it").options == {"a": 1}
-    assert Component.of(registry, "it", {"b": 3}).options == {"a": 1, "b": 3}
+    assert Component.from_registry(registry, "it").options == {"a": 1}
+    assert Component.from_registry(registry, "it", {"b": 3}).options == {"a": 1, "b": 3}
+
+
+def test_the_former_name_of_from_registry_works_with_a_warning():
+    with pytest.warns(DeprecationWarning, match="'Component.of' is now 'Component.from_registry'"):
+        component = Component.of(WEIGHTINGS, "equal")
+    assert component == Component.from_registry(WEIGHTINGS, "equal")

@@ -10,30 +10,33 @@ from click.testing import CliRunner
 from benchmark import ARCHITECTURES, WEIGHTINGS, speed
 from benchmark.cli import main
 from benchmark.errors import UserError
-from benchmark.grid import Filters, Grid, expand
-from benchmark.spec import Component, Protocol
-from benchmark.store import Store
+from benchmark.runs.grid import Filters, Grid, expand
+from benchmark.runs.spec import Component, Protocol
+from benchmark.runs.store import Store
+from benchmark.speed import estimate as prediction
+from benchmark.speed.estimate import _step_kind, estimate, run_flops
+from benchmark.speed.workload import Stepper, Workload, cost_class, relative_cost_limit, step_forward_passes
 from benchmark.tasks import KINDS, Task
-from benchmark.training import estimate as prediction
 from benchmark.training.engine import Trainer
-from benchmark.training.estimate import _cell, estimate, work
 from benchmark.training.hardware import Hardware
-from benchmark.training.workload import Stepper, Workload, cost_class, limit, units
+
+pytestmark = pytest.mark.slow
 
 CPU = Hardware("cpu", "fp32", 1)
 TASKS = (Task("semantic", "segmentation", 3), Task("depth", "depth", 1), Task("normals", "normals", 3))
 LOAD = Workload(TASKS, (3, 32, 32), 3, CPU)
 #: For a network of few layers: what a weighting's step consists of does not depend on how deep the network is.
 SMALL = Workload(tuple(Task(name, "classification", 3) for name in "abc"), (3, 16, 16), 3, CPU)
-EVERY = [name for name in WEIGHTINGS if not WEIGHTINGS[name].required]
+#: One weighting for each kind of step, and one with a memory of past losses.
+WEIGHED = ("equal", "uncertainty", "dwa", "famo", "gradnorm", "auto-lambda", "mgda", "graddrop", "modo", "mgda-ub")
 
 
 def network(name="split", **options):
-    return Component.of(ARCHITECTURES, name, {"width": 4} | options)
+    return Component.from_registry(ARCHITECTURES, name, {"width": 4} | options)
 
 
 def weighting(name, **options):
-    return Component.of(WEIGHTINGS, name, options)
+    return Component.from_registry(WEIGHTINGS, name, options)
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -48,7 +51,7 @@ def test_made_up_targets_are_valid_for_every_kind(kind):
     assert torch.equal(split.images, Workload((task,), (3, 16, 16), 4, CPU).split().images)
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", WEIGHED)
 def test_a_measurement_takes_the_training_loops_steps(name, monkeypatch):
     taken = Counter()
     advance = Trainer.advance
@@ -85,20 +88,20 @@ def test_rows_of_gradients_are_counted():
 
 
 def test_limits_by_hand():
-    assert limit("gradients", 3) == pytest.approx(1.05 * 7 / 3)
-    assert limit("gradients", 2) == pytest.approx(1.05 * 5 / 3)
-    assert limit("representation", 3) == 1.3
-    assert limit("losses", 3) == 1.05
-    assert limit("again", 3) is None
-    assert limit("lookahead", 3) is None
-    assert units("losses", 5) == 3
-    assert units("gradients", 5) == 11
+    assert relative_cost_limit("gradients", 3) == pytest.approx(1.05 * 7 / 3)
+    assert relative_cost_limit("gradients", 2) == pytest.approx(1.05 * 5 / 3)
+    assert relative_cost_limit("representation", 3) == 1.3
+    assert relative_cost_limit("losses", 3) == 1.05
+    assert relative_cost_limit("again", 3) is None
+    assert relative_cost_limit("lookahead", 3) is None
+    assert step_forward_passes("losses", 5) == 3
+    assert step_forward_passes("gradients", 5) == 11
 
 
 def test_a_method_that_does_not_fit_is_told_and_the_others_go_on(toy):
     chosen = [weighting("mgda-ub"), weighting("sdmgrad"), weighting("dice")]
     small = Workload(TASKS, (3, 32, 32), 2, CPU)
-    mtan = Component.of(ARCHITECTURES, "mtan", {"width": 4})
+    mtan = Component.from_registry(ARCHITECTURES, "mtan", {"width": 4})
     first, second, third = speed.measure_weightings(mtan, chosen, weighting("equal"), small, pairs=1)
     assert "representation" in first.error
     assert "batch size is 2" in second.error
@@ -120,7 +123,7 @@ def mtbench(*words):
 def test_the_command_shows_a_row_for_each_and_writes_a_record(tmp_path):
     file = tmp_path / "results" / "speed-here.json"
     words = ["--weightings", "--architecture", "split", "--architecture", "mtan", "--width", "4", "--size", "32x48"]
-    names = ["equal", "cagrad", "mgda-ub", "dwa"]
+    names = ["equal", "mgda-ub", "dwa"]
     result = mtbench(
         *words, "--batch", "2", "--steps", "2", "--json", str(file), *(w for n in names for w in ("--weighting", n))
     )
@@ -133,7 +136,7 @@ def test_the_command_shows_a_row_for_each_and_writes_a_record(tmp_path):
     assert [r.weighting.name for r in record.weightings if r.error] == ["mgda-ub"]
     assert (record.conditions.height, record.conditions.width, record.conditions.pairs) == (32, 48, 2)
     assert record.provenance.device == CPU.name
-    assert speed.load_all(file.parent) == [record]
+    assert [speed.load(path) for path in speed.files(file.parent)] == [record]
     assert Store(file.parent).scan() == ([], [])
     file.write_text(json.dumps(json.loads(file.read_text()) | {"weightings": 3}))
     with pytest.raises(UserError, match="no valid record"):
@@ -237,7 +240,7 @@ def test_memory_is_that_of_the_network_alone():
 def test_a_process_that_is_killed_is_told_and_the_next_one_works(toy):
     with speed.Alone((toy,)) as alone:
         with pytest.raises(UserError, match="the process was killed, as the kernel does when memory runs out"):
-            alone.run(speed.Job(Component.of(ARCHITECTURES, "suicidal", {}), None, LOAD))
+            alone.run(speed.Job(Component.from_registry(ARCHITECTURES, "suicidal", {}), None, LOAD))
         assert alone.run(speed.Job(network(), None, LOAD, steps=2)).seconds
 
 
@@ -278,7 +281,9 @@ def test_records_from_before_networks_and_growth_were_measured_are_read(tmp_path
 
 
 def test_exponents_of_powers():
-    points = [speed.GrowthPoint(amount=n, label="", seconds=speed.Spread.of([3e-3 * n**1.5])) for n in (1, 2, 8)]
+    points = [
+        speed.GrowthPoint(amount=n, label="", seconds=speed.Spread.from_values([3e-3 * n**1.5])) for n in (1, 2, 8)
+    ]
     gone = speed.GrowthPoint(amount=64, label="", error="gone")
     curve = speed.GrowthCurve(architecture=network(), axis="tasks", points=(*points, gone))
     assert curve.exponent("seconds") == pytest.approx(1.5)
@@ -311,16 +316,16 @@ def test_predictions_take_steps_with_the_runs_own_weighting(toy, monkeypatch):
     found = specs("equal", "dwa", "mgda", "cagrad", "rlw")
     assert all(estimate(spec, Hardware("cpu", "fp32", 1, workers=7)).seconds > 0 for spec in found)
     assert set(seen) == {"NoneType", "MGDA"}  # those that look at the same things share a timing
-    assert len({_cell(spec, CPU) for spec in found}) == 2
+    assert len({_step_kind(spec, CPU) for spec in found}) == 2
 
 
 @pytest.fixture
 def no_memory():
     """Timings that this test takes are its own."""
-    for cached in (prediction._times, prediction._thought_of):
+    for cached in (prediction._seconds, prediction._timed_rule):
         cached.cache_clear()
     yield
-    for cached in (prediction._times, prediction._thought_of):
+    for cached in (prediction._seconds, prediction._timed_rule):
         cached.cache_clear()
 
 
@@ -341,8 +346,8 @@ def test_dear_networks_take_plain_steps_and_the_cheapest_says_what_gradients_cos
         return advance(self, batch)
 
     monkeypatch.setattr(Trainer, "advance", counted)
-    monkeypatch.setattr(prediction, "SHORT", 0.0)
-    monkeypatch.setattr(prediction, "LONG", 0.0)
+    monkeypatch.setattr(prediction, "SHORT_STEP", 0.0)
+    monkeypatch.setattr(prediction, "LONG_STEP", 0.0)
     found = wide("equal", "uncertainty", "mgda", "graddrop")
     assert all(cost.seconds > 0 for cost in prediction.estimates(found, CPU).values())
     plain = {size for size, name in seen if name == "NoneType"}
@@ -355,29 +360,31 @@ def test_dear_networks_take_plain_steps_and_the_cheapest_says_what_gradients_cos
 
 def test_a_prediction_is_steps_evaluations_and_a_beginning(toy, monkeypatch):
     spec = wide("equal")[-1]
-    monkeypatch.setattr(prediction, "_times", lambda _: prediction._Times(9.0, 84.0, 20.0, 4.0, 0.5))
+    monkeypatch.setattr(prediction, "_seconds", lambda _: prediction._Seconds(9.0, 84.0, 20.0, 4.0, 0.5))
     # 2 epochs of 12 // 4 steps; 1 in 64 has 3 passes backwards more, each worth 2/3 of a step; 10 pictures evaluated
     # in each epoch, at 4 s for 4.
     expected = 0.5 + 6 * (20 + 64 + 2) + 2 * 10
     assert estimate(spec, CPU).seconds == pytest.approx(expected)
 
 
-def test_of_a_dear_network_few_pictures_are_timed_and_what_does_not_grow_is_known_from_the_cheapest(toy, monkeypatch):
+def test_an_expensive_network_is_timed_with_few_pictures_and_its_fixed_part_from_the_cheapest(toy, monkeypatch):
     cheap, dear = (s.model_copy(update={"protocol": Protocol(epochs=1, batch_size=12)}) for s in wide("equal")[1:3])
-    small, gauge = _cell(dear, CPU, 10**15), _cell(cheap, CPU, 10**15)
-    assert (small.batch, gauge.batch, _cell(dear, CPU, 10**6).batch) == (3, 3, 12)
-    assert small.architecture != gauge.architecture
+    small, cheapest = _step_kind(dear, CPU, 10**15), _step_kind(cheap, CPU, 10**15)
+    assert (small.batch, cheapest.batch, _step_kind(dear, CPU, 10**6).batch) == (3, 3, 12)
+    assert small.architecture != cheapest.architecture
 
-    def times(cell):
-        # A picture is 2 s in the gauge's network and 5 s in the other; 4 times the optimiser's second do not grow.
-        growing, optimizer = (2, 1) if cell.architecture == gauge.architecture else (5, 3)
-        first = 4 * optimizer + growing * cell.batch
-        return prediction._Times(first, first, optimizer, 0.0, 0.0)
+    def seconds(kind):
+        # A picture is 2 s in the cheapest network and 5 s in the other; 4 times the optimiser's second do not grow.
+        growing, optimizer = (2, 1) if kind.architecture == cheapest.architecture else (5, 3)
+        first = 4 * optimizer + growing * kind.batch
+        return prediction._Seconds(first, first, optimizer, 0.0, 0.0)
 
-    monkeypatch.setattr(prediction, "_times", times)
-    assert prediction._grown(small, gauge) == pytest.approx(4 * 3 + 5 * 12)
+    monkeypatch.setattr(prediction, "_seconds", seconds)
+    assert prediction._full_batch_seconds(small, cheapest) == pytest.approx(4 * 3 + 5 * 12)
     modo = wide("modo")[-1].model_copy(update={"protocol": Protocol(epochs=1, batch_size=9)})
-    assert prediction._divisible(_cell(modo, CPU, 10**15)).batch == 6  # each third needs two pictures for batch norms
+    assert (
+        prediction._with_divisible_batch(_step_kind(modo, CPU, 10**15)).batch == 6
+    )  # each third needs two pictures for batch norms
 
 
 def test_a_grid_lasts_until_its_last_run_ends():
@@ -390,12 +397,20 @@ def test_a_grid_lasts_until_its_last_run_ends():
 
 def test_the_gramian_rules_own_time_is_part_of_a_prediction(toy, no_memory):
     equal, mgda, _ = specs("equal", "mgda", "graddrop")
-    assert prediction._thought(mgda) > 0
-    assert prediction._thought(equal) == 0
+    assert prediction._rule_seconds(mgda) > 0
+    assert prediction._rule_seconds(equal) == 0
 
 
-def test_work_counts_the_backward_passes(toy):
-    equal, mgda = work(specs("equal", "mgda")).values()
+def test_what_there_is_no_time_to_time_follows_from_its_operations(toy):
+    found = specs("equal", "mgda")
+    first, second = (prediction.estimates(found, CPU, 0.0)[spec.id] for spec in found)
+    assert (first.timed, second.timed) == (True, False)
+    assert second.seconds / second.flops == pytest.approx(first.seconds / first.flops)
+    assert all(cost.timed for cost in prediction.estimates(found, CPU).values())
+
+
+def test_run_flops_count_the_backward_passes(toy):
+    equal, mgda = run_flops(specs("equal", "mgda")).values()
     # 12 pictures trained and 10 evaluated in each of 2 epochs; K = 3.
     assert mgda / equal == pytest.approx((12 * 7 + 10) / (12 * 3 + 10))
 

@@ -18,15 +18,19 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmark import ARCHITECTURES, WEIGHTINGS
-from benchmark.spec import Component
+from benchmark.runs.spec import Component
 from benchmark.speed import PlainStepper
+from benchmark.speed.workload import Stepper, Workload
 from benchmark.tasks import Task
 from benchmark.training.hardware import Hardware
-from benchmark.training.workload import Stepper, Workload
+
+pytestmark = pytest.mark.slow
 
 TASKS = (Task("semantic", "segmentation", 5), Task("depth", "depth", 1), Task("normals", "normals", 3))
 NETWORKS = ("single-task", "stan", "split", "split-wide", "split-deep", "dense", "cross-stitch", "mtan")
 FP32, BF16 = Hardware("cpu", "fp32", 1), Hardware("cpu", "bf16", 1)
+#: Each way of connecting layers once.
+KINDS = ("split", "dense", "cross-stitch", "mtan")
 OPEN = 2.0
 
 
@@ -51,8 +55,8 @@ class SamePlaces:
 
 def steppers(name, hardware):
     """Both, with the same parameters."""
-    network = Component.of(ARCHITECTURES, name, {"width": 8})
-    equal = Component.of(WEIGHTINGS, "equal") if ARCHITECTURES[name].factory.shares else None
+    network = Component.from_registry(ARCHITECTURES, name, {"width": 8})
+    equal = Component.from_registry(WEIGHTINGS, "equal") if ARCHITECTURES[name].factory.shares else None
     load = Workload(TASKS, (3, 64, 64), 3, hardware)
     return Stepper(network, equal, load), PlainStepper(network, load)
 
@@ -102,7 +106,7 @@ def errors(name, hardware, monkeypatch, frozen=False):
     return max(error({task: found[task]}, {task: known[task]}) for task in known), error(gradients, slopes)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", KINDS)
 def test_in_float32_predictions_and_gradients_are_the_plain_ones(name, monkeypatch):
     """With fixed statistics: those of a batch are summed in another order in another layout, see below."""
     prediction, gradient = errors(name, FP32, monkeypatch, frozen=True)
@@ -118,7 +122,7 @@ def test_in_float32_a_training_step_is_the_plain_one(name, monkeypatch):
     assert gradient < 1e-3  # units near zero open in one and not in the other
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", KINDS)
 def test_in_bf16_a_training_step_is_nearly_the_plain_one(name, monkeypatch):
     prediction, gradient = errors(name, BF16, monkeypatch)
     assert 1e-4 < prediction < 3e-2  # bf16 was computed in
@@ -145,7 +149,7 @@ def test_the_plain_step_is_plain():
 
 
 def test_samples_from_a_loader_are_the_batch_in_another_order():
-    network = Component.of(ARCHITECTURES, "split", {"width": 4})
+    network = Component.from_registry(ARCHITECTURES, "split", {"width": 4})
     load = Workload(TASKS, (3, 32, 32), 3, FP32)
     loaded, at_hand = PlainStepper(network, load, loaded=True), PlainStepper(network, load)
     images, targets = loaded.next_batch()

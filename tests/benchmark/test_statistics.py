@@ -2,9 +2,6 @@
 
 import itertools
 import math
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,8 +14,7 @@ from scipy import stats
 from benchmark import analysis
 from benchmark.analysis.bootstrap import half_widths
 from benchmark.errors import UsageError
-
-made = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("records.py"))))
+from tests.benchmark import records as made
 
 steady = st.floats(-100, 100).map(lambda x: round(x, 3))
 
@@ -43,6 +39,7 @@ def bootstrap_t_by_brute_force(values):
     return np.sort(found)[math.ceil(0.95 * n**n - 1e-6) - 1] * np.std(values, ddof=1) / math.sqrt(n)
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(st.lists(st.integers(-1000, 1000), min_size=5, max_size=5, unique=True))
 def test_five_seeds_get_the_exact_bootstrap_t_interval(values):
@@ -93,6 +90,7 @@ def coverage(draw, n, runs=3000):
     return float(((found["low"] <= 0) & (found["high"] >= 0)).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 3, 4, 5, 7, 10])
 def test_intervals_of_normal_noise_hold_the_truth_as_often_as_they_say(n):
     """3000 simulations: the standard error of a coverage of 95 % is 0.4 %."""
@@ -169,7 +167,6 @@ def test_noise_of_the_reference_by_hand():
     assert analysis.reference_noise(single[:3]).empty
 
 
-@settings(max_examples=40)
 @given(arrays(float, (4, 3), elements=st.floats(1, 100)), arrays(float, (4, 3), elements=st.floats(1, 100)))
 def test_the_interval_of_delta_m_holds_the_noise_of_the_reference(values, single):
     runs = pd.concat([tidy("mtan", a, (b, c), seed) for seed, (a, b, c) in enumerate(values)])
@@ -210,7 +207,6 @@ def test_epochs_that_were_not_evaluated_do_not_stretch_the_last_ten():
 # Paired tests
 
 
-@settings(max_examples=40)
 @given(arrays(float, (3, 5), elements=steady))
 def test_comparisons_equal_scipys(values):
     data = per_seed(dict(zip("abc", values, strict=True)))
@@ -237,6 +233,37 @@ def holm_by_definition(p):
 def test_holm_equals_its_definition(p):
     assert analysis.holm(np.array(p)).tolist() == pytest.approx(holm_by_definition(p))
     assert analysis.holm(np.array([*p, math.nan]))[:-1].tolist() == analysis.holm(np.array(p)).tolist()
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.3, 1000.1])
+def test_equal_differences_of_few_seeds_prove_nothing(offset):
+    """[75, 80] against [70, 75]: both seeds gain 5, which two coins do in half of all cases."""
+    data = per_seed({"a": [75 + offset, 80 + offset], "b": [70 + offset, 75 + offset]})
+    found = analysis.compare(data).iloc[0]
+    assert (found["difference"], found["p"]) == (pytest.approx(5), 0.5)
+    assert not found["significant"]
+
+
+def test_wilcoxon_is_exact_with_ties():
+    """Eleven of fourteen equal differences are positive: a sign test, 2 · Σ_{k ≤ 3} C(14, k) / 2^14 = 0.0574."""
+    signs = [1.0] * 11 + [-1.0] * 3
+    found = analysis.compare(per_seed({"a": signs, "b": [0.0] * 14}), test="wilcoxon").iloc[0]
+    assert found["p"] == pytest.approx(2 * (1 + 14 + 91 + 364) / 2**14)
+
+
+@given(st.lists(st.floats(-100, 100), min_size=2, max_size=12, unique_by=abs))
+def test_wilcoxon_without_ties_is_scipys_exact_test(values):
+    values = [value for value in values if abs(value) > 1e-9]
+    if len(values) < 2:
+        return
+    found = analysis.compare(per_seed({"a": values, "b": [0.0] * len(values)}), test="wilcoxon").iloc[0]
+    assert found["p"] == pytest.approx(stats.wilcoxon(values, method="exact").pvalue)
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=9), st.randoms())
+def test_the_order_of_seeds_changes_no_bit_of_a_mean(values, random):
+    other = random.sample(values, len(values))
+    assert analysis.estimate(values) == analysis.estimate(other)
 
 
 def test_comparisons_use_common_seeds_only():
@@ -271,7 +298,6 @@ def blocks(values):
     return pd.DataFrame(rows, columns=names)
 
 
-@settings(max_examples=40)
 @given(arrays(float, (6, 5), elements=st.integers(0, 6).map(float)))
 def test_ranks_equal_scipys(values):
     found = analysis.mean_ranks(blocks(values))
@@ -301,7 +327,6 @@ def test_hypervolume_by_hand():
     assert math.isnan(analysis.hypervolume(data[:1], both))
 
 
-@settings(max_examples=40)
 @given(arrays(float, (5, 3), elements=st.floats(0, 1)))
 def test_hypervolume_equals_a_count_of_a_grid(points):
     data = pd.DataFrame(points, columns=list("abc"))

@@ -8,14 +8,16 @@ import benchmark
 from benchmark.errors import UsageError
 from benchmark.model import MultiTaskModel
 from benchmark.tasks import Task
-from benchmark.training.evaluation import scaled
+from benchmark.training.batch import Batch
+from benchmark.training.forward import scaled
 from benchmark.training.hardware import Hardware
-from benchmark.training.steps import Batch, Surroundings, choose_step
+from benchmark.training.steps.choice import choose_step
+from benchmark.training.steps.step import StepContext
 from benchmark.weighting import Direction, GramianWeighting, MatrixWeighting, SampledWeighting
 
 TASKS = (Task("semantic", "segmentation", 3), Task("depth", "depth", 1), Task("normals", "normals", 3))
 CPU = Hardware("cpu", "fp32", 1)
-AROUND = Surroundings(lambda split: pytest.fail("no step here looks at another batch"), lambda: 0.1)
+AROUND = StepContext(lambda split: pytest.fail("no step here looks at another batch"), lambda: 0.1)
 
 
 class Small(MultiTaskModel):
@@ -58,7 +60,7 @@ class Fixed(GramianWeighting):
 class Signs(MatrixWeighting):
     """A direction that is no combination of the gradients; its size is asked for."""
 
-    def sized(self, columns):
+    def allocate(self, columns):
         self.columns = columns
 
     def from_gradients(self, gradients, losses):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from benchmark.errors import UserError
-from benchmark.files import pack, write_atomically
-from benchmark.record import Cost, EpochRecord, Provenance, RunRecord, TaskInfo
-from benchmark.spec import Component, Protocol, RunSpec
-from benchmark.store import Store
+from benchmark.runs.files import pack, write_atomically
+from benchmark.runs.record import Cost, EpochRecord, Provenance, RunRecord, TaskInfo
+from benchmark.runs.spec import Component, Protocol, RunSpec
+from benchmark.runs.store import Store
 
 
 def record(seed=0, **changes):
@@ -84,7 +84,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
 def test_a_failed_write_leaves_the_old_file_and_no_scrap(tmp_path, monkeypatch):
     file = tmp_path / "a"
     write_atomically(file, b"old")
-    monkeypatch.setattr("benchmark.files.os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr("benchmark.runs.files.os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         write_atomically(file, b"new")
     assert file.read_bytes() == b"old"
@@ -116,7 +116,7 @@ def spoil_list(text):
     [
         (spoil_truncated, "not whole JSON"),
         (spoil_schema, "record schema 7; this suite reads 1"),
-        (spoil_key, "no valid record: status: Field required"),
+        (spoil_key, "no valid record: 'status' is missing"),
         (spoil_spec, "it was edited"),
         (spoil_list, "record schema None"),
     ],

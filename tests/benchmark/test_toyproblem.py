@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from benchmark import WEIGHTINGS, toyproblem
 from benchmark.cli import main
 from benchmark.errors import UserError
-from benchmark.store import Store
+from benchmark.runs.store import Store
 from benchmark.toyproblem import STARTS, Settings
+
+pytestmark = pytest.mark.slow
 
 #: Short paths, for what does not depend on where they end.
 SHORT = Settings(learning_rate=0.02, steps=40, epoch=10)

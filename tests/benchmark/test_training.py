@@ -6,16 +6,21 @@ import torch
 
 import benchmark
 from benchmark.data import Split, Storage, build_dataset
-from benchmark.record import without_times
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
-from benchmark.spec import Component, Protocol, RunSpec
+from benchmark.runs.artifacts import OfMasks
+from benchmark.runs.record import without_times
+from benchmark.runs.spec import Component, Protocol, RunSpec
+from benchmark.speed.estimate import run_flops
 from benchmark.training.attention import masks
-from benchmark.training.batches import TrainingBatches
-from benchmark.training.estimate import work
+from benchmark.training.batch import TrainingBatches
 from benchmark.training.evaluation import evaluate
 from benchmark.training.gradients import Rows
 from benchmark.training.hardware import Hardware
-from benchmark.training.run import Watcher, execute
+from benchmark.training.progress import Watcher
+from benchmark.training.run import execute
+from tests.conftest import TOY
+
+pytestmark = pytest.mark.slow
 
 CPU = Hardware("cpu", "fp32", 1)
 
@@ -30,9 +35,9 @@ def storage(toy):
 
 def spec(architecture="tiny", weighting="equal", *, dataset="toy", seed=0, options=None, **protocol):
     return RunSpec(
-        dataset=Component.of(DATASETS, dataset),
-        architecture=Component.of(ARCHITECTURES, architecture, options),
-        weighting=Component.of(WEIGHTINGS, weighting) if weighting else None,
+        dataset=Component.from_registry(DATASETS, dataset),
+        architecture=Component.from_registry(ARCHITECTURES, architecture, options),
+        weighting=Component.from_registry(WEIGHTINGS, weighting) if weighting else None,
         seed=seed,
         protocol=Protocol(**{"epochs": 3, "batch_size": 4, "learning_rate": 1e-2, **protocol}),
     )
@@ -40,7 +45,7 @@ def spec(architecture="tiny", weighting="equal", *, dataset="toy", seed=0, optio
 
 def test_a_run_leaves_a_whole_record(storage):
     heard = []
-    outcome = execute(spec(), storage=storage, hardware=CPU, on_epoch=heard.append)
+    outcome = execute(spec(), storage=storage, hardware=CPU, watcher=Watcher(heard.append))
     record = outcome.record
     assert record.status == "ok"
     assert [epoch.epoch for epoch in record.curves] == [1, 2, 3]
@@ -63,17 +68,19 @@ def test_a_run_leaves_a_whole_record(storage):
 
 def test_masks_of_an_architecture_that_attends_are_kept_small(storage):
     found = execute(spec("mtan", options={"width": 4}, epochs=1), storage=storage, hardware=CPU).predictions
-    assert {name for name in found if name.startswith("masks-")} == {"masks-semantic", "masks-depth", "masks-normals"}
-    masks, ends = found["masks-depth"], found["maskends-depth"]
+    assert {key for key in found if isinstance(key, OfMasks) and key.part == "masks"} == {
+        OfMasks(name) for name in ("semantic", "depth", "normals")
+    }
+    masks, ends = found[OfMasks("depth")], found[OfMasks("depth", "ends")]
     assert (masks.shape, masks.dtype) == ((4, 10, 32, 32), np.uint8)
-    assert list(found["masklevels-depth"])[4:6] == ["encoder 5", "decoder 1"]
+    assert list(found[OfMasks("depth", "levels")])[4:6] == ["encoder 5", "decoder 1"]
     assert ends.shape == (10, 2)
     assert ((ends >= 0) & (ends <= 1)).all()
     assert all((level.min(), level.max()) == (0, 255) for level in masks.swapaxes(0, 1))
     # Encoder 5's map has 2×2 pixels here, each of which is repeated.
     corners = masks[:, 4, ::16, ::16]
     assert (masks[:, 4] == corners.repeat(16, 1).repeat(16, 2)).all()
-    assert not any(name.startswith("mask") for name in execute(spec(), storage=storage, hardware=CPU).predictions)
+    assert not any(isinstance(key, OfMasks) for key in execute(spec(), storage=storage, hardware=CPU).predictions)
 
 
 def test_large_masks_are_averaged_down_to_64_pixels(monkeypatch, toy):
@@ -84,10 +91,10 @@ def test_large_masks_are_averaged_down_to_64_pixels(monkeypatch, toy):
     monkeypatch.setattr(factory, "attention_masks", lambda self, images: {"depth": {"only": mask}})
     images = torch.zeros(2, 3, 96, 128, dtype=torch.uint8)
     found = masks(factory(build_dataset("toy").tasks), images, CPU, pytest.fail)
-    assert found["masks-depth"].shape == (2, 1, 48, 64)
-    assert (found["masks-depth"][:, 0, :24, :32] == 255).all()
-    assert found["masks-depth"].mean() == 255 / 4
-    assert found["maskends-depth"].tolist() == [[0.0, 0.25]]
+    assert found[OfMasks("depth")].shape == (2, 1, 48, 64)
+    assert (found[OfMasks("depth")][:, 0, :24, :32] == 255).all()
+    assert found[OfMasks("depth")].mean() == 255 / 4
+    assert found[OfMasks("depth", "ends")].tolist() == [[0.0, 0.25]]
 
 
 @pytest.mark.parametrize(
@@ -110,8 +117,10 @@ def test_a_hook_that_fails_costs_the_masks_and_not_the_run(storage, monkeypatch,
     assert heard[0].startswith("no attention masks are kept (")
 
 
-@pytest.mark.parametrize("architecture", ["forgetful", "mtan"])
-@pytest.mark.parametrize("weighting", ["equal", "uncertainty", "dwa", "dice"])
+@pytest.mark.parametrize(
+    ("architecture", "weighting"),
+    [*(("forgetful", name) for name in ("equal", "uncertainty", "dwa", "dice")), ("mtan", "dwa")],
+)
 def test_the_same_spec_gives_the_same_record(storage, architecture, weighting):
     run = spec(architecture, weighting, options={"width": 4})
     torch.manual_seed(1)
@@ -131,7 +140,7 @@ def test_the_commit_is_that_of_the_start(storage, monkeypatch):
     def commit(_):
         monkeypatch.setattr("benchmark.training.provenance.git_state", lambda: ("after", True))
 
-    record = execute(spec(), storage=storage, hardware=CPU, on_epoch=commit).record
+    record = execute(spec(), storage=storage, hardware=CPU, watcher=Watcher(commit)).record
     assert (record.provenance.git_commit, record.provenance.git_dirty) == ("before", False)
 
 
@@ -230,10 +239,13 @@ def test_a_loss_that_is_not_finite_is_a_record(storage):
 
 
 def test_an_exception_of_a_method_is_a_record_with_its_place(storage):
-    record = execute(spec("explosive"), storage=storage, hardware=CPU).record
+    outcome = execute(spec("explosive"), storage=storage, hardware=CPU)
+    record = outcome.record
     assert record.status == "failed"
-    assert record.error.startswith("RuntimeError: boom <b>bold</b> (in forward:")
-    assert "/" not in record.error.replace("</b>", "")
+    line = next(i for i, text in enumerate(TOY.read_text().splitlines(), 1) if 'RuntimeError("boom' in text)
+    assert record.error == f"RuntimeError: boom <b>bold</b> (in toy.py:{line}, forward)"
+    assert f'File "{TOY}", line {line}, in forward' in outcome.traceback
+    assert "benchmark/training/engine.py" in outcome.traceback
     assert record.cost.parameters
 
 
@@ -353,10 +365,11 @@ def test_a_run_on_cuda_agrees_with_the_cpu(storage):
         {"weight_decay": 1e-2},
         {"steps_per_epoch": 5},
         {"optimizer": "adamw", "weight_decay": 0.5},
+        {"optimizer": "muon"},
         {"schedule": "cosine"},
         {"warmup_steps": 4},
     ],
-    ids=["augmented", "sgd", "no-momentum", "decay", "steps", "adamw", "cosine", "warm-up"],
+    ids=["augmented", "sgd", "no-momentum", "decay", "steps", "adamw", "muon", "cosine", "warm-up"],
 )
 def test_every_option_of_the_protocol_changes_the_numbers_and_comes_back(storage, protocol):
     plain, once, twice = (
@@ -389,7 +402,7 @@ def test_decay_of_the_network_leaves_learned_scales_alone(storage):
 
 def test_a_batch_too_small_for_a_weighting_is_refused_before_any_run(toy):
     with pytest.raises(benchmark.errors.UsageError, match="MoDo cuts every batch into 3 parts"):
-        work([spec(weighting=None, architecture="tiny"), spec(weighting="modo", batch_size=2)])
+        run_flops([spec(weighting=None, architecture="tiny"), spec(weighting="modo", batch_size=2)])
 
 
 def test_a_direction_of_another_shape_is_refused():
@@ -399,6 +412,6 @@ def test_a_direction_of_another_shape_is_refused():
 
 
 def test_options_that_no_record_can_hold_are_refused(toy):
-    with pytest.raises(benchmark.errors.UsageError, match="options of 'dwa' must be plain numbers, texts and lists"):
-        Component.of(WEIGHTINGS, "dwa", {"temperature": object()})
-    assert Component.of(WEIGHTINGS, "constant", {"weights": (0.5, 0.5)}).options == {"weights": [0.5, 0.5]}
+    with pytest.raises(benchmark.errors.UsageError, match=r"'dwa' needs float as 'temperature', found .*object"):
+        Component.from_registry(WEIGHTINGS, "dwa", {"temperature": object()})
+    assert Component.from_registry(WEIGHTINGS, "constant", {"weights": (0.5, 0.5)}).options == {"weights": [0.5, 0.5]}

@@ -5,7 +5,7 @@ from click.testing import CliRunner
 
 from benchmark.cli import main
 from benchmark.errors import UsageError
-from benchmark.grid import Filters, expand, load_grid, undefined
+from benchmark.runs.grid import Filters, expand, load_grid, undefined
 
 TEXT = """
 seeds = [0, 1]

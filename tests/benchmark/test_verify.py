@@ -13,10 +13,12 @@ from benchmark.commands import verify as command
 from benchmark.data import Storage, build_dataset
 from benchmark.execution.inline import InlineExecutor
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
-from benchmark.spec import Component, Protocol, RunSpec
-from benchmark.store import Store
+from benchmark.runs.spec import Component, Protocol, RunSpec
+from benchmark.runs.store import Store
 from benchmark.training.hardware import Hardware
 from benchmark.training.run import execute, first_steps
+
+pytestmark = pytest.mark.slow
 
 CPU = Hardware("cpu", "fp32", 1)
 
@@ -24,9 +26,9 @@ CPU = Hardware("cpu", "fp32", 1)
 def spec(arithmetic, seed=0, architecture="forgetful", epochs=2):
     """Three steps an epoch, with dropout: what is drawn must come back too."""
     return RunSpec(
-        dataset=Component.of(DATASETS, "toy"),
-        architecture=Component.of(ARCHITECTURES, architecture, {"width": 4}),
-        weighting=Component.of(WEIGHTINGS, "equal"),
+        dataset=Component.from_registry(DATASETS, "toy"),
+        architecture=Component.from_registry(ARCHITECTURES, architecture, {"width": 4}),
+        weighting=Component.from_registry(WEIGHTINGS, "equal"),
         seed=seed,
         protocol=Protocol(epochs=epochs, batch_size=4, learning_rate=1e-2, arithmetic=arithmetic),
     )
@@ -97,7 +99,7 @@ def test_a_portable_record_comes_back_in_a_worker_of_its_own(toy, tmp_path):
     whole = verify(results, record.id[:6], "--plugin", toy)
     assert whole.exit_code == 0, whole.output
     assert f"toy forgetful equal seed 0 ({record.id}): came back bit for bit (" in whole.output
-    assert "1 of 1 records hold" in whole.output
+    assert "1 of 1 record held" in whole.output
     begun = verify(results, record.id, "--plugin", toy, "--steps", 2)
     assert begun.exit_code == 0, begun.output
     assert "bit for bit in the traced steps (1, 2)" in begun.output
@@ -121,7 +123,7 @@ def test_a_number_that_was_altered_is_found_and_weighed(results, in_process):
     altered = before["abs_error"] + 0.25
     edit(results, run, lambda raw: raw["curves"][1]["metrics"]["test"]["depth"].update(abs_error=altered))
     result = verify(results, run.id, other.id)
-    one_line(result, 1, "1 of 2 records do not hold")
+    one_line(result, 1, "1 of 2 records did not hold")
     # Of two seeds a and b the standard deviation is |a - b| / √2; the altered number is one of them.
     share = abs(altered - before["abs_error"]) / (abs(altered - elsewhere["abs_error"]) / math.sqrt(2))
     line = next(line for line in result.output.splitlines() if run.id in line)
@@ -144,7 +146,7 @@ def test_altered_pictures_are_found(results, in_process):
 def test_a_native_record_with_other_bits_is_judged_by_noise(results, in_process):
     run = spec("native")
     edit(results, run, lambda raw: raw["curves"][1]["metrics"]["test"]["depth"].update(abs_error=9.0))
-    one_line(verify(results, run.id), 1, "1 of 1 records do not hold, or cannot be judged here")
+    one_line(verify(results, run.id), 1, "1 of 1 record did not hold, or could not be judged here")
     assert "cannot be judged: other bits, as native arithmetic allows" in verify(results, run.id).output
 
 
@@ -207,7 +209,7 @@ def test_what_cannot_be_done_again_is_told_in_a_line(results, in_process, change
     raw["id"] = (changed := RunSpec.model_validate(raw["spec"])).id
     Store(results).path(changed).write_text(json.dumps(raw))
     result = verify(results, changed.id)
-    one_line(result, 1, "1 of 1 records do not hold, or cannot be judged here")
+    one_line(result, 1, "1 of 1 record did not hold, or could not be judged here")
     assert "cannot be done again here: " in result.output
     assert words in result.output
 

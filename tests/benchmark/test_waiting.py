@@ -9,11 +9,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmark import ARCHITECTURES, WEIGHTINGS
-from benchmark.spec import Component
+from benchmark.runs.spec import Component
+from benchmark.speed.workload import Stepper, Workload, cost_class
 from benchmark.tasks import Task
 from benchmark.training.engine import Pass
 from benchmark.training.hardware import Hardware
-from benchmark.training.workload import Stepper, Workload, cost_class
 from benchmark.weighting import build_weighting
 
 TASKS = (Task("semantic", "segmentation", 3), Task("depth", "depth", 1), Task("normals", "normals", 3))
@@ -42,8 +42,8 @@ class Reads(TorchDispatchMode):
 
 def reads(architecture, weighting):
     """Reads in a batch, a step and its sums, after a first step."""
-    method = Component.of(WEIGHTINGS, weighting) if weighting else None
-    trainer = Stepper(Component.of(ARCHITECTURES, architecture, {"width": 4}), method, LOAD).trainer
+    method = Component.from_registry(WEIGHTINGS, weighting) if weighting else None
+    trainer = Stepper(Component.from_registry(ARCHITECTURES, architecture, {"width": 4}), method, LOAD).trainer
     current = Pass.begun(len(TASKS), torch.device("cpu"))
     trainer.diagnostics.due()  # the run's first step is sampled
     trainer._one_of(current, trainer.batches.next())
@@ -83,8 +83,8 @@ def test_the_end_of_an_epoch_reads_as_often_whatever_the_network():
     """116 parameters in one look: not one for each."""
     counts = {}
     for width, architecture in ((4, "split"), (4, "mtan")):
-        method = Component.of(WEIGHTINGS, "equal")
-        trainer = Stepper(Component.of(ARCHITECTURES, architecture, {"width": width}), method, LOAD).trainer
+        method = Component.from_registry(WEIGHTINGS, "equal")
+        trainer = Stepper(Component.from_registry(ARCHITECTURES, architecture, {"width": width}), method, LOAD).trainer
         with Reads() as counted:
             trainer._check_parameters()
         counts[len(list(trainer.model.parameters()))] = counted.count

@@ -1,13 +1,11 @@
 """The report's pages in headless Chromium, opened from the disk."""
 
-import runpy
 import shutil
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from benchmark import report, speed, toyproblem
+from tests.benchmark import records as made
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [
@@ -16,11 +14,11 @@ ARGUMENTS = [
 ]  # fmt: skip
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on the path"),
 ]
 
-made = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "benchmark" / "records.py")))
 
 #: One page of every kind.
 BOARD = "scenes-??????.html"
@@ -114,24 +112,22 @@ def head(page, name):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_kind_of_page_opens_without_complaint_on_a_phone(visit, name):
-    page = visit(name, viewport={"width": 390, "height": 844})
+def test_every_kind_of_page_opens_without_complaint_on_a_phone_and_is_accessible(visit, name):
+    """axe-core's rules of WCAG 2.1 A and AA, and its best practices; in the dark those of contrast."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    # The checker is a script put into the page.
+    page = visit(name, viewport={"width": 390, "height": 844}, color_scheme="light", bypass_csp=True)
     assert page.locator("h1").is_visible()
     wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert page.evaluate(wide) == 0
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", KINDS)
-def test_accessibility(browser, folder, name, scheme):
-    """axe-core's rules of WCAG 2.1 A and AA, and its best practices; in the dark those of contrast."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    page = browser.new_page(color_scheme=scheme, bypass_csp=True)  # the checker is a script put into the page
-    page.goto(find(folder, name).as_uri())
-    options = {"resultTypes": ["violations"]} | ({"runOnly": ["color-contrast"]} if scheme == "dark" else {})
-    found = axe.run(page, options=options).response["violations"]
-    page.close()
-    assert [(v["id"], v["nodes"][0]["html"][:200], v["nodes"][0].get("failureSummary")) for v in found] == []
+    page.set_viewport_size({"width": 1280, "height": 720})
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        # Without "preload" it reads style sheets where they are; from a file's page it may ask for none.
+        options = {"resultTypes": ["violations"], "preload": False}
+        options |= {"runOnly": ["color-contrast"]} if scheme == "dark" else {}
+        found = axe.run(page, options=options).response["violations"]
+        assert [(v["id"], v["nodes"][0]["html"][:200], v["nodes"][0].get("failureSummary")) for v in found] == []
 
 
 def test_links_lead_to_every_page(visit, folder):

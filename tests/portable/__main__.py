@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmark.errors import UserError
 from tests.portable import golden
-from tests.portable.compare import differing, table, verdict
+from tests.portable.compare import differing, joined, table, verdict
 from tests.portable.processors import EMULATED, NATIVE, SHORT, Unfinished, computed
 
 #: Between these lines of a document stands the table.
@@ -23,7 +24,12 @@ def words() -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help=f"less of everything, on {', '.join(SHORT)} only")
     parser.add_argument("--processors", nargs="*", choices=EMULATED, help="the emulated ones; all unless said")
     parser.add_argument("--only", nargs="*", default=(), metavar="BEGINNING", help="cells whose names begin so")
-    parser.add_argument("--table", type=Path, metavar="FILE", help="put the table between its marks in this document")
+    parser.add_argument(
+        "--table",
+        type=Path,
+        metavar="FILE",
+        help="put the table between its marks in this document; with --only, the rows of these cells",
+    )
     parser.add_argument(
         "--write-golden", action="store_true", help="compute here alone and commit to it in golden.json"
     )
@@ -56,12 +62,14 @@ def main() -> int:
     sys.stdout.write(f"{text}\n{verdict(columns)}\n")
     if asked.table:
         before, _, rest = asked.table.read_text().partition(BEGIN)
-        asked.table.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{rest.partition(END)[2]}")
+        old, _, after = rest.partition(END)
+        whole = joined(old, text) if asked.only else text
+        asked.table.write_text(f"{before}{BEGIN}\n\n{whole}\n{END}{after}")
     return 1 if differing(columns) else 0
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except Unfinished as error:
+    except (Unfinished, UserError) as error:
         sys.exit(f"{error}")

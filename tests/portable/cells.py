@@ -11,7 +11,7 @@ from baselines.backbones import FAMILIES, build_backbone
 from benchmark.data import DataSet, Storage, build_dataset
 from benchmark.data.plane_normals import plane_normals
 from benchmark.registry import ARCHITECTURES, WEIGHTINGS, Registry
-from benchmark.spec import Protocol
+from benchmark.runs.spec import Protocol
 from benchmark.training.engine import Trainer
 from benchmark.training.evaluation import decide, evaluate
 from tests.portable import functions
@@ -247,6 +247,13 @@ def _records(storage: Storage) -> Iterator[Cell]:
         "split nash-mtl on toy": (("toy", DENSE), "split", "nash-mtl", {**small, "backbone": "unet"}, CAMPAIGN),
         "mtan equal on toy-words": (("toy-words", WORDS), "mtan", "equal", words, {}),
         "split gradnorm on toy-pair": (("toy-pair", {}), "split", "gradnorm", words, {"steps_per_epoch": 2}),
+        "split equal with dropout on toy-words": (
+            ("toy-words", WORDS),
+            "split",
+            "equal",
+            {**words, "dropout": 0.3},
+            {},
+        ),
     }
     for number, (name, (data, architecture, weighting, options, protocol)) in enumerate(runs.items()):
 

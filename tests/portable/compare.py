@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
+from benchmark.errors import UserError
 from tests.portable.cells import APART
 
 #: By processor its digests by name, in the order in which they were computed.
@@ -48,6 +49,44 @@ def table(columns: Columns) -> str:
         if row.endswith(FUNCTIONS):
             lines += [_line(name, [name], columns) for name in names if name in differing(columns)]
     return "\n".join(lines) + "\n"
+
+
+def joined(old: str, new: str) -> str:
+    """A table with the rows of a later one in place of its own, and those that it lacks behind the last of their group.
+
+    Args:
+        old: a table, or nothing.
+        new: a table with the same columns.
+
+    Raises:
+        UserError: the columns differ, so that rows of both would say different things.
+    """
+    heading, *before = old.strip().splitlines() or [""]
+    first, rule, *after = new.strip().splitlines()
+    if not old.strip():
+        return new
+    if heading != first:
+        raise UserError(f"the table has the columns {heading}, the new rows {first}: compute on the same processors")
+    found = {_name(line): line for line in before[1:]}
+    for line in after:
+        name = _name(line)
+        if name not in found:
+            group = [other for other in found if _group(other) == _group(name)]
+            place = list(found).index(group[-1]) + 1 if group else len(found)
+            items = list(found.items())
+            found = dict([*items[:place], (name, line), *items[place:]])
+        found[name] = line
+    return "\n".join([first, rule, *found.values()]) + "\n"
+
+
+def _name(line: str) -> str:
+    return line.split("|")[1].strip()
+
+
+def _group(name: str) -> str:
+    """Architectures stand by backbone, all else by its first word."""
+    kind, _, backbone = name.partition(" on ")
+    return f"{kind.split()[0]} on {backbone}" if kind.startswith("architecture ") else name.split()[0]
 
 
 def rows(names: Sequence[str]) -> list[tuple[str, list[str]]]:

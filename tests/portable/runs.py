@@ -6,20 +6,22 @@ from typing import Any
 import torch
 
 from benchmark.data import SPLITS, Storage, build_dataset
-from benchmark.record import TIMES
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
-from benchmark.spec import Component, Protocol, RunSpec, derive_seed
+from benchmark.runs.record import TIMES
+from benchmark.runs.spec import Component, Protocol, RunSpec, derive_seed
 from benchmark.training.augmentation import augment
+from benchmark.training.build import network
 from benchmark.training.engine import Trainer
 from benchmark.training.hardware import Hardware
 from benchmark.training.layout import lay_out
 from benchmark.training.probe import probe
-from benchmark.training.run import Watcher, execute, network
+from benchmark.training.progress import Watcher
+from benchmark.training.run import execute
 from benchmark.weighting import build_weighting
 
 CPU = Hardware("cpu", "fp32", 1)
 #: Of a record: what was asked for, where it was done, and what depends on the clock or the system.
-LEFT_OUT = {**dict.fromkeys(("schema_version", "id", "spec", "provenance"), True), "cost": set(TIMES)}
+LEFT_OUT = {**dict.fromkeys(("schema_version", "id", "spec", "provenance", "code"), True), "cost": set(TIMES)}
 
 
 def spec_of(
@@ -40,9 +42,9 @@ def spec_of(
         protocol: what differs from one epoch of Adam.
     """
     return RunSpec(
-        dataset=Component.of(DATASETS, data[0], data[1]),
-        architecture=Component.of(ARCHITECTURES, architecture, options),
-        weighting=Component.of(WEIGHTINGS, weighting, weighted) if weighting else None,
+        dataset=Component.from_registry(DATASETS, data[0], data[1]),
+        architecture=Component.from_registry(ARCHITECTURES, architecture, options),
+        weighting=Component.from_registry(WEIGHTINGS, weighting, weighted) if weighting else None,
         seed=0,
         protocol=Protocol(
             **{"epochs": 1, "batch_size": 3, "learning_rate": 5e-3, "arithmetic": "portable", **protocol}
@@ -56,7 +58,7 @@ def trainer_of(spec: RunSpec, storage: Storage) -> Trainer:
     dataset.prepare(storage)
     splits = {split: dataset.load(split, storage) for split in SPLITS}
     torch.manual_seed(derive_seed("proof", spec.seed))
-    model = network(spec, dataset)
+    model = network(spec.architecture, dataset)
     lay_out(model, CPU, spec.protocol.arithmetic)
     chosen = spec.weighting
     weighting = build_weighting(chosen.name, dataset.tasks, **chosen.options) if chosen else None
@@ -86,5 +88,5 @@ def record(spec: RunSpec, storage: Storage) -> dict[str, Any]:
         "rest": whole,
         "data": outcome.record.provenance.data_hash,
         "probe": probe(),
-        "pictures": [outcome.predictions, outcome.truth],
+        "pictures": [{str(key): array for key, array in (outcome.predictions or {}).items()}, outcome.truth],
     }

@@ -4,9 +4,12 @@ import sys
 
 import pytest
 
+from benchmark.errors import UserError
 from tests.portable import golden, processors
-from tests.portable.compare import differing, table, verdict
+from tests.portable.compare import differing, joined, table, verdict
 from tests.portable.processors import NATIVE, Unfinished, Unsuited, command, computed
+
+pytestmark = pytest.mark.slow
 
 SAME = {
     "function torch.exp float32": "0a",
@@ -60,6 +63,25 @@ def test_a_function_that_is_known_to_differ_is_shown_and_decides_nothing():
     assert "| apart torch.sqrt float32 | 1 | equal | apart, as known |" in table(found)
     del found["first"]["apart torch.sqrt float32"]  # as in the committed digests
     assert "| apart torch.sqrt float32 | 1 | – | apart, as known |" in table(found)
+
+
+def test_rows_of_some_cells_join_a_table_where_their_group_ends():
+    def rows(*names, word="equal", processor="first"):
+        return "\n".join([f"|  | digests | {processor} |", "|---|---|---|", *(f"| {n} | 1 | {word} |" for n in names)])
+
+    old = rows("architecture mtan on unet", "architecture mtan on wrn", "weighting dwa", "record split")
+    new = rows("architecture ple on unet", "weighting dwa", "weighting equal", word="DIFFERENT")
+    assert [line.split(" | ")[0] + line.split("|")[3] for line in joined(old, new).splitlines()[2:]] == [
+        "| architecture mtan on unet equal ",
+        "| architecture ple on unet DIFFERENT ",
+        "| architecture mtan on wrn equal ",
+        "| weighting dwa DIFFERENT ",
+        "| weighting equal DIFFERENT ",
+        "| record split equal ",
+    ]
+    assert joined("", new) == new
+    with pytest.raises(UserError, match="compute on the same processors"):
+        joined(rows("data toy", processor="second"), new)
 
 
 def test_a_processor_that_is_no_emulator_s_is_refused(monkeypatch):

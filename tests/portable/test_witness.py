@@ -7,7 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from benchmark.cli import main
-from benchmark.store import Store
+from benchmark.runs.store import Store
+
+pytestmark = pytest.mark.slow
 
 WITNESS = Path(__file__).parent / "witness"
 

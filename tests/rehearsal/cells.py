@@ -5,16 +5,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmark.data import SPLITS, SeparateSplit, Split
+from benchmark.data import SPLITS, PerTaskInputSplit, Split
 from benchmark.data.mapped import MappedImages
 from benchmark.model import build_model
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
-from benchmark.spec import Component, Protocol, RunSpec
+from benchmark.runs.spec import Component, Protocol, RunSpec
 from benchmark.tasks import Intrinsics, Task
 from benchmark.training.augmentation import Augmentation
 from benchmark.training.engine import Trainer
 from benchmark.training.hardware import Hardware
-from benchmark.training.separate import SeparateModel
+from benchmark.training.per_task_input import PerTaskInputModel
 from benchmark.weighting import build_weighting
 
 DENSE = (Task("semantic", "segmentation", 3), Task("depth", "depth", 1), Task("normals", "normals", 3))
@@ -80,7 +80,7 @@ def trainer(
     spec = RunSpec(
         dataset=Component(name="made-up", version=1, options={}),
         architecture=Component(name=architecture, version=1, options={}),
-        weighting=Component.of(WEIGHTINGS, weighting, options) if weighting else None,
+        weighting=Component.from_registry(WEIGHTINGS, weighting, options) if weighting else None,
         seed=0,
         protocol=Protocol(
             **{"epochs": 2, "batch_size": BATCH, "learning_rate": 1e-2, "lr_step": 1, **changes, **protocol}
@@ -89,8 +89,8 @@ def trainer(
     data: Any
     augmentation: Any
     if case == "separate":
-        data = SeparateSplit({task.name: split((task,), hardware.device) for task in tasks})
-        model = SeparateModel(model, {})
+        data = PerTaskInputSplit({task.name: split((task,), hardware.device) for task in tasks})
+        model = PerTaskInputModel(model, {})
         augmentation = None
     else:
         data = split(tasks, hardware.device, length=40 if case == "crops" else None, streamed=case == "streamed")
@@ -112,9 +112,9 @@ def run_spec(architecture: str, weighting: str | None, **protocol: Any) -> RunSp
     """A run of two epochs on six small rooms, with a decay of the rate between them."""
     given = {"height": 36, "width": 48, "train": 12, "val": 4, "test": 4}
     return RunSpec(
-        dataset=Component.of(DATASETS, "scenes", given),
-        architecture=Component.of(ARCHITECTURES, architecture, {"width": 2}),
-        weighting=Component.of(WEIGHTINGS, weighting) if weighting else None,
+        dataset=Component.from_registry(DATASETS, "scenes", given),
+        architecture=Component.from_registry(ARCHITECTURES, architecture, {"width": 2}),
+        weighting=Component.from_registry(WEIGHTINGS, weighting) if weighting else None,
         seed=0,
         protocol=Protocol(
             **{"epochs": 2, "batch_size": 4, "learning_rate": 1e-3, "lr_step": 1, "flip": True, **protocol}

@@ -5,9 +5,9 @@ import gc
 import pytest
 import torch
 
-from benchmark.training import replay
+from benchmark.training.graphs import replay
+from benchmark.training.graphs.proof import cuda_graphs
 from benchmark.training.hardware import Hardware
-from benchmark.training.proof import cuda_graphs
 from tests.rehearsal.cells import DEVICE, trainer
 from tests.rehearsal.check_steps import steps
 from tests.rehearsal.pretending import Waits, device
@@ -103,14 +103,14 @@ def test_a_graph_that_goes_takes_workspaces_along(monkeypatch):
 
 def test_a_wait_inside_a_recording_is_an_error(monkeypatch):
     built = graphs()
-    original = built.step._separate
+    original = built.step._forward
 
     def reading(batch):
-        separate, known = original(batch)
+        losses, known, regulariser = original(batch)
         float(known[0])
-        return separate, known
+        return losses, known, regulariser
 
-    monkeypatch.setattr(built.step, "_separate", reading)
+    monkeypatch.setattr(built.step, "_forward", reading)
     with pytest.raises(RuntimeError, match="during capture"):
         steps(built)
     complaints()

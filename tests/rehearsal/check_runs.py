@@ -10,10 +10,11 @@ import torch
 from benchmark.data import Storage, build_dataset
 from benchmark.data.scenes import render
 from benchmark.execution.executor import Note, Setup, work
-from benchmark.store import MASKS
+from benchmark.runs.artifacts import OfMasks
 from benchmark.training.checkpoint import Policy, Stopped
 from benchmark.training.hardware import Hardware
-from benchmark.training.run import Watcher, execute
+from benchmark.training.progress import Watcher
+from benchmark.training.run import execute
 from tests.rehearsal.cells import DEVICE, run_spec
 from tests.rehearsal.pretending import Waits, device
 
@@ -57,7 +58,7 @@ def test_a_run_agrees_with_the_processor(storage, attended):
     assert found.record.cost.peak_bytes > 0
     assert found.record.provenance.device_type == "cuda"
     assert found.record.provenance.determinism["deterministic_algorithms"] is False
-    assert any(name.startswith(MASKS) for name in found.predictions)
+    assert any(isinstance(key, OfMasks) for key in found.predictions)
     assert found.record.curves[0].gradients is not None
     assert found.predictions.keys() == known.predictions.keys()
     for one, other in zip(found.record.curves, known.record.curves, strict=True):
@@ -128,7 +129,7 @@ def test_a_run_that_does_not_fit_is_tried_once_more(storage):
         ended = work(spec, Setup(storage, GPU, spill=True), told.append, lambda: False)
     finally:
         device.set_limit(1, -1)
-    assert any(isinstance(happening, Note) for happening in told)
+    assert any(isinstance(event, Note) for event in told)
     assert (ended.outcome.record.status, ended.outcome.record.cost.spilled) == ("ok", True)
 
 

@@ -1,12 +1,11 @@
 """How large a board of many seeds is, packed, and its pages: made from real records by other numbers. Not a test.
 
-python tests/scale/board_at_scale.py --results results --rows 20 --seeds 50 --keep board
+python -m tests.scale.board_at_scale --results results --rows 20 --seeds 50 --keep board
 """
 
 import argparse
 import json
 import shutil
-import sys
 import tempfile
 from collections import defaultdict
 from pathlib import Path
@@ -14,14 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmark import packing, report
+from benchmark import report
 from benchmark.analysis import boards
-from benchmark.packs import SUFFIX
-from benchmark.record import RunRecord, parse_record
-from benchmark.store import Store
-
-sys.path.insert(0, str(Path(__file__).parent))
-from store_at_scale import timed
+from benchmark.runs import packing
+from benchmark.runs.packs import SUFFIX
+from benchmark.runs.record import RunRecord, parse_record
+from benchmark.runs.store import Store
+from tests.scale.store_at_scale import timed
 
 #: Share of a number by which another seed's differs.
 NOISE = 0.03

@@ -1,31 +1,30 @@
 """What a grid costs the process that drives it, apart from the runs themselves. Not part of the tests.
 
-Stub runs, whose outcomes lie ready, go through the loop of a grid: claims, records, progress. With ``--ray N``, N tiny
+Stub runs, whose outcomes lie ready, go through the loop of a grid: leases, records, progress. With ``--ray N``, N tiny
 runs go through a Ray cluster on this machine besides.
 
-    python tests/scale/cells_at_scale.py --cells 10 1000 --ray 100
+    python -m tests.scale.cells_at_scale --cells 10 1000 --ray 100
 """
 
 import argparse
 import resource
-import runpy
 import shutil
 import tempfile
 import time
 from collections import deque
 from pathlib import Path
-from types import SimpleNamespace
 
 from benchmark.data import Storage
 from benchmark.execution.executor import Ended
-from benchmark.execution.grid import run_all
+from benchmark.execution.scheduler import run_all
 from benchmark.registry import load_plugin_file
-from benchmark.store import Store
-from benchmark.training.run import Outcome, execute
+from benchmark.runs.store import Store
+from benchmark.training.progress import Outcome
+from benchmark.training.run import execute
+from tests import harness
 
 TESTS = Path(__file__).parents[1]
 load_plugin_file(TESTS / "toy.py")
-harness = SimpleNamespace(**runpy.run_path(str(TESTS / "harness.py")))
 
 
 class Stub:
@@ -48,7 +47,7 @@ class Stub:
     def submit(self, spec) -> None:
         self.waiting.append(spec)
 
-    def happenings(self, timeout: float):
+    def events(self, timeout: float):
         spec = self.waiting.popleft()
         record = self.outcome.record.model_copy(update={"id": spec.id, "spec": spec})
         return [Ended(spec.id, Outcome(record, self.outcome.predictions, self.outcome.truth))]
@@ -98,7 +97,7 @@ def main() -> None:
     for count in options.cells:
         drive(count, Stub(outcome), "stub")
     for count in options.ray:
-        from benchmark.execution.cluster import RayExecutor
+        from benchmark.execution.ray import RayExecutor
         from benchmark.execution.remote import Parcel, packed_plugins
 
         parcel = Parcel("cpu", 1, plugins=packed_plugins([TESTS / "toy.py"]))

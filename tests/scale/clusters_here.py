@@ -3,7 +3,7 @@
 A Slurm of one node, which needs root, Slurm and MUNGE, of which nothing may run yet (``apt-get install slurm-wlm
 munge``), and a Ray of two nodes. Either takes some minutes.
 
-    python tests/scale/clusters_here.py ray slurm
+    python -m tests.scale.clusters_here ray slurm
 """
 
 import json
@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmark.store import Store
+from benchmark.runs.store import Store
 
 TOY = Path(__file__).parents[1] / "toy.py"
 #: Seconds that what is preempted gets.
@@ -157,7 +157,7 @@ def as_here(results: str, what: str) -> None:
     if plain(results) != plain("here"):
         raise SystemExit(f"{results}: the records differ from those of runs here")
     if list(Path(results, ".mtbench/claims").iterdir()):
-        raise SystemExit(f"{results}: there are claims left")
+        raise SystemExit(f"{results}: there are leases left")
     print(f"{what}: {len(plain(results))} records, equal", flush=True)
 
 

@@ -1,13 +1,12 @@
 """How long a store of many records takes to list, filter and frame: cold (no index) and warm. Not part of the tests.
 
-python tests/scale/store_at_scale.py --records 100000 --epochs 10 --each 4096
+python -m tests.scale.store_at_scale --records 100000 --epochs 10 --each 4096
 """
 
 import argparse
 import json
 import resource
 import shutil
-import sys
 import tempfile
 import time
 from functools import partial
@@ -15,17 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmark"))
-import records as synthetic
-
 from benchmark.data.workers import cores
-from benchmark.index import Index
-from benchmark.index.rows import COLUMNS, row_of
-from benchmark.index.summary import summarise
-from benchmark.packs import Item, segment, segment_bytes, segment_name
-from benchmark.packs.text import HOLE, split
-from benchmark.record import RunRecord, record_bytes
-from benchmark.store import Store
+from benchmark.runs.index import Index
+from benchmark.runs.index.rows import COLUMNS, row_of
+from benchmark.runs.index.summary import summarise
+from benchmark.runs.packs import Item, segment, segment_bytes, segment_name
+from benchmark.runs.packs.text import HOLE, split
+from benchmark.runs.record import RunRecord, record_bytes
+from benchmark.runs.store import Store
+from tests.benchmark import records as synthetic
 
 
 def fill(store: Store, count: int, epochs: int, first: int = 0) -> None:
@@ -146,9 +143,6 @@ def main() -> None:
         print(f"{index.read} files read")
         timed("warm: list, one row a run", lambda: index.runs())
         timed("warm: filter to one method", lambda: index.runs(architecture=["mtan"], status=["ok"]))
-        timed("warm: frame of one method", lambda: index.metrics(architecture=["mtan"]))
-        table = timed("warm: frame of everything", lambda: index.metrics())
-        print(f"{len(table)} rows, {table.memory_usage(deep=True).sum() / 1e6:.0f} MB")
     finally:
         shutil.rmtree(root)
 

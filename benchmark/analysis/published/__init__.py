@@ -7,12 +7,12 @@
         print(published.claims(table))
 """
 
-from benchmark.analysis.published.claims import Claim, claims, standings
+from benchmark.analysis.published.claims import PaperClaim, claims, standings
 from benchmark.analysis.published.records import Citation, Reported, ReportedProtocol, ReportedTable, table, tables
 
 __all__ = [
     "Citation",
-    "Claim",
+    "PaperClaim",
     "Reported",
     "ReportedProtocol",
     "ReportedTable",

@@ -12,7 +12,7 @@ from benchmark.analysis.published.records import ReportedTable
 
 
 @dataclass(frozen=True)
-class Claim:
+class PaperClaim:
     """A claim in this suite's terms, and whether the table bears it out.
 
     Attributes:
@@ -57,7 +57,7 @@ def standings(table: ReportedTable) -> pd.DataFrame:
     return found.sort_values(["delta_m", "rank"], ascending=[False, True], ignore_index=True)
 
 
-def claims(table: ReportedTable) -> tuple[Claim, ...]:
+def claims(table: ReportedTable) -> tuple[PaperClaim, ...]:
     """The claims of a paper that proposes an architecture, checked on its own table; none for other tables.
 
     MTAN's abstract claims state of the art among the compared methods, parameter efficiency, and less sensitivity to
@@ -81,14 +81,14 @@ def _under(weighting: str) -> str:
     return "" if weighting == "none" else f"{weighting}: "
 
 
-def _better_than_single(table: ReportedTable, own: Mapping[Any, Any]) -> Claim:
+def _better_than_single(table: ReportedTable, own: Mapping[Any, Any]) -> PaperClaim:
     rows = table.delta_m()
     rows = rows[rows["architecture"] == table.champion]
-    words = ", ".join(f"{_under(w)}{d:+.2f} %" for w, d in zip(rows["weighting"], rows["delta_m"], strict=True))
-    return Claim("Better than single-task networks under every weighting (Δm > 0)", bool(own["low"] > 0), words)
+    words = ", ".join(f"{_under(w)}{d:+z.2f} %" for w, d in zip(rows["weighting"], rows["delta_m"], strict=True))
+    return PaperClaim("Better than single-task networks under every weighting (Δm > 0)", bool(own["low"] > 0), words)
 
 
-def _leads(table: ReportedTable) -> Claim:
+def _leads(table: ReportedTable) -> PaperClaim:
     """Whether the champion has the greatest Δm of all architectures under each of its weightings."""
     data = table.delta_m().merge(table.frame()[["architecture", "reference"]].drop_duplicates(), on="architecture")
     own = data[data["architecture"] == table.champion]
@@ -99,28 +99,30 @@ def _leads(table: ReportedTable) -> Claim:
         rivals = others[others["weighting"].isin([weighting, "none"])].sort_values("delta_m", ascending=False)
         rival: dict[Any, Any] = rivals.iloc[0].to_dict()
         leads.append(bool(value > rival["delta_m"]))
-        words.append(f"{_under(weighting)}{value:+.2f} % against {rival['delta_m']:+.2f} % of {rival['architecture']}")
-    return Claim("The greatest Δm of all architectures under every weighting", all(leads), "; ".join(words))
+        words.append(
+            f"{_under(weighting)}{value:+z.2f} % against {rival['delta_m']:+z.2f} % of {rival['architecture']}"
+        )
+    return PaperClaim("The greatest Δm of all architectures under every weighting", all(leads), "; ".join(words))
 
 
-def _efficient(own: Mapping[Any, Any], found: pd.DataFrame) -> Claim:
+def _efficient(own: Mapping[Any, Any], found: pd.DataFrame) -> PaperClaim:
     statement = "Parameter-efficient: no network of at most its size has a better mean Δm"
     if not np.isfinite(own["parameters_factor"]):
-        return Claim(statement, None, "the table does not print parameters")
+        return PaperClaim(statement, None, "the table does not print parameters")
     rivals = found[(found["parameters_factor"] <= own["parameters_factor"]) & (found["delta_m"] > own["delta_m"])]
     words = ", ".join(
-        f"{name} ({factor:g}, {delta:+.2f} %)"
+        f"{name} ({factor:g}, {delta:+z.2f} %)"
         for name, factor, delta in rivals[["architecture", "parameters_factor", "delta_m"]].itertuples(index=False)
     )
-    size = f"{own['parameters_factor']:g} single-task networks' parameters, {own['delta_m']:+.2f} %"
-    return Claim(statement, rivals.empty, size if rivals.empty else f"{size}; better and no larger: {words}")
+    size = f"{own['parameters_factor']:g} single-task networks' parameters, {own['delta_m']:+z.2f} %"
+    return PaperClaim(statement, rivals.empty, size if rivals.empty else f"{size}; better and no larger: {words}")
 
 
-def _steadier(own: Mapping[Any, Any], others: pd.DataFrame) -> tuple[Claim, ...]:
+def _steadier(own: Mapping[Any, Any], others: pd.DataFrame) -> tuple[PaperClaim, ...]:
     rivals = others.dropna(subset="spread").sort_values("spread")
     words = ", ".join(
         f"{name} {value:.2f}" for name, value in zip(rivals["architecture"], rivals["spread"], strict=True)
     )
     evidence = f"Δm moves by {own['spread']:.2f} points between weightings; others: {words}"
     holds = bool((own["spread"] < rivals["spread"]).all())
-    return (Claim("Less sensitive to the weighting than any other", holds, evidence),)
+    return (PaperClaim("Less sensitive to the weighting than any other", holds, evidence),)

@@ -13,7 +13,7 @@ from pydantic import Field
 from benchmark.analysis.delta import delta_flat, delta_m
 from benchmark.analysis.ranks import mean_ranks
 from benchmark.errors import unknown
-from benchmark.spec import Frozen
+from benchmark.runs.spec import Frozen
 
 COLUMNS = ["architecture", "weighting", "seed", "reference", "task", "metric", "value", "higher_is_better"]
 #: Columns of the paper's own totals, which judge no single task.

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from benchmark.data.cityscapes.card import CARD
-from benchmark.data.cityscapes.classes import CLASSES, NO_LABEL, class_names, class_table
+from benchmark.data.cityscapes.classes import CLASSES, NO_LABEL, class_names, class_table, trained_table
 from benchmark.data.dataset import IMAGE, SPLITS, register_dataset
+from benchmark.data.files import entries, is_file, is_folder
 from benchmark.data.options import at_least_0, one_of
 from benchmark.data.pictures import area_resized, nearest, read_png
 from benchmark.data.streaming import Plan, StreamedDataSet, bounded
@@ -45,6 +46,8 @@ class Cityscapes(StreamedDataSet):
     literature's files hold p / 65535, which is the same to 2e-5. d = 0, infinitely far, cannot be told from unknown in
     the stored form and counts as unknown. In half precision, with its 11 bits, t is exact for d up to 8 pixels, and
     beyond that it is off by at most 0.05 %.
+
+    With 19 classes, ``labelTrainIds`` will do where ``labelIds`` is not there: the classes are the same.
 
     Test is the official val, since the labels of the official test are withheld. Val is cut from the official train by
     whole cities: Darmstadt, Krefeld and Ulm. An id is the picture's name, ``city_sequence_frame``.
@@ -96,18 +99,30 @@ class Cityscapes(StreamedDataSet):
         train = [name for name in names["train"] if city(name) not in VAL_CITIES]
         splits = {"train": train, "val": val, "test": names["val"]}
         ids = {split: np.array(splits[split][: self.limit or None], dtype=str) for split in SPLITS}
-        files = [path(source, split, str(name), kind) for split in SPLITS for name in ids[split] for kind in KINDS]
+        files = [self._file(source, split, str(n), kind) for split in SPLITS for n in ids[split] for kind in KINDS]
         for file in files:
-            if not file.is_file():
-                raise UserError(f"there is no file {file}; {HELP}")
+            if not is_file(file):
+                trained = for_training(file)
+                alone = f", and {trained.name} tells 19 classes alone, not {self.classes}" if is_file(trained) else ""
+                raise UserError(f"there is no file {file}{alone}; {HELP}")
         return Plan(source, ids, files)
+
+    def _file(self, source: Path, split: str, name: str, kind: str) -> Path:
+        """Where a picture, its disparity or its labels lie; of 19 classes, perhaps those for training."""
+        file = path(source, split, name, kind)
+        trained = for_training(file)
+        return trained if self.classes == 19 and not is_file(file) and is_file(trained) else file
 
     def _names(self, source: Path, half: str) -> list[str]:
         folder, ending, *_ = KINDS["picture"]
-        names = sorted(
-            file.stem.removesuffix(f"_{ending}") for file in source.glob(f"{folder}/{half}/*/*_{ending}.png")
-        )
-        expected = OFFICIAL[half]
+        found: dict[str, Path] = {}
+        for file in (file for town in entries(unpacked(source, folder) / half) for file in entries(town)):
+            if file.name.endswith(f"_{ending}.png"):
+                name = file.stem.removesuffix(f"_{ending}")
+                if name in found:
+                    raise UserError(f"{file} is there twice, also as {found[name]}: remove one; {HELP}")
+                found[name] = file
+        names, expected = sorted(found), OFFICIAL[half]
         if len(names) != expected and not (self.limit and len(names) < expected):
             raise UserError(
                 f"{source / folder / half} holds {len(names)} pictures in its cities' folders, "
@@ -121,15 +136,16 @@ class Cityscapes(StreamedDataSet):
         return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
 
     def _sample(self, root: Path, split: str, name: str) -> dict[str, np.ndarray]:
-        files = {kind: path(root, split, name, kind) for kind in KINDS}
+        files = {kind: self._file(root, split, name, kind) for kind in KINDS}
         arrays = {
             kind: read_png(files[kind], shape=(*FULL, *channels), dtype=dtype, advice=HELP)
             for kind, (_, _, channels, dtype) in KINDS.items()
         }
-        table = class_table(self.classes)
+        trained = files["labels"] != path(root, split, name, "labels")
+        table, expected = (trained_table(), "0 to 18 and 255") if trained else (class_table(self.classes), "0 to 33")
         if (beyond := table[arrays["labels"]] == NO_LABEL).any():
             raise UserError(
-                f"{files['labels']} holds the label {arrays['labels'][beyond][0]}, expected 0 to 33; {HELP}"
+                f"{files['labels']} holds the label {arrays['labels'][beyond][0]}, expected {expected}; {HELP}"
             )
         size = self.image_shape[1:]
         disparity = np.maximum(nearest(arrays["disparity"], size).astype(np.float64) - 1, 0) / 256 / DISPARITY_UNIT
@@ -145,7 +161,18 @@ def city(name: str) -> str:
     return name.partition("_")[0]
 
 
+def unpacked(source: Path, folder: str) -> Path:
+    """An official folder: in the one that is named, or in one that is called as its zip file is."""
+    apart = source / f"{folder}_trainvaltest" / folder
+    return apart if not is_folder(source / folder) and is_folder(apart) else source / folder
+
+
 def path(source: Path, split: str, name: str, kind: str) -> Path:
     """Where a picture, its labels or its disparity lie."""
     folder, ending, *_ = KINDS[kind]
-    return source / folder / ("val" if split == "test" else "train") / city(name) / f"{name}_{ending}.png"
+    return unpacked(source, folder) / ("val" if split == "test" else "train") / city(name) / f"{name}_{ending}.png"
+
+
+def for_training(labels: Path) -> Path:
+    """The file beside a picture's label ids that holds its classes, as the official scripts write it for training."""
+    return labels.with_name(labels.name.replace("_labelIds", "_labelTrainIds"))

@@ -46,12 +46,14 @@ NPY_CARD = replace(
     "the middle fifty of every five hundred files in a row are held out, since the cities are not known.",
     homepage="https://github.com/lorenmt/mtan",
     obtain="Get the Cityscapes archive of 128×256 (651 MB) or 256×512 (2.42 GB) linked from "
-    "https://github.com/lorenmt/mtan and unpack it: the folder that holds train and val is the source.",
+    "https://github.com/lorenmt/mtan, or the one of 256×512 that https://github.com/lorenmt/auto-lambda links, and "
+    "unpack it: the folder that holds train and val is the source.",
     caveats=(
         *CARD.caveats,
         "Whether classes that the official evaluation ignores, such as caravan, keep their category in the 7 classes "
         "is not stated.",
         "One user reports far more zeros in the disparity than the official files have.",
         "Pictures are stored as fractions and become bytes here: an error of at most 0.2 % of the range.",
+        "Auto-Lambda's files are other pictures than MTAN's of that size; their hashes tell them apart.",
     ),
 )

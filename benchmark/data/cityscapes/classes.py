@@ -39,3 +39,14 @@ def class_table(classes: int) -> np.ndarray:
         if (label := int(row["id"])) >= 0:  # the licence plate's −1 is never drawn
             table[label] = int(row[f"index{classes}"])
     return table
+
+
+@cache
+def trained_table() -> np.ndarray:
+    """(256,) int8: by what ``labelTrainIds`` holds, the index among 19 classes; −1 ignored, ``NO_LABEL`` for no such.
+
+    The numbers are those indices, and 255 is ignored.
+    """
+    table = np.full(256, NO_LABEL, np.int8)
+    table[:19], table[255] = np.arange(19), -1
+    return table

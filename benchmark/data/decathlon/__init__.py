@@ -9,14 +9,16 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import torch
 
-from benchmark.data.dataset import IMAGE, SPLITS, Storage, build_dataset, register_dataset
-from benchmark.data.decathlon.annotations import HELP, Entry, read_entries
+from benchmark.data.dataset import IMAGE, SPLITS, Colours, Storage, build_dataset, register_dataset
+from benchmark.data.decathlon.annotations import HELP, Annotation, read_annotations
 from benchmark.data.decathlon.canvas import SIDE, on_canvas, read_rgb
 from benchmark.data.decathlon.card import CARD
 from benchmark.data.decathlon.facts import facts
+from benchmark.data.files import is_file, is_folder
+from benchmark.data.lists import spread
 from benchmark.data.options import at_least_0, one_of
+from benchmark.data.per_task_input import PerTaskInputDataSet
 from benchmark.data.prepared import load_array
-from benchmark.data.separate import Colours, SeparateDataSet
 from benchmark.data.split import Split, squares
 from benchmark.data.streaming import Plan, StreamedDataSet
 from benchmark.errors import UsageError, UserError, unknown
@@ -104,35 +106,35 @@ class DecathlonSet(StreamedDataSet):
         """Read the annotation files. See ``StreamedDataSet.plan``."""
         root = archive(source)
         found = {}
-        annotations = {"train": "train", "val": "val", "test": "test_stripped"}
-        for split, name in annotations.items():
+        names = {"train": "train", "val": "val", "test": "test_stripped"}
+        for split, name in names.items():
             file = root / "annotations" / f"{self.set}_{name}.json"
-            found[split] = read_entries(file, self.facts, labelled=split != "test")
+            found[split] = read_annotations(file, self.facts, labelled=split != "test")
             expected = self.facts.official[split]
             if not self.limit and len(found[split]) != expected:
                 raise UserError(f"{file} names {len(found[split])} pictures, expected {expected}; {HELP}")
         train, val = carved(found["train"])
-        entries = {"train": train, "val": val, "test": found["val"], CHALLENGE: found["test"]}
-        entries = {split: spread(those, self.limit) for split, those in entries.items()}
-        ids = {split: np.array([entry.id for entry in those]) for split, those in entries.items()}
-        pictures = [root / entry.file for those in entries.values() for entry in those]
+        annotations = {"train": train, "val": val, "test": found["val"], CHALLENGE: found["test"]}
+        annotations = {split: spread(those, self.limit) for split, those in annotations.items()}
+        ids = {split: np.array([entry.id for entry in those]) for split, those in annotations.items()}
+        pictures = [picture(root, entry) for those in annotations.values() for entry in those]
         for file in pictures:
-            if not file.is_file():
+            if not is_file(file):
                 raise UserError(
                     f"{file} is missing; unpack {self.set}.tar in {root / 'data'}"
                     + (", from decathlon-1.0-data-imagenet.tar" if self.set == IMAGENET else "")
                 )
-        used = [root / "annotations" / f"{self.set}_{name}.json" for name in annotations.values()]
+        used = [root / "annotations" / f"{self.set}_{name}.json" for name in names.values()]
         return Plan(root, ids, [*used, *pictures])
 
     def make(self, root: Path, split: str, ids: Sequence[Any]) -> dict[str, np.ndarray]:
         """Read a few pictures. See ``StreamedDataSet.make``."""
-        entries = [Entry.from_id(word) for word in ids]
-        laid = [on_canvas(read_rgb(root / entry.file), self.length) for entry in entries]
+        annotations = [Annotation.from_id(word) for word in ids]
+        laid = [on_canvas(read_rgb(picture(root, entry)), self.length) for entry in annotations]
         return {
             IMAGE: np.stack([canvas for canvas, _ in laid]),
             EXTENT: np.array([extent for _, extent in laid], np.int16),
-            self.set: np.array([entry.label for entry in entries], np.int16),
+            self.set: np.array([entry.label for entry in annotations], np.int16),
         }
 
     def load(self, split: str, storage: Storage, device: torch.device | str = "cpu") -> Split:
@@ -150,7 +152,7 @@ class DecathlonSet(StreamedDataSet):
 
 
 @register_dataset
-class Decathlon(SeparateDataSet):
+class Decathlon(PerTaskInputDataSet):
     """Visual Decathlon: ten classification sets of 72 pixels, each a task with its own pictures.
 
     Source: Rebuffi, Bilen & Vedaldi, "Learning multiple visual domains with residual adapters", NeurIPS 2017, as used
@@ -224,27 +226,27 @@ def archive(source: Path) -> Path:
         UserError: there is none.
     """
     for root in (source, source / "decathlon-1.0"):
-        if (root / "annotations").is_dir():
+        if is_folder(root / "annotations"):
             return root
     raise UserError(f"{source} holds no folder 'annotations'; {CARD.obtain}")
 
 
-def carved(entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
+def picture(root: Path, entry: Annotation) -> Path:
+    """Where a picture lies: as in the archive, or as MTAN's authors lay it, in ``decathlon-1.0-data``."""
+    first, _, rest = entry.file.partition("/")
+    apart = root / "decathlon-1.0-data"
+    return apart / rest if first == "data" and not is_folder(root / first) and is_folder(apart) else root / entry.file
+
+
+def carved(annotations: Sequence[Annotation]) -> tuple[list[Annotation], list[Annotation]]:
     """The official training pictures, ordered by id, as train and val."""
     seen: dict[int, int] = {}
-    train: list[Entry] = []
-    val: list[Entry] = []
-    for entry in entries:
+    train: list[Annotation] = []
+    val: list[Annotation] = []
+    for entry in annotations:
         place = seen[entry.label] = seen.get(entry.label, -1) + 1
         (val if place % VAL_EVERY == VAL_PLACE else train).append(entry)
     return train, val
 
 
-def spread(entries: Sequence[Entry], limit: int) -> list[Entry]:
-    """At most ``limit`` of them, evenly spread; all where it is 0."""
-    if not limit or len(entries) <= limit:
-        return list(entries)
-    return [entries[i * len(entries) // limit] for i in range(limit)]
-
-
-__all__ = ["CHALLENGE", "Decathlon", "DecathlonSet", "Entry", "carved", "chosen", "facts", "spread"]
+__all__ = ["CHALLENGE", "Annotation", "Decathlon", "DecathlonSet", "carved", "chosen", "facts", "spread"]

@@ -1,6 +1,7 @@
 """The official annotation files, in COCO's style: which pictures there are, and the class of each."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -11,10 +12,12 @@ from benchmark.errors import UserError
 HELP = "unpack decathlon-1.0-devkit.tar.gz and decathlon-1.0-data.tar.gz again"
 #: Label of a picture whose class is withheld.
 WITHHELD = -1
+#: Types of JSON, in words.
+WORDS: Mapping[type, str] = {int: "whole number", str: "text"}
 
 
 @dataclass(frozen=True)
-class Entry:
+class Annotation:
     """One picture.
 
     Attributes:
@@ -33,14 +36,14 @@ class Entry:
         return f"{self.file}#{self.number}:{self.label}"
 
     @classmethod
-    def from_id(cls, word: str) -> "Entry":
+    def from_id(cls, word: str) -> "Annotation":
         """The entry whose ``id`` this is."""
         file, _, rest = word.rpartition("#")
         number, _, label = rest.partition(":")
         return cls(int(number), int(label), file)
 
 
-def read_entries(file: Path, facts: SetFacts, *, labelled: bool) -> list[Entry]:
+def read_annotations(file: Path, facts: SetFacts, *, labelled: bool) -> list[Annotation]:
     """The pictures that an annotation file names, ordered by id.
 
     Args:
@@ -64,7 +67,7 @@ def read_entries(file: Path, facts: SetFacts, *, labelled: bool) -> list[Entry]:
     if labels.keys() != paths.keys():
         odd = min(labels.keys() ^ paths.keys())
         raise UserError(f"{file}: the picture {odd} has no annotation or no file name, expected one each; {HELP}")
-    return [Entry(number, labels[number], paths[number]) for number in sorted(paths)]
+    return [Annotation(number, labels[number], paths[number]) for number in sorted(paths)]
 
 
 def _labels(content: dict[str, Any], file: Path, facts: SetFacts) -> dict[int, int]:
@@ -105,5 +108,7 @@ def _listed(content: dict[str, Any], key: str, file: Path) -> list[Any]:
 def _field(item: Any, key: str, kind: type, file: Path) -> Any:
     value = item.get(key) if isinstance(item, dict) else None
     if type(value) is not kind:
-        raise UserError(f"{file} has an entry whose '{key}' is {value!r}, expected {kind.__name__}; {HELP}")
+        raise UserError(
+            f"{file} has an entry whose '{key}' is {json.dumps(value)[:80]}, expected a {WORDS[kind]}; {HELP}"
+        )
     return value

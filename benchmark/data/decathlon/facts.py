@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from benchmark.data.separate import Colours
+from benchmark.data.dataset import Colours
 
 TABLE = files("benchmark") / "data" / "tables" / "decathlon.csv"
 

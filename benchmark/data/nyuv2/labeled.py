@@ -19,6 +19,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from benchmark.data.files import is_file
 from benchmark.errors import UserError
 
 FILE = "nyu_depth_v2_labeled.mat"
@@ -111,7 +112,7 @@ def open_labeled(folder: Path) -> Iterator[Labeled]:
         UserError: it is missing, cut off, or not the official one.
     """
     file = folder / FILE
-    if not file.is_file():
+    if not is_file(file):
         raise UserError(f"{folder} holds no {FILE}; {HELP}")
     with _reading(file):
         handle = h5py.File(file, "r", rdcc_nbytes=CHUNK_CACHE)

@@ -70,7 +70,7 @@
     let marks = log ? logTicks(low, high) : ticks(low, high, count);
     if (marks.length < 2) marks = ticks(low, high, count);
     const places = Math.max(...marks.map((v) => (words(v).split(".")[1] || "").length));
-    const text = (v) => (log ? words(v) : v.toFixed(Math.min(places, 9)).replace("-", "−"));
+    const text = (v) => (log ? words(v) : v.toFixed(Math.min(places, 9)).replace(/^-(?=[0.]*$)/, "").replace("-", "−"));
     return { at: at, ticks: marks, low: low, high: high, log: log, text: text };
   }
 

@@ -67,6 +67,7 @@ def loaded_with_truth(prepared, pictures):
         yield loaded, [np.stack([arrays[i] for arrays in truth]) for i in range(3)]
 
 
+@pytest.mark.slow
 def test_whole_cities_are_held_out(prepared):
     dataset, storage = prepared
     assert {split: dataset.load(split, storage).ids.tolist() for split in SPLITS} == IDS
@@ -96,6 +97,7 @@ def test_no_disparity_loses_more_than_half_precision_says():
     assert (half == pixels)[pixels <= 8].all()
 
 
+@pytest.mark.slow
 def test_a_mean_is_a_mean(cityscapes_writer, pictures, tmp_path):
     draw = np.random.default_rng(1)
     noise = draw.integers(0, 256, (1024, 2048, 3)).astype(np.uint8)

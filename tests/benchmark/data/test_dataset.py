@@ -125,7 +125,9 @@ def test_another_source_than_the_prepared_one_is_refused(dataset, tmp_path):
     dataset.prepare(Storage(cache))
     dataset.prepare(Storage(cache, {"toy": tmp_path}))
     (tmp_path / "other").mkdir()
-    with pytest.raises(UserError, match=r"was prepared from .*, not from .*other; delete it") as caught:
+    with pytest.raises(
+        UserError, match=r"was prepared from .*, not from .*other: which files .* not known; delete it"
+    ) as caught:
         dataset.prepare(Storage(cache, {"toy": tmp_path / "other"}))
     assert "\n" not in str(caught.value)
 
@@ -190,6 +192,7 @@ print(dataset.content_hash(storage))
 """
 
 
+@pytest.mark.slow
 def test_processes_agree(toy, storage):
     command = [sys.executable, "-c", PREPARE, toy, storage.cache]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -293,7 +296,7 @@ def test_a_damaged_file_is_named_and_nothing_of_it_is_used(prepared, tmp_path, d
     assert len(dataset.load("train", copy)) == 4
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 200), st.integers(0, 255))
 def test_any_byte_of_a_files_header_may_break(prepared, at, value):
     dataset, storage = prepared
@@ -393,6 +396,7 @@ def test_an_option_that_was_added_later_names_no_new_folder(dataset, storage, mo
     assert registry["toy"].build(**options, tint=1).folder(storage) != before
 
 
+@pytest.mark.slow
 def test_a_killed_preparation_leaves_nothing_for_long(toy, tmp_path):
     """Its folder goes with the next preparation; that of one that goes on, and of another machine's, stays."""
     gone = subprocess.run(

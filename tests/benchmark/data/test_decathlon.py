@@ -2,7 +2,6 @@
 
 import csv
 import json
-import runpy
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -18,23 +17,24 @@ from benchmark import analysis
 from benchmark.cli import main
 from benchmark.data import Storage, build_dataset
 from benchmark.data.check import check
-from benchmark.data.decathlon import CHALLENGE, Entry, carved, chosen, facts, spread
+from benchmark.data.decathlon import CHALLENGE, Annotation, carved, chosen, facts, spread
 from benchmark.data.decathlon.canvas import on_canvas
 from benchmark.data.mapped import VARIABLE, MappedImages
 from benchmark.data.measured import data_card
 from benchmark.data.split import squares
 from benchmark.errors import UsageError, UserError
 from benchmark.registry import PLUGIN_FILES
-from benchmark.store import Store
+from benchmark.runs.store import Store
+from tests.benchmark.data.archive import write_archive
 
 HERE = Path(__file__).parent
-archive = runpy.run_path(str(HERE / "archive.py"))
+
 SETS = ("aircraft", "gtsrb", "daimlerpedcls")
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    return archive["write_archive"](tmp_path_factory.mktemp("archive"), SETS)
+    return write_archive(tmp_path_factory.mktemp("archive"), SETS)
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_splits_share_no_picture_and_ids_say_where_each_comes_from(dataset, stor
     for name in SETS:
         seen = [i for split in dataset.splits for i in dataset.load(split, storage).parts[name].ids.tolist()]
         assert len(set(seen)) == len(seen) == 36
-        entries = [Entry.from_id(word) for word in seen]
+        entries = [Annotation.from_id(word) for word in seen]
         assert all((source / entry.file).is_file() and entry.id in seen for entry in entries)
         assert len({entry.number for entry in entries}) == 36
 
@@ -98,7 +98,7 @@ def test_pictures_are_squares_from_the_middle(dataset, storage, source):
     pictures = part.pictures(torch.arange(len(part)))
     assert pictures.shape == (18, 3, 72, 72)
     for word, picture in zip(part.ids, pictures, strict=True):
-        image = Image.open(source / Entry.from_id(str(word)).file)
+        image = Image.open(source / Annotation.from_id(str(word)).file)
         factor = 72 / min(image.size)
         size = [max(72, round(side * factor)) for side in image.size]
         if image.size != tuple(size):
@@ -145,7 +145,7 @@ def test_another_choice_of_sets_prepares_nothing_twice(dataset, storage):
 
 
 def test_val_is_carved_class_by_class():
-    entries = [Entry(number, number % 3, f"{number}.jpg") for number in range(60)]
+    entries = [Annotation(number, number % 3, f"{number}.jpg") for number in range(60)]
     train, val = carved(entries)
     assert sorted(train + val, key=lambda entry: entry.number) == entries
     assert [entry.number for entry in val] == [12, 13, 14, 42, 43, 44]
@@ -231,7 +231,7 @@ def twice(content):
         (beyond, "holds the category 10000102, expected 10000001 to 10000100"),
         (outside, r"'\.\./secret\.jpg', expected a path inside the archive"),
         (alone, "the picture 10200020 has no annotation or no file name"),
-        (typed, "an entry whose 'id' is 'one', expected int"),
+        (typed, "an entry whose 'id' is \"one\", expected a whole number"),
         (emptied, "has no list 'images'"),
         (twice, "annotates the picture 10200001 twice"),
     ],
@@ -270,7 +270,7 @@ def test_broken_archives_are_one_clear_line(copy, tmp_path):
 
 
 def test_a_class_too_small_for_a_val_picture_is_told(tmp_path):
-    folder = archive["write_archive"](tmp_path / "small", ("dtd",), counts={"train": 3, "val": 2, "test": 2})
+    folder = write_archive(tmp_path / "small", ("dtd",), counts={"train": 3, "val": 2, "test": 2})
     refused(folder, tmp_path, "no sample for the split 'val'", sets="dtd")
 
 
@@ -336,6 +336,7 @@ options = { sets = "aircraft,gtsrb,daimlerpedcls", limit = 16 }
 """
 
 
+@pytest.mark.slow
 def test_from_the_archive_to_a_board_and_the_challenges_list(here, source, tmp_path, monkeypatch):
     monkeypatch.setenv("MTBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delitem(PLUGIN_FILES, "toy.py", raising=False)  # another test's, in this process

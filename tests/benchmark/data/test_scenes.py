@@ -72,6 +72,7 @@ def test_number_of_threads_changes_no_byte_and_is_kept(rooms, threads):
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vectors", ["default", "avx2"])
 def test_another_process_and_other_vector_widths_change_no_byte(rooms, vectors, monkeypatch):
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", vectors)
@@ -153,6 +154,7 @@ def test_normals_have_unit_length_and_face_the_camera(rooms):
     assert (towards < 2e-3).all()
 
 
+@pytest.mark.slow
 def test_holes_are_consistent_and_neither_rare_nor_common(many):
     hole = many["depth"][:, 0] == 0
     unknown = (many["normals"] == 0).all(1)
@@ -165,6 +167,7 @@ def test_holes_are_consistent_and_neither_rare_nor_common(many):
     assert hole[window].float().mean() > 2 * hole[~window].float().mean()
 
 
+@pytest.mark.slow
 def test_every_class_is_seen_often_enough(many):
     label = many["semantic"].flatten().long()
     share = torch.bincount(label[label >= 0], minlength=len(CLASSES)) / len(label)

@@ -10,6 +10,8 @@ from torch import nn
 from benchmark.data.scenes import Scenes, render
 from benchmark.tasks.segmentation import mean_iou
 
+pytestmark = pytest.mark.slow
+
 HEIGHT, WIDTH, TRAIN, TEST = 36, 48, 800, 100
 TASKS = SEMANTIC, DEPTH = Scenes.tasks[:2]
 STEPS = 450

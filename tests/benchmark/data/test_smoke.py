@@ -1,7 +1,6 @@
 """Every loader from raw files in its official format to a board, by one command each: run, and report."""
 
 import os
-import runpy
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +12,23 @@ from benchmark.data import Storage, build_dataset
 from benchmark.data.decathlon import chosen
 from benchmark.data.measured import data_card
 from benchmark.data.prepared import read_manifest
-from benchmark.grid import Filters, expand, load_grid
 from benchmark.registry import DATASETS
-from benchmark.store import Store
+from benchmark.runs.grid import Filters, expand, load_grid
+from benchmark.runs.store import Store
+from tests.benchmark.data.archive import write_archive
+from tests.benchmark.data.photographs import (
+    write_camvid,
+    write_celeba,
+    write_grocery_store,
+    write_office,
+    write_pascal_context,
+)
+
+pytestmark = pytest.mark.slow
 
 LOADERS = ("nyuv2", "nyuv2-npy", "cityscapes", "cityscapes-npy")
 COUNT = 14
+PHOTOGRAPHS = ("grocery-store", "celeba", "camvid", "office", "pascal-context")
 
 
 def write_sources(folder, labeled, cityscapes, arrays):
@@ -59,7 +69,7 @@ def write_sources(folder, labeled, cityscapes, arrays):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, labeled_writer, cityscapes_writer, arrays_writer):
+def finished(tmp_path_factory, labeled_writer, cityscapes_writer, arrays_writer, here_throughout):
     """A folder in which all loaders' grids were run and reported, and what was printed."""
     folder = tmp_path_factory.mktemp("smoke")
     write_sources(folder, labeled_writer, cityscapes_writer, arrays_writer)
@@ -79,10 +89,9 @@ def finished(tmp_path_factory, labeled_writer, cityscapes_writer, arrays_writer)
     return folder, ran, reported, checked
 
 
-def test_decathlon_from_its_archive_to_a_board(tmp_path, monkeypatch):
+def test_decathlon_from_its_archive_to_a_board(here, tmp_path, monkeypatch):
     """Each of the nine sets with 36 pictures, by the paper's grid."""
-    archive = runpy.run_path(str(Path(__file__).parent / "archive.py"))["write_archive"]
-    archive(tmp_path / "files", chosen("nine"))
+    write_archive(tmp_path / "files", chosen("nine"))
     monkeypatch.setenv("MTBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     words = ["run", "--grid", "decathlon", "--smoke", "--architecture", "split", "--weighting", "equal"]
@@ -97,6 +106,35 @@ def test_decathlon_from_its_archive_to_a_board(tmp_path, monkeypatch):
     page = (tmp_path / "reports/datasets/decathlon.html").read_text()
     assert "No samples are shown: its licence does not let its pictures be passed on." in page
     assert "omniglot: shares of 1623 classes" in page
+
+
+def test_photographs_from_their_files_to_boards(here, tmp_path, monkeypatch):
+    """All of the grid of real photographs, CelebA with three of its attributes."""
+    write_grocery_store(tmp_path / "grocery-store")
+    write_celeba(tmp_path / "celeba", 24)
+    write_camvid(tmp_path / "camvid")
+    write_office(tmp_path / "office")
+    write_pascal_context(tmp_path / "pascal-context")
+    monkeypatch.setenv("MTBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    words = ["run", "--grid", "real", "--smoke", "--architecture", "split", "--weighting", "equal", "--workers", "1"]
+    words += ["--set", "datasets.celeba.options.attributes=Male,Smiling,Young"]
+    for name in PHOTOGRAPHS:
+        words += ["--dataset", name, "--source", f"{name}={tmp_path / name}"]
+    for command in (words, ["report"], ["data", "check"]):
+        result = CliRunner().invoke(main, command, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    records, problems = Store(tmp_path / "results").scan()
+    assert ([record.status for record in records], problems) == (["ok"] * 10, [])
+    for name in PHOTOGRAPHS:
+        (page,) = (page for page in tmp_path.glob(f"reports/{name}-??????.html"))
+        assert "split" in page.read_text()
+    pictures = next(tmp_path.glob("reports/celeba-*-pictures.html")).read_text()
+    assert "Smiling" in pictures
+    assert ">yes<" in pictures.replace("\n", "").replace(" ", "")
+    card = (tmp_path / "reports/datasets/grocery-store.html").read_text()
+    assert "fine: shares of 81 classes" in card
+    assert "No samples are shown" not in card
 
 
 def test_the_commands_succeed(finished):

@@ -121,6 +121,7 @@ def test_large_arrays_are_mapped_and_no_different(dataset, storage, monkeypatch)
         dataset.load("train", storage)
 
 
+@pytest.mark.slow
 def test_many_processes_make_the_same(dataset, storage, tmp_path, source, monkeypatch):
     dataset.prepare(storage)
     monkeypatch.setattr(streaming, "cores", lambda: 2)
@@ -130,6 +131,7 @@ def test_many_processes_make_the_same(dataset, storage, tmp_path, source, monkey
     assert dataset.content_hash(many) == dataset.content_hash(storage)
 
 
+@pytest.mark.slow
 def test_an_error_in_another_process_is_one_line(dataset, storage, source, monkeypatch):
     (source / "05.txt").write_text("five")
     monkeypatch.setattr(streaming, "cores", lambda: 2)
@@ -200,6 +202,7 @@ dataset.prepare(Storage(pathlib.Path(sys.argv[2]), {"numbers": pathlib.Path(sys.
 """
 
 
+@pytest.mark.slow
 def test_a_killed_preparation_leaves_no_lock_and_goes_on(dataset, storage, source, made):
     command = [sys.executable, "-c", KILLED, PLUGIN, storage.cache, source]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -212,6 +215,7 @@ def test_a_killed_preparation_leaves_no_lock_and_goes_on(dataset, storage, sourc
 PREPARE = KILLED.replace("time.sleep(60)", "time.sleep(1)")
 
 
+@pytest.mark.slow
 def test_a_second_process_waits_for_the_first(dataset, storage, source, made):
     command = [sys.executable, "-c", PREPARE, PLUGIN, storage.cache, source]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

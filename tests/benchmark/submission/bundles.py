@@ -7,15 +7,15 @@ import zipfile
 from benchmark.data import Storage
 from benchmark.errors import UserError
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
-from benchmark.spec import Component, Protocol, RunSpec
+from benchmark.runs.spec import Component, Protocol, RunSpec
 from benchmark.submission import check
 
 
 def spec_of(architecture, weighting, seed=0, dataset="toy"):
     return RunSpec(
-        dataset=Component.of(DATASETS, dataset),
-        architecture=Component.of(ARCHITECTURES, architecture),
-        weighting=Component.of(WEIGHTINGS, weighting) if weighting else None,
+        dataset=Component.from_registry(DATASETS, dataset),
+        architecture=Component.from_registry(ARCHITECTURES, architecture),
+        weighting=Component.from_registry(WEIGHTINGS, weighting) if weighting else None,
         seed=seed,
         protocol=Protocol(epochs=2, batch_size=4, learning_rate=1e-3),
     )

@@ -1,19 +1,15 @@
 """Honest bundles of real runs on the toy data."""
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
 import pytest
 
 from benchmark.data import Storage, build_dataset
 from benchmark.registry import PLUGIN_FILES
-from benchmark.store import Store
+from benchmark.runs.store import Store
 from benchmark.submission import pack
 from benchmark.training.hardware import Hardware
-from benchmark.training.run import Watcher, execute
-
-bundles = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "bundles.py")))
+from benchmark.training.progress import Watcher
+from benchmark.training.run import execute
+from tests.benchmark.submission import bundles
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -2,9 +2,7 @@
 
 import contextlib
 import json
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,11 +10,12 @@ from hypothesis import strategies as st
 
 from benchmark.data import Storage
 from benchmark.errors import UserError
-from benchmark.record import record_bytes
+from benchmark.runs.record import record_bytes
 from benchmark.submission import bundle as bundle_module
 from benchmark.submission import check
+from tests.benchmark.submission import bundles
 
-bundles = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "bundles.py")))
+pytestmark = pytest.mark.slow
 
 
 def listing(folder):

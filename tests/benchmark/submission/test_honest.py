@@ -3,26 +3,26 @@
 import hashlib
 import json
 import math
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from benchmark.cli import main
 from benchmark.data import Storage, build_dataset
 from benchmark.errors import UsageError, UserError
-from benchmark.record import RunRecord, record_bytes
 from benchmark.registry import ARCHITECTURES
-from benchmark.spec import Component, RunSpec
-from benchmark.store import Store
+from benchmark.runs.record import RunRecord, record_bytes
+from benchmark.runs.spec import Component, RunSpec
+from benchmark.runs.store import Store
+from benchmark.runs.trust import Trust, standing, trust_bytes
 from benchmark.submission import add, check, confirm, pack
 from benchmark.training.hardware import Hardware
-from benchmark.training.run import Watcher, execute
-from benchmark.trust import Trust, standing, trust_bytes
+from benchmark.training.progress import Watcher
+from benchmark.training.run import execute
+from tests.benchmark.submission import bundles
 
-bundles = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "bundles.py")))
+pytestmark = pytest.mark.slow
 
 
 def test_an_honest_bundle_is_recomputed(honest):
@@ -42,7 +42,7 @@ def test_classes_of_whole_pictures_are_recomputed_too(toy, tmp_path):
     build_dataset("toy-words").prepare(storage)
     outcome = execute(
         bundles.spec_of("tiny", "equal", dataset="toy-words").model_copy(
-            update={"architecture": Component.of(ARCHITECTURES, "split", {"width": 4, "backbone": "wrn"})}
+            update={"architecture": Component.from_registry(ARCHITECTURES, "split", {"width": 4, "backbone": "wrn"})}
         ),
         storage=storage, hardware=Hardware.choose("cpu", "fp32", 1), watcher=Watcher(keep_predictions=True),
     )  # fmt: skip
@@ -50,6 +50,30 @@ def test_classes_of_whole_pictures_are_recomputed_too(toy, tmp_path):
     store.put(outcome.record, outcome.predictions, outcome.truth)
     pack(store, [outcome.record], tmp_path / "b.zip", submitter="me", plugins=[toy])
     (run,) = check(tmp_path / "b.zip", storage).runs
+    assert run.recomputed.metrics == outcome.record.curves[-1].metrics["test"]
+
+
+def test_no_name_of_a_task_is_taken_for_something_else(toy, tmp_path):
+    """Neither in a store nor in a bundle, of which one with such names was refused."""
+    storage, store = Storage.default(), Store(tmp_path / "names")
+    (dataset := build_dataset("toy-names")).prepare(storage)
+    outcome = execute(
+        bundles.spec_of("tiny", "equal", dataset="toy-names").model_copy(
+            update={"architecture": Component.from_registry(ARCHITECTURES, "split", {"width": 4, "backbone": "wrn"})}
+        ),
+        storage=storage, hardware=Hardware.choose("cpu", "fp32", 1),
+        watcher=Watcher(keep_predictions=True, keep_model=True),
+    )  # fmt: skip
+    assert outcome.record.status == "ok", outcome.record.error
+    store.put(outcome.record, outcome.predictions, outcome.truth)
+    shown = store.predictions(outcome.record)
+    assert set(shown) == {task.name for task in dataset.tasks}
+    assert all(np.array_equal(shown[name], outcome.predictions[name]) for name in shown)
+    assert set(store.truth(outcome.record)) == {"image", "id", *shown}
+    pack(store, [outcome.record], tmp_path / "b.zip", submitter="me", plugins=[toy])
+    checked = check(tmp_path / "b.zip", storage)
+    assert checked.errors == []
+    (run,) = checked.runs
     assert run.recomputed.metrics == outcome.record.curves[-1].metrics["test"]
 
 

@@ -1,16 +1,15 @@
 """Hostile predictions give one line and nothing else."""
 
 import io
-import runpy
 import struct
 import zipfile
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-bundles = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "bundles.py")))
+from tests.benchmark.submission import bundles
+
+pytestmark = pytest.mark.slow
 
 
 class Trap:

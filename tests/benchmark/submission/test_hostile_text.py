@@ -2,21 +2,19 @@
 
 import hashlib
 import json
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
 from benchmark.cli import main
 from benchmark.data import Storage
-from benchmark.store import Store
+from benchmark.runs.store import Store
+from benchmark.runs.trust import standing
 from benchmark.submission import add, pack
 from benchmark.submission.text import shown
-from benchmark.trust import standing
+from tests.benchmark.submission import bundles
 
-bundles = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "bundles.py")))
+pytestmark = pytest.mark.slow
 
 
 def nested(depth):
@@ -58,7 +56,7 @@ def test_hostile_records_are_refused_in_one_line(honest, tmp_path, spoil, messag
         (lambda raw: raw | {"bundle_schema": 2}, "bundle schema 2"),
         (lambda raw: raw | {"bundle_schema": True}, "bundle schema True"),
         (lambda raw: raw | {"runs": []}, "runs"),
-        (lambda raw: raw | {"runs": [{"id": "../../../../etc", "predictions": True}]}, "runs.0.id"),
+        (lambda raw: raw | {"runs": [{"id": "../../../../etc", "predictions": True}]}, "runs[0].id"),
         (lambda raw: raw | {"runs": raw["runs"] * 2}, "names a run twice"),
         (lambda raw: raw | {"submitter": "x" * 10_000}, "submitter"),
         (lambda raw: raw | {"files": {"x": {"sha256": "zz", "size": -1}}}, "files"),
@@ -112,7 +110,8 @@ def test_plugins_are_never_run(honest, source, toy, tmp_path):
     trap.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     theirs = Store(tmp_path / "theirs")
     digest = hashlib.sha256(trap.read_bytes()).hexdigest()
-    trapped = record.model_copy(update={"provenance": record.provenance.model_copy(update={"plugins": {"t": digest}})})
+    origin = record.provenance.model_copy(update={"plugins": {"t": digest}})
+    trapped = record.model_copy(update={"provenance": origin, "code": {"plugin": digest}})
     theirs.put(trapped)
     pack(theirs, [trapped], tmp_path / "b.zip", submitter="me", plugins=[trap])
     own = Store(tmp_path / "own")

@@ -2,27 +2,27 @@
 
 import json
 import pickle
-import runpy
 import struct
 import zipfile
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
 from benchmark.data import Storage, build_dataset
-from benchmark.record import RunRecord
 from benchmark.registry import ARCHITECTURES
-from benchmark.spec import Component, RunSpec
-from benchmark.store import Store
+from benchmark.runs.artifacts import OfNetwork
+from benchmark.runs.record import RunRecord
+from benchmark.runs.spec import Component, RunSpec
+from benchmark.runs.store import Store
+from benchmark.runs.trust import standing
 from benchmark.submission import add, check, pack
 from benchmark.training.hardware import Hardware
-from benchmark.training.run import Watcher, execute
-from benchmark.trust import standing
+from benchmark.training.progress import Watcher
+from benchmark.training.run import execute
+from tests.benchmark.submission import bundles
 
-bundles = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "bundles.py")))
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def networks(toy, tmp_path_factory):
     storage, folder = Storage.default(), tmp_path_factory.mktemp("networks")
     build_dataset("toy-words").prepare(storage)
     spec = bundles.spec_of("tiny", "equal", dataset="toy-words").model_copy(
-        update={"architecture": Component.of(ARCHITECTURES, "split", {"width": 4, "backbone": "wrn-10"})}
+        update={"architecture": Component.from_registry(ARCHITECTURES, "split", {"width": 4, "backbone": "wrn-10"})}
     )
     hardware = Hardware.choose("cpu", "fp32", 1)
     outcome = execute(spec, storage=storage, hardware=hardware, watcher=Watcher(keep_model=True))
@@ -39,7 +39,7 @@ def networks(toy, tmp_path_factory):
     store = Store(folder / "results")
     store.put(outcome.record, outcome.predictions, outcome.truth)
     assert store.model(outcome.record).suffix == ".safetensors"
-    assert not any(name.startswith("model-") for name in store.predictions(outcome.record))
+    assert not any(isinstance(key, OfNetwork) for key in store.predictions(outcome.record))
     pack(store, [outcome.record], folder / "b.zip", submitter="me", plugins=[toy])
     return folder / "b.zip"
 

@@ -1,0 +1,316 @@
+"""Is a claim supported, contradicted, or undecided by the records that there are?"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from benchmark.analysis.contest import Contest, settings
+from benchmark.analysis.contrasts import contrasts
+from benchmark.analysis.verdicts import DELTA, diverged_rows, gains
+from benchmark.claims.claim import Claim, Rule, Selector
+from benchmark.claims.quantities import Combination, Interval, Less, Place, Quantity, RowDifference, beyond, spread
+from benchmark.errors import UsageError
+from benchmark.runs.grid import Setting, words_of
+from benchmark.runs.record import RunRecord
+from benchmark.runs.spec import RunSpec
+
+VERDICTS = {
+    "supported": "every interval lies where the claim says",
+    "contradicted": "at least one interval lies wholly on the other side of the border",
+    "undecided": "neither: more seeds would tell",
+}
+NOTHING = Interval(math.nan, -math.inf, math.inf, 0)
+
+
+@dataclass(frozen=True)
+class QuantityResult:
+    """One of the quantities that a criterion speaks of.
+
+    Attributes:
+        name: of the rows that it compares.
+        verdict: of this quantity alone.
+    """
+
+    name: str
+    interval: Interval
+    verdict: str
+
+
+@dataclass(frozen=True)
+class DataSetResult:
+    """What the records of one data set say.
+
+    Attributes:
+        findings: the quantities, that first which speaks most against the claim.
+        missing: rows that have no run yet.
+    """
+
+    dataset: str
+    findings: tuple[QuantityResult, ...]
+    missing: tuple[str, ...]
+
+    @property
+    def verdict(self) -> str:
+        """A key of ``VERDICTS``."""
+        return together([finding.verdict for finding in self.findings])
+
+    @property
+    def seeds(self) -> int:
+        """The fewest runs of a row."""
+        return min((finding.interval.seeds for finding in self.findings), default=0)
+
+
+@dataclass(frozen=True)
+class ClaimResult:
+    """What the records say of a claim; all intervals hold together at its criterion's error rate."""
+
+    claim: Claim
+    datasets: tuple[DataSetResult, ...]
+
+    @property
+    def verdict(self) -> str:
+        """A key of ``VERDICTS``."""
+        return together([result.verdict for result in self.datasets])
+
+    @property
+    def begun(self) -> bool:
+        """Whether any of its quantities has a run."""
+        return any(finding.interval.seeds for result in self.datasets for finding in result.findings)
+
+
+def together(verdicts: Sequence[str]) -> str:
+    """Of several, all of which must hold."""
+    if "contradicted" in verdicts:
+        return "contradicted"
+    return "supported" if verdicts and set(verdicts) == {"supported"} else "undecided"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The contests of one data set, by setting of the grid; of a grid without axes there is one."""
+
+    contests: Mapping[Setting, Contest]
+
+    @property
+    def first(self) -> Contest:
+        """That against whose single-task networks rows of two settings are compared."""
+        return next(iter(self.contests.values()))
+
+    def spec(self, place: Place) -> RunSpec:
+        """A run of a row."""
+        return self._contest(place).cells[place[0], place[1]]
+
+    def name(self, place: Place) -> str:
+        """Of a row: of its methods, with the options that are not the default ones, and of its setting."""
+        spec = self.spec(place)
+        return f"{spec.architecture.name} · {spec.weighting_words}{at(place)}"
+
+    def has_runs(self, place: Place) -> bool:
+        """Whether any seed of a row has a record."""
+        return bool(self._contest(place).by_row.get((place[0], place[1])))
+
+    def method(self, place: Place) -> tuple[str, str]:
+        """What rows of two settings have in common: architecture and weighting, without the options of the backbone."""
+        spec, contest = self.spec(place), self._contest(place)
+        backbone = contest.cells[contest.reference].architecture.options
+        options = {name: value for name, value in spec.architecture.options.items() if name not in backbone}
+        return spec.architecture.model_copy(update={"options": options}).model_dump_json(), place[1]
+
+    @cached_property
+    def _by_words(self) -> dict[str, Contest]:
+        return {words_of(setting): contest for setting, contest in self.contests.items()}
+
+    def _contest(self, place: Place) -> Contest:
+        return self._by_words[place[2]]
+
+    def intervals(self, leaves: set[RowDifference], family: int) -> dict[RowDifference, Interval]:
+        """The intervals of differences; of rows without runs, or with a diverged seed, nothing is known."""
+        known = dict.fromkeys(leaves, NOTHING)
+        within: dict[str | None, set[RowDifference]] = defaultdict(set)
+        for leaf in leaves:
+            within[leaf.row[2] if leaf.row[2] == leaf.other[2] else None].add(leaf)
+        for words, own in within.items():
+            contests = self._by_words if words is None else {words: self._by_words[words]}
+            tables = {
+                w: gains(c.test, against=self.first.test if words is None else None)
+                for w, c in contests.items()
+                if not c.test.empty and not (words is None and self.first.test.empty)
+            }
+            diverged: set[Place] = {
+                (*row, w) for w, c in contests.items() for row in diverged_rows(c.records, c.labels)
+            }
+            known |= _known(tables, diverged, own, family)
+        return known
+
+
+def at(place: Place) -> str:
+    """Where a row stands, in words."""
+    return f" at {place[2]}" if place[2] else ""
+
+
+def judge(claim: Claim, records: Iterable[RunRecord]) -> ClaimResult:
+    """Hold a claim against records; see ``judge_all``."""
+    return judge_all([claim], records)[0]
+
+
+def judge_all(claims: Sequence[Claim], records: Iterable[RunRecord]) -> list[ClaimResult]:
+    """Hold claims against records.
+
+    The differences that its quantities are made of are one family over all of its data sets: with the criterion's error
+    rate, all of their intervals hold together, however often one looks (``contrasts``). A row of which a seed diverged
+    has no interval: what the others give is the best that may be said of it.
+
+    Raises:
+        UsageError: a rule's rows are not in the grid.
+    """
+    own = list(records)
+    known: dict[tuple[str, tuple[str, ...]], list[Settings]] = {}  # claims on the same runs share what is made of them
+    for claim in claims:
+        if (claim.grid, claim.datasets) not in known:
+            known[claim.grid, claim.datasets] = _settings(claim, own)
+    return [_judged(claim, known[claim.grid, claim.datasets]) for claim in claims]
+
+
+def _settings(claim: Claim, records: Sequence[RunRecord]) -> list[Settings]:
+    """The claim's rows and their records on each of its data sets."""
+    found: dict[str, dict[Setting, Contest]] = defaultdict(dict)
+    for setting, specs in claim.settings.items():
+        for contest in (Contest.among(own, records) for own in settings(specs)):
+            found[contest.name][setting] = contest
+    return [Settings(contests) for contests in found.values()]
+
+
+def _judged(claim: Claim, found_on: Sequence[Settings]) -> ClaimResult:
+    asked = [list(_quantities(claim, own)) for own in found_on]
+    family = len({(k, leaf) for k, found in enumerate(asked) for _, q in found for leaf in q.leaves()})
+    results = []
+    for own, found in zip(found_on, asked, strict=True):
+        known = own.intervals({leaf for _, quantity in found for leaf in quantity.leaves()}, family)
+        findings = [_finding(claim, name, quantity.within(known)) for name, quantity in found]
+        places = dict.fromkeys(r for _, q in found for leaf in q.leaves() for r in (leaf.row, leaf.other))
+        missing = [own.name(place) for place in places if not own.has_runs(place)]
+        order = sorted(findings, key=lambda finding: _distance(claim, finding.interval))
+        results.append(DataSetResult(own.first.name, tuple(order), tuple(missing)))
+    return ClaimResult(claim, tuple(results))
+
+
+def _quantities(claim: Claim, own: Settings) -> Iterator[tuple[str, Quantity]]:
+    """What the claim's criterion speaks of, by name."""
+    for rule in claim.rules:
+        for among in [list(own.contests)] if rule.across else [[setting] for setting in own.contests]:
+            rows, others = (_selected(claim, own, among, selector) for selector in (rule.rows, rule.others))
+            yield from _of_rule(rule, own, rows, others)
+
+
+def _of_rule(
+    rule: Rule, own: Settings, rows: Sequence[Place], others: Sequence[Place]
+) -> Iterator[tuple[str, Quantity]]:
+    match rule.quantity:
+        case "difference":
+            for row in rows:
+                for other in others:
+                    if row != other and _alike(rule, own, row, other):
+                        yield f"{own.name(row)} against {own.name(other)}", RowDifference(row, other)
+        case "difference from mean":
+            for row in rows:
+                against = [RowDifference(row, other) for other in others if other != row]
+                yield f"{own.name(row)} against the mean of {len(against)}", Combination("mean", against)
+        case "range":
+            groups: dict[tuple[str, str], list[Place]] = defaultdict(list)
+            for row in rows:
+                groups[row[0], row[2]].append(row)
+            name = own.spec(others[0]).architecture.name
+            for group in groups.values():
+                label = own.spec(group[0]).architecture.name
+                yield (
+                    f"range of {label}{at(group[0])} less that of {name}{at(others[0])}",
+                    Less(spread(group), spread(others)),
+                )
+        case "beyond front":
+            records = own.first.records
+            tasks = [task.name for task in records[0].tasks] if records else ["any"]
+            for row in rows:
+                yield f"{own.name(row)} beyond every fixed weight", beyond(row, others, tasks)
+
+
+def _alike(rule: Rule, own: Settings, row: Place, other: Place) -> bool:
+    """Whether two rows have in common what the rule asks for."""
+    one, two = own.method(row), own.method(other)
+    return {None: True, "row": one == two, "architecture": one[0] == two[0], "weighting": one[1] == two[1]}[rule.same]
+
+
+def _selected(claim: Claim, own: Settings, among: Sequence[Setting], selector: Selector) -> list[Place]:
+    found: list[Place] = [
+        (*row, words_of(setting))
+        for setting in among
+        if selector.stands_at(setting)
+        for row, spec in own.contests[setting].cells.items()
+        if selector.has(spec.architecture.name, spec.weighting_name)
+    ]
+    if not found:
+        raise UsageError(f"the claim '{claim.name}' speaks of rows that its grid '{claim.grid}' has not")
+    return found
+
+
+def _known(
+    tables: Mapping[str, pd.DataFrame], diverged: set[Place], leaves: set[RowDifference], family: int
+) -> dict[RowDifference, Interval]:
+    """The intervals of differences between rows that have numbers.
+
+    Args:
+        tables: by words of a setting the ``gains`` of its runs.
+        diverged: rows of which some seed diverged.
+        family: how many differences the error is shared out to.
+    """
+    known: dict[RowDifference, Interval] = {}
+    by_task = {w: t.drop(columns=[DELTA]).T.groupby(level="task").mean().T for w, t in tables.items()}
+    for task in {leaf.task for leaf in leaves}:
+        parts = {w: (tables[w][DELTA] if task is None else by_task[w][task]).unstack("seed") for w in tables}
+        wide = pd.concat(parts.values()) if parts else pd.DataFrame()
+        places = {place: k for k, place in enumerate((*row, w) for w, part in parts.items() for row in part.index)}
+        usable = sorted(
+            (
+                leaf
+                for leaf in leaves
+                if leaf.task == task and all(r in places and r not in diverged for r in (leaf.row, leaf.other))
+            ),
+            key=lambda leaf: (leaf.row, leaf.other),
+        )
+        if not usable:
+            continue
+        values = wide.to_numpy(dtype=float)
+        one, other = (
+            values[[places[r] for r in rows]] for rows in zip(*((d.row, d.other) for d in usable), strict=True)
+        )
+        found = contrasts(one, other, rows=family)
+        counts = np.minimum(np.isfinite(one).sum(-1), np.isfinite(other).sum(-1))
+        for k, leaf in enumerate(usable):
+            ends = float(found.difference[k]), float(found.low[k]), float(found.high[k])
+            known[leaf] = Interval(*ends, int(counts[k]))
+    return known
+
+
+def _finding(claim: Claim, name: str, interval: Interval) -> QuantityResult:
+    low, high, bound = interval.low, interval.high, claim.bound
+    match claim.holds:
+        case "below margin":
+            holds, fails = high < bound, low > bound
+        case "within margin":
+            holds, fails = -bound <= low and high <= bound, low > bound or high < -bound
+        case _:
+            holds, fails = low > bound, high < bound
+    return QuantityResult(name, interval, "supported" if holds else "contradicted" if fails else "undecided")
+
+
+def _distance(claim: Claim, interval: Interval) -> float:
+    """How far an interval's far end is on the side where the claim holds: small where it speaks against it."""
+    if claim.holds == "below margin":
+        return claim.bound - interval.high
+    if claim.holds == "within margin":
+        return claim.bound - max(interval.high, -interval.low)
+    return interval.low - claim.bound

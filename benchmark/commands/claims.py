@@ -1,0 +1,156 @@
+"""`mtbench claims`: what records say of claims of the literature."""
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from benchmark.analysis.submitted import proven
+from benchmark.claims import Claim, ClaimResult, claim_named, claim_names, judge_all
+from benchmark.commands.options import results_option
+from benchmark.runs.store import Store
+from benchmark.wording import counted
+
+console = Console(highlight=False)
+NAME = click.argument("name", metavar="NAME|FILE.toml")
+NAMES = click.argument("names", metavar="[NAME|FILE.toml]...", nargs=-1)
+
+
+@click.group()
+def claims() -> None:
+    """Claims of the literature: do their runs, and say what the records say of them.
+
+    \b
+    Example:
+      mtbench claims list
+      mtbench claims run dwa-equal --budget 2h
+      mtbench claims report
+    """
+
+
+@claims.command("list")
+def list_command() -> None:
+    """List the suite's claims.
+
+    \b
+    Example:
+      mtbench claims list
+    """
+    for name in claim_names():
+        claim = claim_named(name)
+        told = f"{claim.title}. {claim.grid}, {' and '.join(claim.datasets)}: {len(claim.needed())} runs"
+        console.print(f"[bold]{escape(name)}[/]: {escape(told)}", soft_wrap=True)
+
+
+@claims.command(
+    "run", context_settings={"ignore_unknown_options": True, "allow_extra_args": True}, add_help_option=False
+)
+@NAME
+@click.pass_context
+def run_command(ctx: click.Context, name: str) -> None:
+    """Do the runs that a claim is judged by; options are those of `mtbench run`.
+
+    NAME|FILE.toml is a claim of the suite or a file.
+
+    \b
+    Example:
+      mtbench claims run dwa-equal --budget 2h --workers 2
+    """
+    from benchmark.commands.run import run
+
+    if name in ctx.help_option_names:
+        click.echo(ctx.get_help())
+        ctx.exit()
+    run.main([*words(claim_named(name)), *ctx.args], prog_name="mtbench run", standalone_mode=False, parent=ctx.parent)
+
+
+@claims.command("report")
+@NAMES
+@results_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON document in place of sentences.")
+def report_command(names: Sequence[str], results: Path, as_json: bool) -> None:
+    """Say of each claim whether the records support it, contradict it, or leave it undecided.
+
+    NAME|FILE.toml is a claim of the suite or a file; without any, all of the suite's. The same verdicts, with their
+    sources, stand on the page Claims of `mtbench report`.
+
+    \b
+    Example:
+      mtbench claims report
+      mtbench claims report dwa-equal --results results --json
+    """
+    asked = [claim_named(name) for name in names or claim_names()]
+    wanted = sorted({dataset for claim in asked for dataset in claim.datasets})
+    store = Store(results)
+    records = proven((record for record in store.scan()[0] if record.spec.dataset.name in wanted), store)
+    judged = judge_all(asked, records)
+    if as_json:
+        json.dump([as_plain(result) for result in judged], sys.stdout, ensure_ascii=False, indent=1)
+        click.echo()
+        return
+    for result in judged:
+        show(result)
+
+
+def words(claim: Claim) -> list[str]:
+    """The options of `mtbench run` that mean a claim's runs."""
+    needed = claim.needed()
+    found = ["--grid", claim.grid]
+    for option, used in (
+        ("--dataset", claim.datasets),
+        ("--architecture", [spec.architecture.name for spec in needed]),
+        ("--weighting", [spec.weighting.name for spec in needed if spec.weighting]),
+    ):
+        found += [word for name in dict.fromkeys(used) for word in (option, name)]
+    return found
+
+
+def show(result: ClaimResult) -> None:
+    """Print a verdict, and for each data set the quantity that speaks most against the claim."""
+    console.print(f"[bold]{result.verdict}[/]: {escape(result.claim.title)} ({result.claim.name})", soft_wrap=True)
+    for found in result.datasets:
+        if not found.seeds:
+            lacking = counted(len(found.missing), "row")
+            console.print(f"  {escape(found.dataset)}: {lacking} without runs", soft_wrap=True)
+            continue
+        weakest = found.findings[0]
+        i = weakest.interval
+        console.print(
+            f"  {escape(found.dataset)}: {found.verdict}; {escape(weakest.name)}: {i.estimate:+.1f} "
+            f"({i.low:+.1f} to {i.high:+.1f}) points, {i.seeds} seeds",
+            soft_wrap=True,
+        )
+
+
+def as_plain(result: ClaimResult) -> dict[str, object]:
+    """A verdict in JSON's types; numbers that are not finite are null."""
+    return {
+        "claim": result.claim.name,
+        "criterion_hash": result.claim.criterion_hash,
+        "verdict": result.verdict,
+        "datasets": [
+            {
+                "dataset": found.dataset,
+                "verdict": found.verdict,
+                "missing_rows": list(found.missing),
+                "quantities": [
+                    {
+                        "name": finding.name,
+                        "verdict": finding.verdict,
+                        "seeds": finding.interval.seeds,
+                        **{
+                            end: value if math.isfinite(value := getattr(finding.interval, end)) else None
+                            for end in ("estimate", "low", "high")
+                        },
+                    }
+                    for finding in found.findings
+                ],
+            }
+            for found in result.datasets
+        ],
+    }

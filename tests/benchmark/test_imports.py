@@ -1,0 +1,108 @@
+import importlib
+import json
+import subprocess
+import sys
+import textwrap
+
+import click
+import pytest
+
+import benchmark
+from benchmark.cli import main
+from benchmark.commands.lazy import LazyGroup
+from benchmark.renamed import MOVED, RENAMED
+
+#: What takes seconds to import.
+HEAVY = ("torch", "pandas", "matplotlib", "scipy", "jinja2", "rich.console", "pydantic", "baselines")
+
+
+def imported_by(code: str) -> list[str]:
+    """Which of the heavy packages a fresh process has imported after ``code``."""
+    tell = f"import json, sys; print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", f"{code}\n{tell}"], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_help_imports_no_more_than_it_shows():
+    help_ = textwrap.dedent("""
+        from benchmark.cli import main
+        main(["--help"], standalone_mode=False)
+    """)
+    assert imported_by(help_) == []
+
+
+@pytest.mark.slow
+def test_the_package_imports_its_public_names_when_they_are_used():
+    assert imported_by("import benchmark; dir(benchmark); benchmark.__version__") == []
+    assert imported_by("from benchmark import LATER") == []
+    assert "torch" in imported_by("from benchmark import Weighting")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("registry", ["ARCHITECTURES", "DATASETS", "WEIGHTINGS"])
+def test_whoever_asks_a_registry_first_finds_everything(registry):
+    code = f"from benchmark import {registry}; print(len(list({registry})))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 5
+
+
+@pytest.mark.parametrize("name", benchmark.__all__)
+def test_every_public_name_is_there(name):
+    assert getattr(benchmark, name) is not None
+    assert name in dir(benchmark)
+
+
+def test_there_is_nothing_else():
+    with pytest.raises(AttributeError, match="no attribute 'Wieghting'"):
+        benchmark.Wieghting  # noqa: B018
+
+
+def groups(group: click.Group, path: str = "mtbench"):
+    yield path, group
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        if isinstance(command := group.get_command(context, name), click.Group):
+            yield from groups(command, f"{path} {name}")
+
+
+def test_the_list_of_commands_says_what_the_commands_say():
+    found = dict(groups(main))
+    assert {"mtbench", "mtbench data", "mtbench store", "mtbench submit"} <= set(found)
+    for path, group in found.items():
+        if isinstance(group, LazyGroup):
+            for name in group.lazy:
+                command = group.get_command(click.Context(group), name)
+                first = (command.help or "").split("\n\n")[0].replace("\n", " ")
+                assert (command.name, group.lazy[name][1]) == (name, first), f"{path} {name}"
+
+
+@pytest.mark.parametrize(("old", "new"), MOVED.items())
+def test_old_names_of_modules_are_the_new_modules(old, new, monkeypatch):
+    # The attribute of the package is set by the import, too; both are taken back.
+    package, _, name = old.rpartition(".")
+    monkeypatch.delitem(sys.modules, old, raising=False)
+    monkeypatch.setattr(importlib.import_module(package), name, None, raising=False)
+    with pytest.warns(DeprecationWarning, match=f"'{old}' is now '{new}'"):
+        module = importlib.import_module(old)
+    assert module is importlib.import_module(new)
+    assert module.__spec__.name == new
+
+
+@pytest.mark.parametrize("module", RENAMED)
+def test_old_names_of_classes_are_the_new_classes(module):
+    found = importlib.import_module(module)
+    for old, new in RENAMED[module].items():
+        with pytest.warns(DeprecationWarning, match=f"'{module}.{old}' is now '{new}'"):
+            assert getattr(found, old) is getattr(found, new)
+    with pytest.raises(AttributeError, match="no attribute 'Seprate'"):
+        assert found.Seprate
+
+
+@pytest.mark.slow
+def test_a_plugin_that_takes_an_old_name_is_told_where(tmp_path):
+    plugin = tmp_path / "old.py"
+    plugin.write_text("from benchmark.spec import derive_seed\n")
+    code = f"from benchmark import load_plugin_file; import pathlib; load_plugin_file(pathlib.Path({str(plugin)!r}))"
+    done = subprocess.run([sys.executable, "-W", "default", "-c", code], capture_output=True, text=True, check=True)
+    assert "old.py:1: DeprecationWarning: 'benchmark.spec' is now 'benchmark.runs.spec'" in done.stderr
