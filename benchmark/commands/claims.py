@@ -3,8 +3,9 @@
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -13,6 +14,7 @@ from rich.markup import escape
 from benchmark.analysis.submitted import proven
 from benchmark.claims import Claim, ClaimResult, claim_named, claim_names, judge_all
 from benchmark.commands.options import results_option
+from benchmark.errors import UsageError
 from benchmark.runs.store import Store
 from benchmark.wording import counted
 
@@ -55,18 +57,21 @@ def list_command() -> None:
 def run_command(ctx: click.Context, name: str) -> None:
     """Do the runs that a claim is judged by; options are those of `mtbench run`.
 
-    NAME|FILE.toml is a claim of the suite or a file.
+    NAME|FILE.toml is a claim of the suite or a file. --dataset, --architecture and --weighting do a part of its runs.
 
     \b
     Example:
       mtbench claims run dwa-equal --budget 2h --workers 2
+      mtbench claims run dwa-equal --dataset scenes --seeds 0-2
     """
     from benchmark.commands.run import run
 
     if name in ctx.help_option_names:
         click.echo(ctx.get_help())
         ctx.exit()
-    run.main([*words(claim_named(name)), *ctx.args], prog_name="mtbench run", standalone_mode=False, parent=ctx.parent)
+    given = run.make_context("mtbench run", list(ctx.args), parent=ctx.parent, resilient_parsing=True).params
+    chosen = words(claim_named(name), given)
+    run.main([*chosen, *ctx.args], prog_name="mtbench run", standalone_mode=False, parent=ctx.parent)
 
 
 @claims.command("report")
@@ -97,16 +102,31 @@ def report_command(names: Sequence[str], results: Path, as_json: bool) -> None:
         show(result)
 
 
-def words(claim: Claim) -> list[str]:
-    """The options of `mtbench run` that mean a claim's runs."""
+def words(claim: Claim, given: Mapping[str, Any]) -> list[str]:
+    """The options of `mtbench run` that mean a claim's runs, beside those that a user gave to narrow them.
+
+    Raises:
+        UsageError: what is given is not a part of the claim's runs.
+    """
+    if given.get("grid") is not None:
+        raise UsageError(
+            f"{claim.name} is judged by runs of the grid {claim.grid}: leave --grid out, or give {given['grid']} to "
+            "`mtbench run`"
+        )
     needed = claim.needed()
     found = ["--grid", claim.grid]
-    for option, used in (
-        ("--dataset", claim.datasets),
-        ("--architecture", [spec.architecture.name for spec in needed]),
-        ("--weighting", [spec.weighting.name for spec in needed if spec.weighting]),
+    for option, of_run, used in (
+        ("--dataset", "datasets", claim.datasets),
+        ("--architecture", "architectures", [spec.architecture.name for spec in needed]),
+        ("--weighting", "weightings", [spec.weighting.name for spec in needed if spec.weighting]),
     ):
-        found += [word for name in dict.fromkeys(used) for word in (option, name)]
+        names = list(dict.fromkeys(used))
+        chosen = given.get(of_run) or ()
+        for word in chosen:
+            if word not in names:
+                raise UsageError(f"no run of {claim.name} has {option} {word}; expected one of {', '.join(names)}")
+        if not chosen:
+            found += [word for name in names for word in (option, name)]
     return found
 
 

@@ -18,6 +18,7 @@ from benchmark.runs.grid import Filters, expand, load_grid
 from benchmark.runs.store import Store
 from tests.benchmark.records import FINAL, LOWER, edited, record
 from tests.benchmark.records import noise as random
+from tests.benchmark.shell import one_line
 
 GRID = """
 seeds = [0, 1, 2, 3]
@@ -248,13 +249,23 @@ def test_without_at_each_setting_is_looked_at_by_itself(written):
 def test_the_words_of_run_mean_the_claims_runs():
     claim = claim_named("fixed-weights-front")
     said: dict[str, list[str]] = {}
-    for option, value in zip(*[iter(words(claim))] * 2, strict=True):
+    for option, value in zip(*[iter(words(claim, {}))] * 2, strict=True):
         said.setdefault(option, []).append(value)
     filters = Filters(said["--dataset"], said["--architecture"], said["--weighting"], compute=AS_IN_THE_GRID.compute)
     meant = {spec.id: spec for spec in expand(load_grid(*said["--grid"]), filters)}
     needed = {spec.id for spec in claim.needed()}
     assert needed <= meant.keys()
     assert {meant[run].architecture.name for run in meant.keys() - needed} == {"single-task"}
+
+
+def test_a_claims_runs_are_narrowed_by_the_options_of_run(mtbench):
+    claim = claim_named("random-weights")
+    narrowed = words(claim, {"datasets": ("multi-fashion",), "weightings": ("rlw",), "architectures": ()})
+    assert narrowed == ["--grid", "study-weightings", "--architecture", "split"]
+    told = mtbench("claims", "run", "random-weights", "--weighting", "famoo", "--budget", "2h")
+    one_line(told, 2, "no run of random-weights has --weighting famoo; expected one of equal, ")
+    with pytest.raises(UsageError, match="judged by runs of the grid study-weightings: leave --grid out"):
+        words(claim, {"grid": "quick"})
 
 
 def test_a_claims_file_that_is_not_valid_is_told(tmp_path, written):
