@@ -9,7 +9,7 @@ from scipy.special import ndtri
 
 from benchmark.analysis.compare import ROW
 from benchmark.analysis.delta import CELL, mean_over_tasks, relative_gains
-from benchmark.analysis.looks import FIRST, LAST, critical
+from benchmark.analysis.looks import ALPHA, FIRST, LAST, critical
 from benchmark.analysis.selection import mean_reference, references
 
 #: The chance to be decided that a number of seeds is planned for.
@@ -53,16 +53,46 @@ def seeds_needed(found: pd.DataFrame, margin: float, *, rows: int, chance: float
     if not known.any():
         return pd.Series(np.nan, index=found.index)
     deviation = np.where(known, deviation, np.exp(np.log(deviation[known]).mean()))
-    # What the other rows add to a row's own degrees of freedom stays; its own grow by what each further seed brings.
-    grown = np.where(found["paired"].to_numpy(dtype=bool), 1.0, 2.0)
     freedom = np.where(known, found["freedom"].to_numpy(dtype=float), np.nanmedian(found["freedom"][known]))
-    present = np.maximum(np.where(known, found["seeds"].to_numpy(dtype=float), FIRST), FIRST)
+    present = np.where(known, found["seeds"].to_numpy(dtype=float), FIRST)
+    paired = found["paired"].to_numpy(dtype=bool)
     needed = np.full(len(found), np.inf)
     for n in range(int(LAST), FIRST - 1, -1):
-        width = critical(np.asarray(float(n)), np.maximum(freedom + grown * (n - present), 1.0), rows)
-        enough = (width + ndtri(chance)) * deviation / np.sqrt(n) <= margin
+        enough = difference_told(n, deviation, freedom, present, paired, rows=rows, chance=chance) <= margin
         needed = np.where(enough, n, needed)
     return pd.Series(needed, index=found.index)
+
+
+def difference_told(
+    seeds: float,
+    deviation: np.ndarray,
+    freedom: np.ndarray,
+    present: np.ndarray,
+    paired: np.ndarray,
+    *,
+    rows: int,
+    chance: float = CHANCE,
+    alpha: float = ALPHA,
+) -> np.ndarray:
+    """How far from a border a difference must be to be told from it with a chance, with so many seeds of both rows.
+
+    It is half the interval's width, and the ``chance`` quantile of the difference's noise.
+
+    Args:
+        deviation: standard deviations of one seed's difference.
+        freedom: of these deviations, with the ``present`` seeds.
+        paired: whether runs are compared within seeds.
+        rows: the size of the family.
+        alpha: its error.
+
+    Returns:
+        In points; infinite before the first look.
+    """
+    # What the other rows add to a row's own degrees of freedom stays; its own grow by what each further seed brings.
+    grown = np.where(paired, 1.0, 2.0)
+    freedom = np.maximum(freedom + grown * (seeds - np.maximum(present, FIRST)), 1.0)
+    width = critical(np.asarray(float(seeds)), freedom, rows, alpha=alpha)
+    return (width + ndtri(chance)) * deviation / np.sqrt(seeds)
 
 
 def noise(data: pd.DataFrame, chosen: pd.DataFrame, pictures: Mapping[str, int]) -> Noise:

@@ -12,6 +12,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, mode
 
 from benchmark.analysis.looks import ALPHA
 from benchmark.arithmetic import ComputeOptions
+from benchmark.claims.quantities import Interval
 from benchmark.errors import UsageError, unknown
 from benchmark.runs.grid import Filters, Grid, Setting, expand, load_grid
 from benchmark.runs.spec import Frozen, RunSpec, first_error
@@ -136,6 +137,18 @@ class Claim(Frozen):
     def bound(self) -> float:
         """Where the border lies that intervals are held against, in points."""
         return {"above zero": 0.0, "above minus margin": -self.criterion.margin}.get(self.holds, self.criterion.margin)
+
+    def verdict(self, interval: Interval) -> str:
+        """What one interval says of the claim: supported, contradicted or undecided."""
+        low, high, bound = interval.low, interval.high, self.bound
+        match self.holds:
+            case "below margin":
+                holds, fails = high < bound, low > bound
+            case "within margin":
+                holds, fails = -bound <= low and high <= bound, low > bound or high < -bound
+            case _:
+                holds, fails = low > bound, high < bound
+        return "supported" if holds else "contradicted" if fails else "undecided"
 
     @cached_property
     def specs(self) -> list[RunSpec]:

@@ -4,15 +4,13 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-
-import numpy as np
-import pandas as pd
+from functools import cache, cached_property
 
 from benchmark.analysis.contest import Contest, settings
-from benchmark.analysis.contrasts import contrasts
-from benchmark.analysis.verdicts import DELTA, diverged_rows, gains
+from benchmark.analysis.verdicts import diverged_rows, gains
 from benchmark.claims.claim import Claim, Rule, Selector
+from benchmark.claims.differences import Differences, differences
+from benchmark.claims.outlook import Need, Outlook, Row, outlook, seeds_to_decide
 from benchmark.claims.quantities import Combination, Interval, Less, Place, Quantity, RowDifference, beyond, spread
 from benchmark.errors import UsageError
 from benchmark.runs.grid import Setting, words_of
@@ -34,11 +32,14 @@ class QuantityResult:
     Attributes:
         name: of the rows that it compares.
         verdict: of this quantity alone.
+        needed: seeds of each of its rows with which it would be decided, with a chance of 80 % if the rows differ by
+            what they do now; None where that is decided, or no number of them does.
     """
 
     name: str
     interval: Interval
     verdict: str
+    needed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,16 @@ class DataSetResult:
 
 @dataclass(frozen=True)
 class ClaimResult:
-    """What the records say of a claim; all intervals hold together at its criterion's error rate."""
+    """What the records say of a claim; all intervals hold together at its criterion's error rate.
+
+    Attributes:
+        outlook: what would decide it; None where it is decided, a row has no interval yet, or it hangs on a difference
+            that lies too near the border.
+    """
 
     claim: Claim
     datasets: tuple[DataSetResult, ...]
+    outlook: Outlook | None = None
 
     @property
     def verdict(self) -> str:
@@ -110,9 +117,11 @@ class Settings:
         spec = self.spec(place)
         return f"{spec.architecture.name} · {spec.weighting_words}{at(place)}"
 
-    def has_runs(self, place: Place) -> bool:
-        """Whether any seed of a row has a record."""
-        return bool(self._contest(place).by_row.get((place[0], place[1])))
+    def has(self, place: Place) -> Row:
+        """What there is of a row."""
+        contest, row = self._contest(place), (place[0], place[1])
+        name = f"{self.name(place)} on {contest.name}"
+        return Row(name, len(contest.by_row.get(row, ())), contest.seconds.get(row, math.nan))
 
     def method(self, place: Place) -> tuple[str, str]:
         """What rows of two settings have in common: architecture and weighting, without the options of the backbone."""
@@ -128,9 +137,8 @@ class Settings:
     def _contest(self, place: Place) -> Contest:
         return self._by_words[place[2]]
 
-    def intervals(self, leaves: set[RowDifference], family: int) -> dict[RowDifference, Interval]:
-        """The intervals of differences; of rows without runs, or with a diverged seed, nothing is known."""
-        known = dict.fromkeys(leaves, NOTHING)
+    def differences(self, leaves: set[RowDifference], family: int) -> Iterator[Differences]:
+        """Differences between rows; those without runs, or with a diverged seed, are left out."""
         within: dict[str | None, set[RowDifference]] = defaultdict(set)
         for leaf in leaves:
             within[leaf.row[2] if leaf.row[2] == leaf.other[2] else None].add(leaf)
@@ -144,8 +152,7 @@ class Settings:
             diverged: set[Place] = {
                 (*row, w) for w, c in contests.items() for row in diverged_rows(c.records, c.labels)
             }
-            known |= _known(tables, diverged, own, family)
-        return known
+            yield from differences(tables, diverged, own, family)
 
 
 def at(place: Place) -> str:
@@ -188,15 +195,54 @@ def _settings(claim: Claim, records: Sequence[RunRecord]) -> list[Settings]:
 def _judged(claim: Claim, found_on: Sequence[Settings]) -> ClaimResult:
     asked = [list(_quantities(claim, own)) for own in found_on]
     family = len({(k, leaf) for k, found in enumerate(asked) for _, q in found for leaf in q.leaves()})
-    results = []
-    for own, found in zip(found_on, asked, strict=True):
-        known = own.intervals({leaf for _, quantity in found for leaf in quantity.leaves()}, family)
-        findings = [_finding(claim, name, quantity.within(known)) for name, quantity in found]
-        places = dict.fromkeys(r for _, q in found for leaf in q.leaves() for r in (leaf.row, leaf.other))
-        missing = [own.name(place) for place in places if not own.has_runs(place)]
-        order = sorted(findings, key=lambda finding: _distance(claim, finding.interval))
-        results.append(DataSetResult(own.first.name, tuple(order), tuple(missing)))
-    return ClaimResult(claim, tuple(results))
+    results: list[DataSetResult] = []
+    needs: list[Need | None] = []
+    for k, (own, found) in enumerate(zip(found_on, asked, strict=True)):
+        result, own_needs = _on_data_set(claim, k, own, found, family)
+        results.append(result)
+        needs += own_needs
+    if together([result.verdict for result in results]) != "undecided":
+        return ClaimResult(claim, tuple(results))
+    rows = {(k, place): found_on[k].has(place) for need in needs if need for k, place in need.rows}
+    return ClaimResult(claim, tuple(results), outlook(needs, rows))
+
+
+def _on_data_set(
+    claim: Claim, k: int, own: Settings, asked: Sequence[tuple[str, Quantity]], family: int
+) -> tuple[DataSetResult, list[Need | None]]:
+    """What the records of the k-th data set say, and what each quantity needs to be decided."""
+    leaves = {leaf for _, quantity in asked for leaf in quantity.leaves()}
+    groups = list(own.differences(leaves, family))
+
+    @cache
+    def planned(seeds: int) -> Mapping[RowDifference, Interval]:
+        return _merged(leaves, [group.planned(seeds) for group in groups])
+
+    known = _merged(leaves, [group.now() for group in groups])
+    findings: list[QuantityResult] = []
+    needs: list[Need | None] = []
+    for name, quantity in asked:
+        interval = quantity.within(known)
+        verdict = claim.verdict(interval)
+        is_open = verdict == "undecided"
+        would = seeds_to_decide(claim, quantity, interval.seeds, planned) if is_open else (verdict, interval.seeds)
+        rows = frozenset((k, place) for leaf in quantity.leaves() for place in (leaf.row, leaf.other))
+        needs.append(Need(*would, rows) if would else None)
+        findings.append(QuantityResult(name, interval, verdict, would[1] if is_open and would else None))
+    places = dict.fromkeys(r for _, q in asked for leaf in q.leaves() for r in (leaf.row, leaf.other))
+    missing = [own.name(place) for place in places if not own.has(place).runs]
+    order = sorted(findings, key=lambda finding: _distance(claim, finding.interval))
+    return DataSetResult(own.first.name, tuple(order), tuple(missing)), needs
+
+
+def _merged(
+    leaves: set[RowDifference], groups: Iterable[Mapping[RowDifference, Interval]]
+) -> dict[RowDifference, Interval]:
+    """The intervals of all differences; of those that no group has nothing is known."""
+    known = dict.fromkeys(leaves, NOTHING)
+    for group in groups:
+        known |= group
+    return known
 
 
 def _quantities(claim: Claim, own: Settings) -> Iterator[tuple[str, Quantity]]:
@@ -255,56 +301,6 @@ def _selected(claim: Claim, own: Settings, among: Sequence[Setting], selector: S
     if not found:
         raise UsageError(f"the claim '{claim.name}' speaks of rows that its grid '{claim.grid}' has not")
     return found
-
-
-def _known(
-    tables: Mapping[str, pd.DataFrame], diverged: set[Place], leaves: set[RowDifference], family: int
-) -> dict[RowDifference, Interval]:
-    """The intervals of differences between rows that have numbers.
-
-    Args:
-        tables: by words of a setting the ``gains`` of its runs.
-        diverged: rows of which some seed diverged.
-        family: how many differences the error is shared out to.
-    """
-    known: dict[RowDifference, Interval] = {}
-    by_task = {w: t.drop(columns=[DELTA]).T.groupby(level="task").mean().T for w, t in tables.items()}
-    for task in {leaf.task for leaf in leaves}:
-        parts = {w: (tables[w][DELTA] if task is None else by_task[w][task]).unstack("seed") for w in tables}
-        wide = pd.concat(parts.values()) if parts else pd.DataFrame()
-        places = {place: k for k, place in enumerate((*row, w) for w, part in parts.items() for row in part.index)}
-        usable = sorted(
-            (
-                leaf
-                for leaf in leaves
-                if leaf.task == task and all(r in places and r not in diverged for r in (leaf.row, leaf.other))
-            ),
-            key=lambda leaf: (leaf.row, leaf.other),
-        )
-        if not usable:
-            continue
-        values = wide.to_numpy(dtype=float)
-        one, other = (
-            values[[places[r] for r in rows]] for rows in zip(*((d.row, d.other) for d in usable), strict=True)
-        )
-        found = contrasts(one, other, rows=family)
-        counts = np.minimum(np.isfinite(one).sum(-1), np.isfinite(other).sum(-1))
-        for k, leaf in enumerate(usable):
-            ends = float(found.difference[k]), float(found.low[k]), float(found.high[k])
-            known[leaf] = Interval(*ends, int(counts[k]))
-    return known
-
-
-def _finding(claim: Claim, name: str, interval: Interval) -> QuantityResult:
-    low, high, bound = interval.low, interval.high, claim.bound
-    match claim.holds:
-        case "below margin":
-            holds, fails = high < bound, low > bound
-        case "within margin":
-            holds, fails = -bound <= low and high <= bound, low > bound or high < -bound
-        case _:
-            holds, fails = low > bound, high < bound
-    return QuantityResult(name, interval, "supported" if holds else "contradicted" if fails else "undecided")
 
 
 def _distance(claim: Claim, interval: Interval) -> float:

@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from rich.markup import escape
 
 from benchmark.analysis.submitted import proven
 from benchmark.claims import Claim, ClaimResult, claim_named, claim_names, judge_all
+from benchmark.claims.outlook import outlook_words
 from benchmark.commands.options import results_option
 from benchmark.errors import UsageError
 from benchmark.runs.store import Store
@@ -145,6 +147,8 @@ def show(result: ClaimResult) -> None:
             f"({i.low:+.1f} to {i.high:+.1f}) points, {i.seeds} seeds",
             soft_wrap=True,
         )
+    if ahead := result.outlook:
+        console.print(f"  {escape(outlook_words(ahead))}", soft_wrap=True)
 
 
 def as_plain(result: ClaimResult) -> dict[str, object]:
@@ -153,6 +157,7 @@ def as_plain(result: ClaimResult) -> dict[str, object]:
         "claim": result.claim.name,
         "criterion_hash": result.claim.criterion_hash,
         "verdict": result.verdict,
+        "outlook": None if result.outlook is None else asdict(result.outlook),
         "datasets": [
             {
                 "dataset": found.dataset,
@@ -163,6 +168,7 @@ def as_plain(result: ClaimResult) -> dict[str, object]:
                         "name": finding.name,
                         "verdict": finding.verdict,
                         "seeds": finding.interval.seeds,
+                        "seeds_needed": finding.needed,
                         **{
                             end: value if math.isfinite(value := getattr(finding.interval, end)) else None
                             for end in ("estimate", "low", "high")

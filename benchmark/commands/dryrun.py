@@ -15,12 +15,11 @@ from benchmark.commands.running import choose_concurrency, is_portable
 from benchmark.commands.selection import Selection
 from benchmark.commands.tables import print_table
 from benchmark.execution.apart import call_in
-from benchmark.execution.display import duration
 from benchmark.execution.executor import Setup
 from benchmark.execution.states import RunState, states
 from benchmark.speed.estimate import CostEstimate, estimates, makespan
 from benchmark.training.checks import check_runs
-from benchmark.wording import counted
+from benchmark.wording import counted, duration
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)

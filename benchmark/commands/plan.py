@@ -15,9 +15,8 @@ from benchmark.commands.judging import judging_options, name_of, needs, parse_ba
 from benchmark.commands.selection import Selection, grid_options
 from benchmark.commands.tables import print_table
 from benchmark.data import build_dataset
-from benchmark.execution.display import duration
 from benchmark.runs.index import Index
-from benchmark.wording import counted
+from benchmark.wording import counted, duration
 
 console = Console(highlight=False)
 

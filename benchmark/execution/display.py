@@ -13,6 +13,7 @@ from rich.text import Text
 from benchmark.execution.timeleft import TimeLeft
 from benchmark.runs.record import EpochRecord, RunRecord
 from benchmark.runs.spec import RunSpec
+from benchmark.wording import duration
 
 #: Refreshes per second of the live display.
 RATE = 4
@@ -140,12 +141,3 @@ def losses(epoch: EpochRecord) -> str:
         mean = sum(value for value, _ in known) / len(known)
         return f"mean of {len(known)} losses {mean:z.3f}, {first} {least:z.3f} to {last} {greatest:z.3f}"
     return ", ".join(f"{task} {'without a value' if value is None else f'{value:z.3f}'}" for task, value in values)
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the two largest units that fit."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    parts = [f"{n} {unit}" for n, unit in ((days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")) if n]
-    return " ".join(parts[:2]) or "0 s"

@@ -22,6 +22,7 @@ from benchmark.analysis.verdicts import MARGIN
 from benchmark.atlas import AtlasRecord
 from benchmark.claims import VERDICTS as CLAIM_VERDICTS
 from benchmark.claims import ClaimResult, claim_named, claim_names, judge_all
+from benchmark.claims.outlook import MOST, outlook_words
 from benchmark.errors import UserError
 from benchmark.report import cards
 from benchmark.report.answers import counted
@@ -358,6 +359,8 @@ def _environment(site: Site) -> Environment:
         "verdicts": VERDICTS,
         "margin": MARGIN,
         "claim_verdicts": CLAIM_VERDICTS,
+        "outlook_words": outlook_words,
+        "most_seeds": MOST,
         "run_link": run_link,
         "row_link": row_link,
         "seed_anchor": seed_anchor,
