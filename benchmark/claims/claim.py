@@ -13,7 +13,10 @@ from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, mode
 from benchmark.analysis.looks import ALPHA
 from benchmark.arithmetic import ComputeOptions
 from benchmark.errors import UsageError, unknown
-from benchmark.runs.grid import Filters, Grid, Setting, expand, load_grid
+from benchmark.runs.axes import Setting
+from benchmark.runs.expansion import expand
+from benchmark.runs.filters import Filters
+from benchmark.runs.grid import Grid, load_grid
 from benchmark.runs.spec import Frozen, RunSpec, first_error
 
 BUILTIN = files("benchmark") / "claims"

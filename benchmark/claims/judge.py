@@ -15,7 +15,7 @@ from benchmark.analysis.verdicts import DELTA, diverged_rows, gains
 from benchmark.claims.claim import Claim, Rule, Selector
 from benchmark.claims.quantities import Combination, Interval, Less, Place, Quantity, RowDifference, beyond, spread
 from benchmark.errors import UsageError
-from benchmark.runs.grid import Setting, words_of
+from benchmark.runs.axes import Setting, words_of
 from benchmark.runs.record import RunRecord
 from benchmark.runs.spec import RunSpec
 

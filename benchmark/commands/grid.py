@@ -10,7 +10,8 @@ from rich.markup import escape
 
 from benchmark.commands.options import plugin_option
 from benchmark.registry import load_plugin_files
-from benchmark.runs.grid import Grid, expand, grid_names, grid_text, load_grid, undefined
+from benchmark.runs.expansion import expand, undefined
+from benchmark.runs.grid import Grid, grid_names, grid_text, load_grid
 
 console = Console(highlight=False)
 

@@ -19,7 +19,7 @@ from benchmark.execution.display import Display
 from benchmark.execution.race import Race
 from benchmark.execution.scheduler import run_all
 from benchmark.execution.states import refuse_other_code, states
-from benchmark.runs.grid import unpictured
+from benchmark.runs.expansion import unpictured
 from benchmark.runs.spec import RunSpec
 from benchmark.wording import counted
 

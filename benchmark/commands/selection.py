@@ -23,18 +23,9 @@ from benchmark.commands.options import (
     results_option,
 )
 from benchmark.registry import load_plugin_files
-from benchmark.runs.grid import (
-    Filters,
-    Grid,
-    Grids,
-    Undefined,
-    expand,
-    grid_names,
-    load_grid,
-    parse_value,
-    undefined,
-    unpictured,
-)
+from benchmark.runs.expansion import Undefined, expand, undefined, unpictured
+from benchmark.runs.filters import Filters, parse_value
+from benchmark.runs.grid import Grid, Grids, grid_names, load_grid
 from benchmark.runs.spec import RunSpec
 from benchmark.runs.store import Store
 from benchmark.training.hardware import Hardware

@@ -12,7 +12,8 @@ from benchmark.analysis.contest import of_seed, settings
 from benchmark.analysis.contrasts import ALPHA, RACED, level
 from benchmark.analysis.submitted import Counted
 from benchmark.report.pages import render
-from benchmark.runs.grid import expand, load_grid
+from benchmark.runs.expansion import expand
+from benchmark.runs.grid import load_grid
 from benchmark.runs.store import Store
 from tests.benchmark.test_judged_claims import GRID, OPTIMIZERS, WIDTHS, ran
 

@@ -5,7 +5,9 @@ import hashlib
 import pytest
 
 from benchmark.errors import UsageError
-from benchmark.runs.grid import Filters, Grid, expand, grid_names, load_grid, simplex_points, undefined, unpictured
+from benchmark.runs.expansion import expand, simplex_points, undefined, unpictured
+from benchmark.runs.filters import Filters
+from benchmark.runs.grid import Grid, grid_names, load_grid
 
 #: By study a hash over the identities of seeds 0 and 5, taken when its first run began.
 STUDIES = {"study-architectures": "f8c4eea33cd5ede9", "study-weightings": "eb218888761532cc"}

@@ -14,7 +14,9 @@ from benchmark.claims.quantities import Combination, Interval, Less, RowDifferen
 from benchmark.commands.claims import words
 from benchmark.errors import UsageError
 from benchmark.report.pages import render
-from benchmark.runs.grid import Filters, expand, load_grid
+from benchmark.runs.expansion import expand
+from benchmark.runs.filters import Filters
+from benchmark.runs.grid import load_grid
 from benchmark.runs.store import Store
 from tests.benchmark.records import FINAL, LOWER, edited, record
 from tests.benchmark.records import noise as random
