@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from benchmark.arithmetic import ComputeOptions
 from benchmark.errors import UsageError, unknown
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
-from benchmark.runs.axes import Options, Setting, words_of
-from benchmark.runs.filters import NO_FILTERS, Filters, chosen_methods
+from benchmark.runs.axes import Options, Setting, check_that_all_change, check_that_axes_change, refuse_varied, varied
+from benchmark.runs.filters import NO_FILTERS, Filters, chosen_methods, parse_options
 from benchmark.runs.grid import Choice, DataSetChoice, Grid, Grids, WeightingChoice
 from benchmark.runs.spec import Component, Protocol, RunSpec, first_error
 from benchmark.tasks import Task
@@ -43,31 +43,56 @@ def expand(grid: Grid | Grids, filters: Filters = NO_FILTERS) -> list[RunSpec]:
     Of grids that are put together, and of a grid with axes, seed by seed.
 
     Raises:
-        UsageError: an unknown name or option, a value that the protocol does not allow, no data set is named where none
-            is run by default, an axis changes nothing, or nothing but references is left without the undefined cells.
+        UsageError: see ``expand_settings``.
     """
-    parts = grid.parts
-    if not any(_datasets(part, filters) for part in parts):
-        names = ", ".join(dict.fromkeys(name for part in parts for name in part.datasets))
+    return runs_of(expand_settings(grid, filters))
+
+
+def runs_of(settings: Mapping[Setting, Sequence[RunSpec]]) -> list[RunSpec]:
+    """The runs of all settings, each once; of several settings seed by seed."""
+    runs = {spec.id: spec for specs in settings.values() for spec in specs}
+    return list(runs.values()) if len(settings) == 1 else sorted(runs.values(), key=lambda spec: spec.seed)
+
+
+def expand_settings(grid: Grid | Grids, filters: Filters = NO_FILTERS) -> dict[Setting, list[RunSpec]]:
+    """The runs of each setting; of a grid without axes there is one. Of grids put together, settings begin with theirs.
+
+    Raises:
+        UsageError: an unknown name or option, a value that the protocol does not allow, no data set is named where none
+            is run by default, nothing but references is left without the undefined cells; an axis changes nothing, or
+            the networks of some architectures and not of others, or the filters say what an axis varies.
+    """
+    if not any(_datasets(part, filters) for part in grid.parts):
+        names = ", ".join(dict.fromkeys(name for part in grid.parts for name in part.datasets))
         raise UsageError(f"the grid runs no data set unless --dataset names it: {names}")
-    if isinstance(grid, Grids) or grid.axes:
-        found = [expand(part, filters) for part in parts if _datasets(part, filters)]
-        if isinstance(grid, Grid) and not filters.smoke:
-            _check_axes(grid, found)
-        both = {spec.id: spec for specs in found for spec in specs}
-        return sorted(both.values(), key=lambda spec: spec.seed)
-    return _expanded(shrunk(grid) if filters.smoke else grid, filters)
+    if isinstance(grid, Grids):
+        return {
+            (("grid", name), *setting): specs
+            for name, own in grid.grids.items()
+            if any(_datasets(part, filters) for part in own.parts)
+            for setting, specs in expand_settings(own, filters).items()
+        }
+    _refuse_words(grid, filters)
+    found = {
+        setting: _expanded(shrunk(part) if filters.smoke else part, filters) for setting, part in grid.settings.items()
+    }
+    if not filters.smoke:  # which makes all networks alike
+        check_that_axes_change(found)
+    check_that_all_change(grid.axes, found)
+    return found
 
 
-def _check_axes(grid: Grid, parts: Sequence[Sequence[RunSpec]]) -> None:
-    """Make sure that no two settings of a grid are the same runs."""
-    known: dict[frozenset[str], Setting] = {}
-    for setting, specs in zip(grid.settings, parts, strict=True):
-        other = known.setdefault(frozenset(spec.id for spec in specs), setting)
-        if other != setting:
+def _refuse_words(grid: Grid, filters: Filters) -> None:
+    """Make sure that the filters say nothing for all runs that an axis varies."""
+    for word in filters.architectures or ():
+        name, _, options = word.partition(":")
+        refuse_varied(grid.axes, {"architecture": parse_options(options, name)} if options else {})
+    for field in ("arithmetic", "precision"):
+        said, axis = getattr(filters.compute, field), varied(grid.axes).get(f"protocol.{field}")
+        if axis and said != "auto":
             raise UsageError(
-                f"the axes give the same runs twice, at {words_of(other)} and at {words_of(setting)}: leave one of the "
-                "values out"
+                f"the grid's axis '{axis}' varies the {field}, and '{said}' is asked for all runs: leave --{field} out "
+                "(in Python: Filters(compute=ComputeOptions('auto', 'auto')))"
             )
 
 

@@ -35,6 +35,8 @@ class Filters:
 
 
 NO_FILTERS = Filters()
+#: Arithmetic and precision are the grid's to say, whatever the device.
+AS_IN_THE_GRID = Filters(compute=ComputeOptions("auto", "auto"))
 
 
 def chosen_methods(registry: Registry[Any], listed: Listed[C], names: Sequence[str] | None, kind: type[C]) -> list[C]:

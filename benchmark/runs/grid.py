@@ -2,10 +2,9 @@
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property, partial
 from importlib.resources import files
-from itertools import chain, product
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -13,7 +12,7 @@ from pydantic import BeforeValidator, Field, JsonValue, ValidationError
 
 from benchmark.errors import UsageError, unknown
 from benchmark.renamed import attribute
-from benchmark.runs.axes import NO_OPTIONS, VARIED, Axis, Options, Setting, values_of
+from benchmark.runs.axes import NO_OPTIONS, VARIED, Axis, Options, Setting, choices_of, refuse_varied, words_of
 from benchmark.runs.spec import Count, Frozen, first_error
 
 BUILTIN = files("benchmark") / "grids"
@@ -89,8 +88,8 @@ class Grid(Frozen):
             too, once at each value of each axis. An axis is a key with a dot and its values, such as
             ``"protocol.weight_decay" = [0.0, 0.05]`` or ``"architecture.width" = [8, 16]``; or a name of its own with
             named values, tables of such keys that change together: ``optimizer = { adam = { "protocol.learning_rate" =
-            0.01 }, sgd = { "protocol.optimizer" = "sgd", "protocol.learning_rate" = 0.1 } }``. They count before what
-            the grid or a data set says.
+            0.01 }, sgd = { "protocol.optimizer" = "sgd", "protocol.learning_rate" = 0.1 } }``. They win over what the
+            grid, a data set or an architecture's entry says.
         datasets: by name what differs on each.
     """
 
@@ -112,19 +111,17 @@ class Grid(Frozen):
 
     @cached_property
     def settings(self) -> "dict[Setting, Grid]":
-        """The same by what was chosen, in the order of the file."""
-        axes = [[(name, value) for value in values_of(name, axis)] for name, axis in self.axes.items()]
-        return {
-            tuple((name, value) for name, (value, _) in chosen): self._at(
-                chain(*(changes for _, (_, changes) in chosen))
-            )
-            for chosen in product(*axes)
-        }
+        """The same by what was chosen, in the order of the file.
 
-    def _at(self, changes: Iterable[tuple[str, JsonValue]]) -> "Grid":
-        """The grid with these values on all data sets, without axes."""
+        Raises:
+            UsageError: an axis cannot be, see ``choices_of``, or makes two entries of an architecture the same.
+        """
+        return {setting: self._at(setting, changes) for setting, changes in choices_of(self.axes).items()}
+
+    def _at(self, setting: Setting, changes: Options) -> "Grid":
+        """The grid with these values on all data sets and in all entries of architectures, without axes."""
         own: dict[str, Options] = {table: {} for table in VARIED}
-        for key, value in changes:
+        for key, value in changes.items():
             table, _, field = key.partition(".")
             own[table][field] = value
         datasets = {
@@ -132,7 +129,26 @@ class Grid(Frozen):
             for name, choice in self.datasets.items()
         }
         whole = {table: {**getattr(self, table), **own[table]} for table in VARIED}
-        return self.model_copy(update={**whole, "datasets": datasets, "axes": {}})
+        listed = _entries_at(setting, self.architectures, own["architecture"])
+        return self.model_copy(update={**whole, "architectures": listed, "datasets": datasets, "axes": {}})
+
+
+def _entries_at(setting: Setting, listed: Listed[Choice], own: Options) -> Listed[Choice]:
+    """Entries of architectures with an axis's values in place of theirs."""
+    if listed == "all":
+        return listed
+    found = [
+        choice.model_copy(update={"options": {k: own.get(k, v) for k, v in choice.options.items()}})
+        for choice in listed
+    ]
+    for place, (before, now) in enumerate(zip(listed, found, strict=True)):
+        for other, same in zip(listed[:place], found[:place], strict=True):
+            if now == same and before != other:
+                raise UsageError(
+                    f"at {words_of(setting)} two entries of the architecture '{now.name}' are the same, for they "
+                    "differ in nothing but what the axis varies: leave one of them out"
+                )
+    return tuple(found)
 
 
 class Grids(Frozen):
@@ -148,19 +164,25 @@ class Grids(Frozen):
     include: tuple[str, ...] = Field(min_length=1)
     changes: Options = NO_OPTIONS
 
-    @cached_property
+    @property
     def parts(self) -> list[Grid]:
-        """The grids, without axes.
+        """The grids, without axes."""
+        return [part for grid in self.grids.values() for part in grid.parts]
+
+    @cached_property
+    def grids(self) -> dict[str, Grid]:
+        """By name the grids that are put together.
 
         Raises:
             UsageError: a name is none of a grid's, or that of a file or of a grid that includes others.
         """
-        found = [load_grid(name, self.changes) for name in self.include if name in grid_names()]
-        if len(found) < len(self.include) or not all(isinstance(grid, Grid) for grid in found):
+        found = {name: load_grid(name, self.changes) for name in self.include if name in grid_names()}
+        own = {name: grid for name, grid in found.items() if isinstance(grid, Grid)}
+        if own.keys() != set(self.include):
             raise UsageError(
                 f"'include' must name grids of the suite that include no others; found {', '.join(self.include)}"
             )
-        return [part for grid in found if isinstance(grid, Grid) for part in grid.parts]
+        return own
 
 
 def grid_names() -> list[str]:
@@ -192,7 +214,8 @@ def load_grid(name: str | Path, changes: Mapping[str, JsonValue] = NO_OPTIONS) -
             others together, in each of these.
 
     Raises:
-        UsageError: there is no such grid or file, it is no TOML, or a key or value is not valid.
+        UsageError: there is no such grid or file, it is no TOML, a key or value is not valid, or a change is of what an
+            axis varies.
     """
     name = str(name)
     text = grid_text(name)
@@ -203,7 +226,9 @@ def load_grid(name: str | Path, changes: Mapping[str, JsonValue] = NO_OPTIONS) -
         for key, value in changes.items():
             _put(raw, key, value)
         _check_lists(name, raw)
-        return Grid.model_validate(raw)
+        grid = Grid.model_validate(raw)
+        refuse_varied(grid.axes, changes)
+        return grid
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"the grid {name} is not valid TOML: {error}{_line(text, str(error))}") from error
     except ValidationError as error:
