@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from benchmark.analysis.submitted import proven
-from benchmark.claims import Claim, ClaimResult, claim_named, claim_names, judge_all
+from benchmark.claims import Claim, ClaimResult, check, claim_named, claim_names, judge_all
 from benchmark.commands.options import results_option
 from benchmark.runs.store import Store
 from benchmark.wording import counted
@@ -66,7 +66,9 @@ def run_command(ctx: click.Context, name: str) -> None:
     if name in ctx.help_option_names:
         click.echo(ctx.get_help())
         ctx.exit()
-    run.main([*words(claim_named(name)), *ctx.args], prog_name="mtbench run", standalone_mode=False, parent=ctx.parent)
+    claim = claim_named(name)
+    check(claim)
+    run.main([*words(claim), *ctx.args], prog_name="mtbench run", standalone_mode=False, parent=ctx.parent)
 
 
 @claims.command("report")
