@@ -8,11 +8,11 @@ import pytest
 import baselines  # noqa: F401 - registers the methods
 from benchmark.analysis import boards
 from benchmark.analysis.across import _place, side_by_side
-from benchmark.analysis.contest import of_seed, settings
+from benchmark.analysis.contest import of_seed, setting_words, settings
 from benchmark.analysis.contrasts import ALPHA, RACED, contrasts, level
 from benchmark.analysis.submitted import Counted
 from benchmark.report.pages import render
-from benchmark.runs.expansion import expand
+from benchmark.runs.expansion import expand, expand_settings, runs_of
 from benchmark.runs.grid import load_grid
 from benchmark.runs.store import Store
 from tests.benchmark.test_judged_claims import GRID, OPTIMIZERS, WIDTHS, ran
@@ -98,6 +98,24 @@ def test_settings_of_several_widths_are_contests_of_their_own(tmp_path):
     (tmp_path / "grid.toml").write_text(GRID + WIDTHS)
     found = settings(expand(load_grid(tmp_path / "grid.toml")))
     assert [{spec.architecture.options["width"] for spec in own} for own in found] == [{8}, {16}]
+
+
+def test_settings_of_one_data_set_are_named_by_the_axes_in_which_they_differ(tmp_path):
+    def named(text):
+        (tmp_path / "grid.toml").write_text(text)
+        found = expand_settings(load_grid(tmp_path / "grid.toml"))
+        groups = settings(runs_of(found))
+        return dict(zip(setting_words(groups, found), groups, strict=True))
+
+    assert list(named(GRID)) == [""]
+    assert list(named(GRID + WIDTHS)) == ["architecture.width 8", "architecture.width 16"]
+    # At each optimiser, rows of both variants stand on one board, with one reference.
+    both = named(GRID + OPTIMIZERS + '"architecture.variant" = ["deep", "wide"]\n')
+    assert list(both) == ["protocol.optimizer adam", "protocol.optimizer sgd"]
+    for words, specs in both.items():
+        assert {f"protocol.optimizer {spec.protocol.optimizer}" for spec in specs} == {words}
+        assert {spec.architecture.options.get("variant") for spec in specs} == {"deep", "wide", None}
+    assert list(named(GRID + '[axes]\n"architecture.variant" = ["deep", "wide"]\n')) == [""]
 
 
 def test_rows_of_different_numbers_of_seeds_cost_error_on_either_side():

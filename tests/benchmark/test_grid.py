@@ -379,7 +379,7 @@ def test_an_axis_runs_every_cell_and_the_references_once_at_each_value(tmp_path)
     ]
 
 
-def test_values_of_an_axis_count_before_those_of_a_data_set_and_change_together_where_they_are_named(tmp_path):
+def test_values_of_an_axis_win_over_those_of_a_data_set_and_change_together_where_they_are_named(tmp_path):
     text = (
         MINIMAL
         + """
