@@ -108,7 +108,7 @@ class ComputeOptions:
     suits: Precision = "fp32"
 
     def settle(self, arithmetic: str = "auto", precision: str = "auto") -> tuple[Arithmetic, Precision]:
-        """The arithmetic and the precision of a grid's runs; the command line's word counts before the grid's.
+        """The arithmetic and the precision of a grid's runs; the command line's word wins over the grid's.
 
         Args:
             arithmetic, precision: what the grid says.

@@ -32,10 +32,17 @@ MOVED = {
     "benchmark.trust": "benchmark.runs.trust",
 }
 
-#: By module, classes that have another name there; to be removed with 0.3.0.
+#: By module, names that it had, and what they are called now, there or in another module; to be removed with 0.3.0.
 RENAMED = {
     "benchmark.data": {"SeparateDataSet": "PerTaskInputDataSet", "SeparateSplit": "PerTaskInputSplit"},
     "benchmark.data.per_task_input": {"SeparateDataSet": "PerTaskInputDataSet"},
+    "benchmark.runs.grid": {
+        **{
+            name: f"benchmark.runs.expansion.{name}"
+            for name in ("Undefined", "expand", "simplex_points", "undefined", "unpictured")
+        },
+        **{name: f"benchmark.runs.filters.{name}" for name in ("Filters", "parse_options", "parse_value")},
+    },
 }
 
 
@@ -51,7 +58,8 @@ def attribute(module: str, name: str) -> Any:
     warnings.warn(
         f"'{module}.{name}' is now '{new}'; the old name goes with the next release", DeprecationWarning, stacklevel=3
     )
-    return getattr(sys.modules[module], new)
+    place, _, last = new.rpartition(".")
+    return getattr(import_module(place or module), last)
 
 
 class _Moved(MetaPathFinder, Loader):

@@ -33,7 +33,9 @@ from benchmark.data import SPLITS, AnySplit, Storage, build_dataset
 from benchmark.errors import UsageError
 from benchmark.model import MultiTaskModel
 from benchmark.runs.artifacts import OfSplit
-from benchmark.runs.grid import Filters, expand, load_grid
+from benchmark.runs.expansion import expand
+from benchmark.runs.filters import Filters
+from benchmark.runs.grid import load_grid
 from benchmark.runs.record import EpochRecord
 from benchmark.runs.spec import RunSpec, derive_seed
 from benchmark.runs.store import Store, write_atomically

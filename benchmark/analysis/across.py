@@ -57,13 +57,11 @@ class SideBySide:
         boards: the first is the one that others are held against.
         names: by board what differs, in words.
         rows: by name of architecture and weighting, the row on each board; None where it does not stand.
-        compared: how many differences share the error.
     """
 
     boards: tuple[Board, ...]
     names: tuple[str, ...]
     rows: Mapping[tuple[str, str], tuple[Standing | None, ...]]
-    compared: int
 
     @cached_property
     def ranges(self) -> dict[str, tuple[float, ...]]:
@@ -173,7 +171,7 @@ def _compared(read: Sequence[_Runs]) -> SideBySide:
         )
         for k, row in enumerate(rows)
     }
-    return SideBySide(boards, names_of(boards), found, family)
+    return SideBySide(boards, names_of(boards), found)
 
 
 def _held(
@@ -202,12 +200,15 @@ def _standings(deltas: np.ndarray, held: Contrasts | None) -> list[Standing]:
     ]
 
 
-def _order(board: Board) -> tuple[str, ...]:
-    """By protocol, then by backbone; numbers by size."""
-    return tuple(
-        f"{value:020.9f}" if isinstance(value, int | float) else json.dumps(value)
-        for _, value in sorted(_settings(board).items())
-    )
+def _order(board: Board) -> tuple[tuple[int, float, str], ...]:
+    """By protocol, then by backbone; texts by alphabet, then numbers by size, then what is neither."""
+    return tuple(_place(value) for _, value in sorted(_settings(board).items()))
+
+
+def _place(value: JsonValue) -> tuple[int, float, str]:
+    if isinstance(value, int | float):
+        return 1, value, ""
+    return (0 if isinstance(value, str) else 2), 0.0, json.dumps(value)
 
 
 def _settings(board: Board) -> dict[str, JsonValue]:

@@ -1,6 +1,7 @@
 """The cells of a grid together with the records of their board: the input of races and plans."""
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from benchmark.analysis.selection import select
 from benchmark.analysis.verdicts import DELTA, REFERENCE, Baseline, delta_verdicts, diverged_rows, gains, verdicts
 from benchmark.errors import UsageError
 from benchmark.registry import ARCHITECTURES, WEIGHTINGS
+from benchmark.runs.axes import Setting, words_of
 from benchmark.runs.record import RunRecord
 from benchmark.runs.spec import RunSpec
 
@@ -46,6 +48,29 @@ def settings(specs: Sequence[RunSpec]) -> list[list[RunSpec]]:
     for spec in specs:
         found.setdefault(_setting(spec), []).append(spec)
     return [own for together in found.values() for own in _by_backbone(together)]
+
+
+def setting_words(groups: Sequence[Sequence[RunSpec]], grid: Mapping[Setting, Sequence[RunSpec]]) -> list[str]:
+    """What each of several settings of a data set is called, in the words of the grid; empty where it has one alone.
+
+    Args:
+        groups: of the grid's runs, see ``settings``.
+        grid: its runs, see ``expand_settings``.
+    """
+    stands_at: dict[str, dict[Setting, None]] = defaultdict(dict)
+    for setting, specs in grid.items():
+        for spec in specs:
+            stands_at[spec.id][setting] = None
+    counts = Counter(own[0].dataset.name for own in groups)
+    return [
+        words_of(_common([s for spec in own for s in stands_at[spec.id]])) if counts[own[0].dataset.name] > 1 else ""
+        for own in groups
+    ]
+
+
+def _common(settings: Sequence[Setting]) -> Setting:
+    """The axes on which all of these have the same value, with it."""
+    return tuple(chosen for chosen in settings[0] if all(chosen in other for other in settings))
 
 
 def _by_backbone(specs: Sequence[RunSpec]) -> list[list[RunSpec]]:
@@ -88,8 +113,12 @@ class Contest:
             UsageError: the cells have no reference, or several.
         """
         cells = {row_of(spec): spec for spec in specs}
-        if sum(map(_refers, cells.values())) != 1:
-            raise UsageError(f"'{specs[0].dataset.name}' must have one single-task reference in the grid")
+        if (references := sum(map(_refers, cells.values()))) != 1:
+            names = ", ".join(dict.fromkeys(spec.architecture.name for spec in cells.values()))
+            raise UsageError(
+                f"'{specs[0].dataset.name}' must have one single-task reference in the grid for all rows of a protocol "
+                f"and backbone, found {references or 'none'} for {names}"
+            )
         setting = _setting(specs[0])
         own = [board.records for board in boards(r for r in records if _setting(r.spec) == setting)]
         shared = [found for found in own if any(row_of(record.spec) in cells for record in found)]

@@ -8,7 +8,7 @@ criterion, and the rules by which the suite computes it. The criterion is writte
 """
 
 from benchmark.claims.claim import Claim, claim_named, claim_names
-from benchmark.claims.judge import VERDICTS, ClaimResult, DataSetResult, QuantityResult, judge, judge_all
+from benchmark.claims.judge import VERDICTS, ClaimResult, DataSetResult, QuantityResult, check, judge, judge_all
 
 __all__ = [
     "VERDICTS",
@@ -16,6 +16,7 @@ __all__ = [
     "ClaimResult",
     "DataSetResult",
     "QuantityResult",
+    "check",
     "claim_named",
     "claim_names",
     "judge",

@@ -3,24 +3,25 @@
 import hashlib
 import json
 import tomllib
+from dataclasses import replace
 from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from benchmark.analysis.looks import ALPHA
-from benchmark.arithmetic import ComputeOptions
 from benchmark.claims.quantities import Interval
 from benchmark.errors import UsageError, unknown
-from benchmark.runs.grid import Filters, Grid, Setting, expand, load_grid
+from benchmark.runs.axes import Setting, varied
+from benchmark.runs.expansion import expand_settings, runs_of
+from benchmark.runs.filters import AS_IN_THE_GRID
+from benchmark.runs.grid import Grid, load_grid
 from benchmark.runs.spec import Frozen, RunSpec, first_error
 
 BUILTIN = files("benchmark") / "claims"
 
-#: Arithmetic and precision are the grid's to say, whatever the device on which somebody reads the records.
-AS_IN_THE_GRID = Filters(compute=ComputeOptions("auto", "auto"))
 #: Where the intervals must lie for a claim to hold; the bound is 0 or the criterion's margin.
 Where = Literal["above zero", "above minus margin", "below margin", "within margin"]
 
@@ -70,13 +71,20 @@ class Rule(Frozen):
         rows, others: of the claim's grid. Where it has axes and neither says ``at`` which of their values, each
             setting is looked at by itself. Differences between rows of two settings are in per cent of the single-task
             networks of the grid's first setting.
-        same: what the two rows of a difference must have in common; ``row`` for both, where they stand at two settings.
+        same: what the two rows of a ``difference`` must have in common; ``row`` for both, where they stand at two
+            settings.
     """
 
     quantity: Literal["difference", "difference from mean", "range", "beyond front"]
     rows: Selector
     others: Selector
     same: Literal["architecture", "weighting", "row"] | None = None
+
+    @model_validator(mode="after")
+    def _same_is_of_differences(self) -> "Rule":
+        if self.same is not None and self.quantity != "difference":
+            raise ValueError(f"'same' is of the quantity 'difference' alone, found '{self.quantity}'")
+        return self
 
     @property
     def across(self) -> bool:
@@ -153,17 +161,28 @@ class Claim(Frozen):
     @cached_property
     def specs(self) -> list[RunSpec]:
         """The grid's runs on the claim's data sets."""
-        return [spec for spec in expand(self._grid, AS_IN_THE_GRID) if spec.dataset.name in self.datasets]
+        return runs_of(self.settings)
 
     @cached_property
     def settings(self) -> dict[Setting, list[RunSpec]]:
-        """The same for each choice of one value on every axis of the grid; of a grid without axes there is one."""
-        return {
-            setting: [spec for spec in expand(part, AS_IN_THE_GRID) if spec.dataset.name in self.datasets]
-            for setting, part in self._grid.settings.items()
-        }
+        """The same for each choice of one value on every axis of the grid; of a grid without axes there is one.
 
-    @property
+        Raises:
+            UsageError: the grid cannot be, includes others, or has not all of the data sets.
+        """
+        for name in self.datasets:
+            if name not in self._grid.datasets:
+                raise unfit(self, unknown("data set", name, self._grid.datasets))
+        ordered = tuple(name for name in self._grid.datasets if name in self.datasets)
+        return expand_settings(self._grid, replace(AS_IN_THE_GRID, datasets=ordered))
+
+    @cached_property
+    def varied_options(self) -> frozenset[str]:
+        """The options of architectures that the grid's axes vary."""
+        keys = (key.partition(".") for key in varied(self._grid.axes))
+        return frozenset(option for table, _, option in keys if table == "architecture")
+
+    @cached_property
     def _grid(self) -> Grid:
         grid = load_grid(self.grid)
         if not isinstance(grid, Grid):
@@ -180,6 +199,11 @@ class Claim(Frozen):
             if any(one.stands_at(setting) and one.has(spec.architecture.name, spec.weighting_name) for one in selectors)
         }
         return [spec for spec in self.specs if spec.id in meant]
+
+
+def unfit(claim: Claim, why: object) -> UsageError:
+    """The error for a claim that cannot be judged by its grid's runs."""
+    return UsageError(f"the claim '{claim.name}' does not fit its grid '{claim.grid}': {why}")
 
 
 def claim_names() -> list[str]:

@@ -2,18 +2,18 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
 from benchmark.analysis.contest import Contest, settings
 from benchmark.analysis.verdicts import diverged_rows, gains
-from benchmark.claims.claim import Claim, Rule, Selector
+from benchmark.claims.claim import Claim, Rule, Selector, unfit
 from benchmark.claims.differences import Differences, differences
 from benchmark.claims.outlook import Need, Outlook, Row, outlook, seeds_to_decide
 from benchmark.claims.quantities import Combination, Interval, Less, Place, Quantity, RowDifference, beyond, spread
-from benchmark.errors import UsageError
-from benchmark.runs.grid import Setting, words_of
+from benchmark.errors import unknown
+from benchmark.runs.axes import Setting, words_of
 from benchmark.runs.record import RunRecord
 from benchmark.runs.spec import RunSpec
 
@@ -99,9 +99,14 @@ def together(verdicts: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Settings:
-    """The contests of one data set, by setting of the grid; of a grid without axes there is one."""
+    """The contests of one data set, by setting of the grid; of a grid without axes there is one.
+
+    Attributes:
+        varied: options of architectures that the grid's axes vary.
+    """
 
     contests: Mapping[Setting, Contest]
+    varied: frozenset[str] = frozenset()
 
     @property
     def first(self) -> Contest:
@@ -124,9 +129,12 @@ class Settings:
         return Row(name, len(contest.by_row.get(row, ())), contest.seconds.get(row, math.nan))
 
     def method(self, place: Place) -> tuple[str, str]:
-        """What rows of two settings have in common: architecture and weighting, without the options of the backbone."""
+        """What rows of two settings have in common: architecture and weighting.
+
+        Without the options of the backbone, and those that the grid varies.
+        """
         spec, contest = self.spec(place), self._contest(place)
-        backbone = contest.cells[contest.reference].architecture.options
+        backbone = contest.cells[contest.reference].architecture.options.keys() | self.varied
         options = {name: value for name, value in spec.architecture.options.items() if name not in backbone}
         return spec.architecture.model_copy(update={"options": options}).model_dump_json(), place[1]
 
@@ -160,6 +168,15 @@ def at(place: Place) -> str:
     return f" at {place[2]}" if place[2] else ""
 
 
+def check(claim: Claim) -> None:
+    """Make sure that a claim can be judged by the runs of its grid, before there are any.
+
+    Raises:
+        UsageError: see ``judge_all``.
+    """
+    judge(claim, ())
+
+
 def judge(claim: Claim, records: Iterable[RunRecord]) -> ClaimResult:
     """Hold a claim against records; see ``judge_all``."""
     return judge_all([claim], records)[0]
@@ -173,7 +190,8 @@ def judge_all(claims: Sequence[Claim], records: Iterable[RunRecord]) -> list[Cla
     has no interval: what the others give is the best that may be said of it.
 
     Raises:
-        UsageError: a rule's rows are not in the grid.
+        UsageError: a claim does not fit its grid: see ``Claim.settings``; or a rule names what is not there, its rows
+            make no quantity, or a data set has single-task networks of several backbones.
     """
     own = list(records)
     known: dict[tuple[str, tuple[str, ...]], list[Settings]] = {}  # claims on the same runs share what is made of them
@@ -188,11 +206,39 @@ def _settings(claim: Claim, records: Sequence[RunRecord]) -> list[Settings]:
     found: dict[str, dict[Setting, Contest]] = defaultdict(dict)
     for setting, specs in claim.settings.items():
         for contest in (Contest.among(own, records) for own in settings(specs)):
+            if setting in found[contest.name]:
+                raise unfit(
+                    claim,
+                    f"it has single-task networks of several backbones on '{contest.name}'; give it one of them, or an "
+                    "axis over the options in which they differ",
+                )
             found[contest.name][setting] = contest
-    return [Settings(contests) for contests in found.values()]
+    return [Settings(contests, claim.varied_options) for contests in found.values()]
+
+
+def _check_names(claim: Claim, found_on: Sequence[Settings]) -> None:
+    """Make sure that rules name nothing that the grid has not: what is misspelt would be no part of the verdict."""
+    specs = [spec for own in found_on for contest in own.contests.values() for spec in contest.cells.values()]
+    architectures, weightings = {s.architecture.name for s in specs}, {s.weighting_name for s in specs}
+    values: dict[str, set[str]] = defaultdict(set)
+    for axis, value in (chosen for own in found_on for setting in own.contests for chosen in setting):
+        values[axis].add(value)
+    for one in (selector for rule in claim.rules for selector in (rule.rows, rule.others)):
+        asked: list[tuple[str, Iterable[str], Collection[str]]] = [
+            ("architecture", one.architecture or (), architectures),
+            ("weighting", one.weighting or (), weightings),
+            ("architecture or weighting", one.but, architectures | weightings),
+            ("axis", one.at or (), values.keys()),
+            *((f"value of the axis '{axis}'", own, values.get(axis, ())) for axis, own in (one.at or {}).items()),
+        ]
+        for kind, names, known in asked:
+            for name in names:
+                if name not in known:
+                    raise unfit(claim, unknown(kind, name, known))
 
 
 def _judged(claim: Claim, found_on: Sequence[Settings]) -> ClaimResult:
+    _check_names(claim, found_on)
     asked = [list(_quantities(claim, own)) for own in found_on]
     family = len({(k, leaf) for k, found in enumerate(asked) for _, q in found for leaf in q.leaves()})
     results: list[DataSetResult] = []
@@ -250,11 +296,14 @@ def _quantities(claim: Claim, own: Settings) -> Iterator[tuple[str, Quantity]]:
     for rule in claim.rules:
         for among in [list(own.contests)] if rule.across else [[setting] for setting in own.contests]:
             rows, others = (_selected(claim, own, among, selector) for selector in (rule.rows, rule.others))
-            yield from _of_rule(rule, own, rows, others)
+            if not (found := list(_of_rule(claim, rule, own, rows, others))):
+                alike = f" and has the same {rule.same}" if rule.same else ""
+                raise unfit(claim, f"for no row of 'rows' there is a row of 'others' that is another{alike}")
+            yield from found
 
 
 def _of_rule(
-    rule: Rule, own: Settings, rows: Sequence[Place], others: Sequence[Place]
+    claim: Claim, rule: Rule, own: Settings, rows: Sequence[Place], others: Sequence[Place]
 ) -> Iterator[tuple[str, Quantity]]:
     match rule.quantity:
         case "difference":
@@ -264,24 +313,30 @@ def _of_rule(
                         yield f"{own.name(row)} against {own.name(other)}", RowDifference(row, other)
         case "difference from mean":
             for row in rows:
-                against = [RowDifference(row, other) for other in others if other != row]
-                yield f"{own.name(row)} against the mean of {len(against)}", Combination("mean", against)
+                if against := [RowDifference(row, other) for other in others if other != row]:
+                    yield f"{own.name(row)} against the mean of {len(against)}", Combination("mean", against)
         case "range":
-            groups: dict[tuple[str, str], list[Place]] = defaultdict(list)
-            for row in rows:
-                groups[row[0], row[2]].append(row)
-            name = own.spec(others[0]).architecture.name
-            for group in groups.values():
-                label = own.spec(group[0]).architecture.name
-                yield (
-                    f"range of {label}{at(group[0])} less that of {name}{at(others[0])}",
-                    Less(spread(group), spread(others)),
-                )
+            (name, subtracted), *more = _groups(claim, own, others)
+            if more:
+                raise unfit(claim, f"the range of one architecture is subtracted, found {name} and {more[0][0]}")
+            for label, group in _groups(claim, own, rows):
+                yield f"range of {label} less that of {name}", Less(spread(group), spread(subtracted))
         case "beyond front":
             records = own.first.records
             tasks = [task.name for task in records[0].tasks] if records else ["any"]
             for row in rows:
-                yield f"{own.name(row)} beyond every fixed weight", beyond(row, others, tasks)
+                if front := [other for other in others if other != row]:
+                    yield f"{own.name(row)} beyond every fixed weight", beyond(row, front, tasks)
+
+
+def _groups(claim: Claim, own: Settings, rows: Sequence[Place]) -> list[tuple[str, list[Place]]]:
+    """The rows of each architecture at each setting, whose range is meant; before them what they are called."""
+    groups: dict[tuple[str, str], list[Place]] = defaultdict(list)
+    for row in rows:
+        groups[row[0], row[2]].append(row)
+    if alone := [group[0] for group in groups.values() if len(group) < 2]:
+        raise unfit(claim, f"a range is of two weightings or more, and there is {own.name(alone[0])} alone")
+    return [(f"{own.spec(group[0]).architecture.name}{at(group[0])}", group) for group in groups.values()]
 
 
 def _alike(rule: Rule, own: Settings, row: Place, other: Place) -> bool:
@@ -299,7 +354,7 @@ def _selected(claim: Claim, own: Settings, among: Sequence[Setting], selector: S
         if selector.has(spec.architecture.name, spec.weighting_name)
     ]
     if not found:
-        raise UsageError(f"the claim '{claim.name}' speaks of rows that its grid '{claim.grid}' has not")
+        raise unfit(claim, f"no row of it is meant by {selector.model_dump_json(exclude_defaults=True)}")
     return found
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from benchmark.analysis.submitted import proven
-from benchmark.claims import Claim, ClaimResult, claim_named, claim_names, judge_all
+from benchmark.claims import Claim, ClaimResult, check, claim_named, claim_names, judge_all
 from benchmark.claims.outlook import outlook_words
 from benchmark.commands.options import results_option
 from benchmark.errors import UsageError
@@ -71,9 +71,10 @@ def run_command(ctx: click.Context, name: str) -> None:
     if name in ctx.help_option_names:
         click.echo(ctx.get_help())
         ctx.exit()
+    claim = claim_named(name)
+    check(claim)
     given = run.make_context("mtbench run", list(ctx.args), parent=ctx.parent, resilient_parsing=True).params
-    chosen = words(claim_named(name), given)
-    run.main([*chosen, *ctx.args], prog_name="mtbench run", standalone_mode=False, parent=ctx.parent)
+    run.main([*words(claim, given), *ctx.args], prog_name="mtbench run", standalone_mode=False, parent=ctx.parent)
 
 
 @claims.command("report")

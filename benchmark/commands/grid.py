@@ -10,7 +10,9 @@ from rich.markup import escape
 
 from benchmark.commands.options import plugin_option
 from benchmark.registry import load_plugin_files
-from benchmark.runs.grid import Grid, expand, grid_names, grid_text, load_grid, undefined
+from benchmark.runs.expansion import expand, undefined
+from benchmark.runs.filters import AS_IN_THE_GRID
+from benchmark.runs.grid import Grid, grid_names, grid_text, load_grid
 
 console = Console(highlight=False)
 
@@ -41,7 +43,7 @@ def check(name: str, plugins: tuple[Path, ...]) -> None:
     """
     load_plugin_files(plugins)
     found = load_grid(name)
-    specs = expand(found)
+    specs = expand(found, AS_IN_THE_GRID)
     for cell in undefined(found):
         console.print(f"[yellow]Left out:[/] {escape(str(cell))}", soft_wrap=True)
     for dataset, count in Counter(spec.dataset.name for spec in specs).items():

@@ -53,10 +53,15 @@ def counted(found: pd.DataFrame, compared: int) -> dict[str, int]:
     return {word: words.count(word) + (compared - len(found)) * (word == "undecided") for word in VERDICTS}
 
 
-def verdict_table(contest: Contest, baselines: Sequence[Baseline], margin: float) -> Table:
-    """One line per baseline: verdicts, and the smallest difference that the seeds tell."""
+def verdict_table(contest: Contest, baselines: Sequence[Baseline], margin: float, setting: str = "") -> Table:
+    """One line per baseline: verdicts, and the smallest difference that the seeds tell.
+
+    Args:
+        setting: in words, where the data set has several.
+    """
     columns = ("against", "rows", *VERDICTS, "tells", "seeds")
-    table = Table(*columns, title=f"{escape(contest.name)}: Δm, margin {margin:g} points", title_justify="left")
+    name = f"{contest.name} at {setting}" if setting else contest.name
+    table = Table(*columns, title=f"{escape(name)}: Δm, margin {margin:g} points", title_justify="left")
     for baseline in baselines:
         pairs = contest.pairs(baseline)
         if pairs:

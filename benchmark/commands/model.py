@@ -16,7 +16,7 @@ from rich.table import Table
 from benchmark.commands.options import plugin_option
 from benchmark.errors import UsageError
 from benchmark.registry import ARCHITECTURES, DATASETS, Registry, load_plugin_files
-from benchmark.runs.grid import parse_options
+from benchmark.runs.filters import parse_options
 from benchmark.runs.spec import Component
 from benchmark.speed.outline import ELSEWHERE, Outline, PartCost, outline
 

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmark.analysis.contest import Contest, Row, settings
+from benchmark.analysis.contest import Contest, Row, setting_words, settings
 from benchmark.analysis.looks import LAST
 from benchmark.analysis.power import CHANCE, Noise, noise
 from benchmark.analysis.submitted import proven
@@ -40,9 +40,10 @@ def plan(selection: Selection, *, margin: float, baselines: tuple[str, ...]) -> 
     index = Index(selection.store)
     names = list(dict.fromkeys(spec.dataset.name for spec in selection.specs))
     records = proven(index.records(dataset=names), index.store)
-    for specs in settings(selection.specs):
+    groups = settings(selection.specs)
+    for specs, setting in zip(groups, setting_words(groups, selection.settings), strict=True):
         contest = Contest.among(specs, records)
-        print_table(console, verdict_table(contest, held, margin))
+        print_table(console, verdict_table(contest, held, margin, setting))
         console.print(in_words(noise(contest.data, contest.chosen, pictures(contest))))
         print_table(console, cost_table(contest, held, margin))
 

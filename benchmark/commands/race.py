@@ -7,6 +7,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from benchmark.analysis.contest import setting_words
 from benchmark.commands.execution import Execution, execution_options
 from benchmark.commands.judging import judging_options, parse_baselines, verdict_table
 from benchmark.commands.options import WORDS, deterministic_option, graphs_option
@@ -19,7 +20,7 @@ from benchmark.execution.display import Display
 from benchmark.execution.race import Race
 from benchmark.execution.scheduler import run_all
 from benchmark.execution.states import refuse_other_code, states
-from benchmark.runs.grid import unpictured
+from benchmark.runs.expansion import unpictured
 from benchmark.runs.spec import RunSpec
 from benchmark.wording import counted
 
@@ -121,15 +122,18 @@ def race(
             raise UserError(f"the race stopped, for a run could not begin: {display.refusals[0]}")
         if display.bad:
             console.print(f"{counted(len(display.bad), 'run')} did not go well: 'mtbench status' says why.")
-    for contest in racing.load_contests():
-        print_table(console, verdict_table(contest, held, margin))
+    names = setting_words(racing.settings, selection.settings)
+    for contest, setting in zip(racing.load_contests(), names, strict=True):
+        print_table(console, verdict_table(contest, held, margin, setting))
     if first is None:
         left = racing.open_verdicts()
         console.print(
             f"{counted(left, 'verdict')} open still: {max_seeds} seeds decide no more." if left else "All is decided."
         )
         return
-    console.print(f"The next run is {escape(first.label)}.", soft_wrap=True)
+    where = names[racing.place_of(first)]
+    told = f"{first.label} at {where}" if where else first.label
+    console.print(f"The next run is {escape(told)}.", soft_wrap=True)
     if not dry_run:
         again = shlex.join(["mtbench", *click.get_current_context().meta[WORDS]])
         console.print(f"Time is up. To go on: {escape(again)}", soft_wrap=True)

@@ -23,18 +23,10 @@ from benchmark.commands.options import (
     results_option,
 )
 from benchmark.registry import load_plugin_files
-from benchmark.runs.grid import (
-    Filters,
-    Grid,
-    Grids,
-    Undefined,
-    expand,
-    grid_names,
-    load_grid,
-    parse_value,
-    undefined,
-    unpictured,
-)
+from benchmark.runs import axes
+from benchmark.runs.expansion import Undefined, expand_settings, runs_of, undefined, unpictured
+from benchmark.runs.filters import Filters, parse_value
+from benchmark.runs.grid import Grid, Grids, grid_names, load_grid
 from benchmark.runs.spec import RunSpec
 from benchmark.runs.store import Store
 from benchmark.training.hardware import Hardware
@@ -93,6 +85,7 @@ class Selection:
         unpictured: ids of those whose pictures are not kept.
         changes: what is set in place of the grid's, as words.
         architectures, weightings: by name the words that chose them, with options.
+        settings: the runs by setting of the grid, see ``expand_settings``.
     """
 
     specs: list[RunSpec]
@@ -114,6 +107,7 @@ class Selection:
     changes: Sequence[str] = ()
     architectures: Mapping[str, str] = field(default_factory=dict)
     weightings: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[axes.Setting, Sequence[RunSpec]] = field(default_factory=dict)
 
     def command(self, specs: Sequence[RunSpec]) -> str:
         """The command that does these runs of one cell."""
@@ -180,7 +174,8 @@ def grid_options(command: Callable[..., None]) -> Callable[..., None]:
         how = compute_options(device, arithmetic, precision)
         filters = Filters(datasets or None, architectures or None, weightings or None, seeds, smoke, how)
         loaded = load_grid(grid, dict(changes))
-        specs = expand(loaded, filters)
+        settings = expand_settings(loaded, filters)
+        specs = runs_of(settings)
         selection = Selection(
             specs,
             device,
@@ -195,6 +190,7 @@ def grid_options(command: Callable[..., None]) -> Callable[..., None]:
             changes=[f"{key}={json.dumps(value)}" for key, value in changes],
             architectures={word.partition(":")[0]: word for word in architectures},
             weightings={word.partition(":")[0]: word for word in weightings},
+            settings=settings,
         )
         command(selection, **others)
 

@@ -63,6 +63,10 @@ class Race:
         """Every run that the race may ever do."""
         return [run for _, run in self._runs.values()]
 
+    def place_of(self, run: RunSpec) -> int:
+        """The place among ``settings`` of one of the runs."""
+        return self._runs[run.id][0]
+
     def load_contests(self) -> list[Contest]:
         """The boards with the records that are there now."""
         index = Index(self.store)

@@ -72,7 +72,7 @@ class Site:
     Attributes:
         problems: files that cannot be used, and why.
         waiting: submitted runs that do not count until they are run again here, and why.
-        compared: boards whose protocol or backbone alone differs.
+        side_by_side: boards whose protocol or backbone alone differs.
     """
 
     boards: tuple[BoardPage, ...]
@@ -83,7 +83,7 @@ class Site:
     claims: tuple[ClaimResult, ...] = ()
     atlas: AtlasRecord | None = None
     waiting: tuple[tuple[str, str], ...] = ()
-    compared: tuple[SideBySide, ...] = ()
+    side_by_side: tuple[SideBySide, ...] = ()
 
     def page_of(self, board: Board) -> BoardPage:
         """The pages of a board."""
@@ -178,7 +178,7 @@ def render(
         yield "toy.html", fill("toy.html", toy=toy_page(toy, site.marks))
     if site.claims:
         yield "claims.html", fill("claims.html")
-    if site.compared:
+    if site.side_by_side:
         yield "side-by-side.html", fill("side_by_side.html")
     if times:
         columns = {"network_columns": NETWORK_COLUMNS, "weighting_columns": WEIGHTING_COLUMNS}

@@ -1,37 +1,23 @@
-"""Grids: architectures × weightings × data sets × seeds under one protocol, as TOML files -> lists of ``RunSpec``."""
+"""Grid files: architectures × weightings × data sets × seeds under one protocol, in TOML."""
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Mapping
+from functools import cached_property, partial
 from importlib.resources import files
-from itertools import chain, combinations, pairwise, product
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, JsonValue, ValidationError
 
-from benchmark.arithmetic import NATIVE, ComputeOptions
 from benchmark.errors import UsageError, unknown
-from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS, Registry
-from benchmark.runs.spec import Component, Count, Frozen, Protocol, RunSpec, first_error, plain
-from benchmark.tasks import Task
+from benchmark.renamed import attribute
+from benchmark.runs.axes import NO_OPTIONS, VARIED, Axis, Options, Setting, choices_of, refuse_varied, words_of
+from benchmark.runs.spec import Count, Frozen, first_error
 
 BUILTIN = files("benchmark") / "grids"
 
-Options = dict[str, JsonValue]
-NO_OPTIONS: Options = {}
-
-#: Options with which any cell takes seconds.
-SMOKE_ARCHITECTURE: Options = {"width": 4}
-SMOKE_PROTOCOL: Options = {
-    "epochs": 2, "batch_size": 4, "learning_rate": 1e-3, "lr_step": 1, "evaluate_every": 1, "steps_per_epoch": None,
-}  # fmt: skip
-#: The option that a sweep over the simplex fills.
-SWEPT = "weights"
-#: Tables of a grid in which an axis puts its values.
-VARIED = ("protocol", "architecture")
+__getattr__ = partial(attribute, __name__)
 
 
 class Choice(Frozen):
@@ -63,10 +49,6 @@ def _as_choice(value: Any) -> Any:
 
 
 C = TypeVar("C", bound=Choice)
-#: An axis: values of one key, or named values, each with what it puts at several keys.
-Axis = tuple[JsonValue, ...] | dict[str, Options]
-#: The axes' names, each with the name of the value that was chosen.
-Setting = tuple[tuple[str, str], ...]
 Listed = tuple[Annotated[C, BeforeValidator(_as_choice)], ...] | Literal["all"]
 
 
@@ -106,8 +88,8 @@ class Grid(Frozen):
             too, once at each value of each axis. An axis is a key with a dot and its values, such as
             ``"protocol.weight_decay" = [0.0, 0.05]`` or ``"architecture.width" = [8, 16]``; or a name of its own with
             named values, tables of such keys that change together: ``optimizer = { adam = { "protocol.learning_rate" =
-            0.01 }, sgd = { "protocol.optimizer" = "sgd", "protocol.learning_rate" = 0.1 } }``. They count before what
-            the grid or a data set says.
+            0.01 }, sgd = { "protocol.optimizer" = "sgd", "protocol.learning_rate" = 0.1 } }``. They win over what the
+            grid, a data set or an architecture's entry says.
         datasets: by name what differs on each.
     """
 
@@ -129,19 +111,17 @@ class Grid(Frozen):
 
     @cached_property
     def settings(self) -> "dict[Setting, Grid]":
-        """The same by what was chosen, in the order of the file."""
-        axes = [[(name, value) for value in values_of(name, axis)] for name, axis in self.axes.items()]
-        return {
-            tuple((name, value) for name, (value, _) in chosen): self._at(
-                chain(*(changes for _, (_, changes) in chosen))
-            )
-            for chosen in product(*axes)
-        }
+        """The same by what was chosen, in the order of the file.
 
-    def _at(self, changes: Iterable[tuple[str, JsonValue]]) -> "Grid":
-        """The grid with these values on all data sets, without axes."""
+        Raises:
+            UsageError: an axis cannot be, see ``choices_of``, or makes two entries of an architecture the same.
+        """
+        return {setting: self._at(setting, changes) for setting, changes in choices_of(self.axes).items()}
+
+    def _at(self, setting: Setting, changes: Options) -> "Grid":
+        """The grid with these values on all data sets and in all entries of architectures, without axes."""
         own: dict[str, Options] = {table: {} for table in VARIED}
-        for key, value in changes:
+        for key, value in changes.items():
             table, _, field = key.partition(".")
             own[table][field] = value
         datasets = {
@@ -149,32 +129,26 @@ class Grid(Frozen):
             for name, choice in self.datasets.items()
         }
         whole = {table: {**getattr(self, table), **own[table]} for table in VARIED}
-        return self.model_copy(update={**whole, "datasets": datasets, "axes": {}})
+        listed = _entries_at(setting, self.architectures, own["architecture"])
+        return self.model_copy(update={**whole, "architectures": listed, "datasets": datasets, "axes": {}})
 
 
-def values_of(name: str, axis: Axis) -> list[tuple[str, list[tuple[str, JsonValue]]]]:
-    """The values of an axis: what each is called, and what it puts where.
-
-    Raises:
-        UsageError: a key names no field of the protocol and no option of the architectures, or the axis has no value.
-    """
-    found = (
-        [(plain(value), [(name, value)]) for value in axis]
-        if isinstance(axis, tuple)
-        else [(value, list(changes.items())) for value, changes in axis.items()]
-    )
-    if not found:
-        raise UsageError(f"the axis '{name}' has no value: give a list of them, or leave it out")
-    for key in dict.fromkeys(key for _, changes in found for key, _ in changes):
-        table, _, field = key.partition(".")
-        if table not in VARIED or not field:
-            raise UsageError(
-                f"the axis '{name}' changes '{key}', expected a field of the protocol or an option of the "
-                "architectures, such as 'protocol.optimizer' or 'architecture.width'"
-            )
-        if table == "protocol" and field not in Protocol.model_fields:
-            raise unknown("field of the protocol", field, Protocol.model_fields)
-    return found
+def _entries_at(setting: Setting, listed: Listed[Choice], own: Options) -> Listed[Choice]:
+    """Entries of architectures with an axis's values in place of theirs."""
+    if listed == "all":
+        return listed
+    found = [
+        choice.model_copy(update={"options": {k: own.get(k, v) for k, v in choice.options.items()}})
+        for choice in listed
+    ]
+    for place, (before, now) in enumerate(zip(listed, found, strict=True)):
+        for other, same in zip(listed[:place], found[:place], strict=True):
+            if now == same and before != other:
+                raise UsageError(
+                    f"at {words_of(setting)} two entries of the architecture '{now.name}' are the same, for they "
+                    "differ in nothing but what the axis varies: leave one of them out"
+                )
+    return tuple(found)
 
 
 class Grids(Frozen):
@@ -190,41 +164,25 @@ class Grids(Frozen):
     include: tuple[str, ...] = Field(min_length=1)
     changes: Options = NO_OPTIONS
 
-    @cached_property
+    @property
     def parts(self) -> list[Grid]:
-        """The grids, without axes.
+        """The grids, without axes."""
+        return [part for grid in self.grids.values() for part in grid.parts]
+
+    @cached_property
+    def grids(self) -> dict[str, Grid]:
+        """By name the grids that are put together.
 
         Raises:
             UsageError: a name is none of a grid's, or that of a file or of a grid that includes others.
         """
-        found = [load_grid(name, self.changes) for name in self.include if name in grid_names()]
-        if len(found) < len(self.include) or not all(isinstance(grid, Grid) for grid in found):
+        found = {name: load_grid(name, self.changes) for name in self.include if name in grid_names()}
+        own = {name: grid for name, grid in found.items() if isinstance(grid, Grid)}
+        if own.keys() != set(self.include):
             raise UsageError(
                 f"'include' must name grids of the suite that include no others; found {', '.join(self.include)}"
             )
-        return [part for grid in found if isinstance(grid, Grid) for part in grid.parts]
-
-
-@dataclass(frozen=True)
-class Filters:
-    """What the command line narrows a grid to; None keeps what the grid says. Any registered name may be given.
-
-    Attributes:
-        datasets, architectures, weightings: names; of methods, options may follow: ``dwa:temperature=1,window=2``.
-        seeds: instead of the grid's, and of its further seeds of references.
-        compute: how runs compute where the grid leaves it open.
-        smoke: whether all cells shrink to minutes on a CPU, to see that everything runs: see ``shrunk``.
-    """
-
-    datasets: Sequence[str] | None = None
-    architectures: Sequence[str] | None = None
-    weightings: Sequence[str] | None = None
-    seeds: Sequence[int] | None = None
-    smoke: bool = False
-    compute: ComputeOptions = NATIVE
-
-
-NO_FILTERS = Filters()
+        return own
 
 
 def grid_names() -> list[str]:
@@ -256,7 +214,8 @@ def load_grid(name: str | Path, changes: Mapping[str, JsonValue] = NO_OPTIONS) -
             others together, in each of these.
 
     Raises:
-        UsageError: there is no such grid or file, it is no TOML, or a key or value is not valid.
+        UsageError: there is no such grid or file, it is no TOML, a key or value is not valid, or a change is of what an
+            axis varies.
     """
     name = str(name)
     text = grid_text(name)
@@ -267,7 +226,9 @@ def load_grid(name: str | Path, changes: Mapping[str, JsonValue] = NO_OPTIONS) -
         for key, value in changes.items():
             _put(raw, key, value)
         _check_lists(name, raw)
-        return Grid.model_validate(raw)
+        grid = Grid.model_validate(raw)
+        refuse_varied(grid.axes, changes)
+        return grid
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"the grid {name} is not valid TOML: {error}{_line(text, str(error))}") from error
     except ValidationError as error:
@@ -309,308 +270,3 @@ def _check_lists(name: str, raw: Mapping[str, Any]) -> None:
                 f"the grid {name} is not valid: '{key}' must be \"all\" or a list of names, or of tables such as "
                 f'{{ name = "mtan", options = {{ }} }}; found {str(wrong[0])[:80]!r}'
             )
-
-
-@dataclass(frozen=True)
-class Undefined:
-    """An architecture and a weighting that cannot go together, and why."""
-
-    architecture: str
-    weighting: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.architecture} × {self.weighting} is undefined: {self.reason}"
-
-
-def expand(grid: Grid | Grids, filters: Filters = NO_FILTERS) -> list[RunSpec]:
-    """Every run of a grid, references first, without repetition and without undefined cells.
-
-    Of grids that are put together, and of a grid with axes, seed by seed.
-
-    Raises:
-        UsageError: an unknown name or option, a value that the protocol does not allow, no data set is named where none
-            is run by default, an axis changes nothing, or nothing but references is left without the undefined cells.
-    """
-    parts = grid.parts
-    if not any(_datasets(part, filters) for part in parts):
-        names = ", ".join(dict.fromkeys(name for part in parts for name in part.datasets))
-        raise UsageError(f"the grid runs no data set unless --dataset names it: {names}")
-    if isinstance(grid, Grids) or grid.axes:
-        found = [expand(part, filters) for part in parts if _datasets(part, filters)]
-        if isinstance(grid, Grid) and not filters.smoke:
-            _check_axes(grid, found)
-        both = {spec.id: spec for specs in found for spec in specs}
-        return sorted(both.values(), key=lambda spec: spec.seed)
-    return _expanded(shrunk(grid) if filters.smoke else grid, filters)
-
-
-def words_of(setting: Setting) -> str:
-    """A setting in words; none where the grid has no axes."""
-    return ", ".join(f"{axis} {value}" for axis, value in setting)
-
-
-def _check_axes(grid: Grid, parts: Sequence[Sequence[RunSpec]]) -> None:
-    """Make sure that no two settings of a grid are the same runs."""
-    known: dict[frozenset[str], Setting] = {}
-    for setting, specs in zip(grid.settings, parts, strict=True):
-        other = known.setdefault(frozenset(spec.id for spec in specs), setting)
-        if other != setting:
-            raise UsageError(
-                f"the axes give the same runs twice, at {words_of(other)} and at {words_of(setting)}: leave one of the "
-                "values out"
-            )
-
-
-def _expanded(grid: Grid, filters: Filters) -> list[RunSpec]:
-    """See ``expand``, of a grid without axes."""
-    seeds, further = grid.seeds if filters.seeds is None else filters.seeds, _further_seeds(grid, filters)
-    specs = {
-        spec.id: spec
-        for seed in (*seeds, *further)
-        for dataset, choice in _datasets(grid, filters).items()
-        for spec in _cells(grid, filters, dataset, choice, seed)
-        if seed not in further or ARCHITECTURES[spec.architecture.name].factory.reference
-    }
-    if all(ARCHITECTURES[spec.architecture.name].factory.reference for spec in specs.values()):
-        missing = undefined(grid, filters)
-        if missing:
-            raise UsageError(
-                f"nothing but references would be run: {'; '.join(str(cell) for cell in missing)}; choose another "
-                "architecture or weighting"
-            )
-    return list(specs.values())
-
-
-def _further_seeds(grid: Grid, filters: Filters) -> list[int]:
-    """Seeds with which only the references are run."""
-    return [] if filters.seeds is not None else [n for n in range(grid.reference_seeds or 0) if n not in grid.seeds]
-
-
-def unpictured(grid: Grid | Grids, specs: Sequence[RunSpec]) -> frozenset[str]:
-    """Ids of the runs that keep no pictures; whatever part of the grid ``specs`` are, the same runs do.
-
-    Args:
-        specs: what the grid, or a part of it, expands to.
-    """
-    if isinstance(grid, Grids):
-        return frozenset.intersection(*(unpictured(part, specs) for part in grid.parts))
-    # What an axis changes is no matter here: the seeds alone count.
-    if grid.pictures == "all":
-        return frozenset()
-    first, first_reference = min(grid.seeds), min(*grid.seeds, 0 if grid.reference_seeds else min(grid.seeds))
-    return frozenset(
-        spec.id
-        for spec in specs
-        if spec.seed != (first_reference if ARCHITECTURES[spec.architecture.name].factory.reference else first)
-    )
-
-
-def undefined(grid: Grid | Grids, filters: Filters = NO_FILTERS) -> list[Undefined]:
-    """The cells that ``expand`` leaves out, each once whatever the data sets and seeds.
-
-    Raises:
-        UsageError: an unknown name or option.
-    """
-    if isinstance(grid, Grids) or grid.axes:
-        return list(dict.fromkeys(cell for part in grid.parts for cell in undefined(part, filters)))
-    chosen = _choices(ARCHITECTURES, grid.architectures, filters.architectures, Choice)
-    weightings = _choices(WEIGHTINGS, grid.weightings, filters.weightings, WeightingChoice)
-    cells = {
-        (architecture.name, weighting.name, reason): Undefined(architecture.name, weighting.name, reason)
-        for dataset in _datasets(grid, filters)
-        for architecture in chosen
-        if ARCHITECTURES[architecture.name].factory.shares
-        for weighting in weightings
-        if (reason := _why_undefined(architecture.name, weighting, dataset))
-    }
-    return list(cells.values())
-
-
-def _why_undefined(architecture: str, weighting: Component | Choice, dataset: str) -> str | None:
-    """Why a weighting, with its options, cannot train an architecture on a data set; None where it can."""
-    network = ARCHITECTURES[architecture].factory
-    apart = f"every task of '{dataset}' has its own pictures" if not DATASETS[dataset].factory.joint else ""
-    if apart and not network.separable:
-        return f"{apart}, and the architecture needs all tasks' features of the same picture"
-    entry = WEIGHTINGS[weighting.name]
-    asks = getattr(entry.factory, "needs_representation", None)  # a plain function tells nothing
-    if asks is None or not asks({**entry.preset, **entry.defaults, **weighting.options}):
-        return None
-    needs = "the weighting takes gradients at one feature that feeds all heads"
-    if apart:
-        return f"{needs}, and {apart}"
-    return None if network.has_representation else f"{needs}, which this architecture does not have"
-
-
-def _datasets(grid: Grid, filters: Filters) -> dict[str, DataSetChoice]:
-    if filters.datasets is None:
-        return {name: choice for name, choice in grid.datasets.items() if choice.by_default}
-    return {
-        name: grid.datasets.get(name, _small(name) if filters.smoke else DataSetChoice()) for name in filters.datasets
-    }
-
-
-def shrunk(grid: Grid) -> Grid:
-    """The same cells on few small pictures with narrow networks, for the first seed; see also ``_small_protocol``.
-
-    A data set says by its ``smoke`` options how it is made small.
-    """
-    listed = grid.architectures
-    if listed != "all":
-        listed = tuple(
-            choice.model_copy(update={"options": {**choice.options, **SMOKE_ARCHITECTURE}})
-            if "width" in choice.options
-            else choice
-            for choice in listed
-        )
-    return grid.model_copy(
-        update={
-            "seeds": grid.seeds[:1],
-            "reference_seeds": None,
-            "architectures": listed,
-            "architecture": {**grid.architecture, **SMOKE_ARCHITECTURE},
-            "datasets": {name: _small(name, choice) for name, choice in grid.datasets.items()},
-        }
-    )
-
-
-def _small(name: str, choice: DataSetChoice | None = None) -> DataSetChoice:
-    choice = choice or DataSetChoice()
-    return choice.model_copy(
-        update={
-            "options": {**choice.options, **getattr(DATASETS[name].factory, "smoke", {})},
-            "architecture": {**choice.architecture, **SMOKE_ARCHITECTURE},
-        }
-    )
-
-
-def _small_protocol(protocol: Options) -> Options:
-    """Two epochs; everything else of the protocol stays as it is.
-
-    A second phase begins after the first epoch; a cosine has no decays.
-    """
-    decays = protocol.get("schedule") != "cosine"
-    small = {name: value for name, value in SMOKE_PROTOCOL.items() if name != "lr_step" or decays}
-    phase = {"restart_after": 1, "restart_learning_rate": 1e-4} if protocol.get("restart_after") else {}
-    return {**protocol, **small, **phase}
-
-
-def _cells(grid: Grid, filters: Filters, dataset: str, choice: DataSetChoice, seed: int) -> Iterator[RunSpec]:
-    options = {**grid.protocol, **choice.protocol}
-    protocol = _protocol(_small_protocol(options) if filters.smoke else options, filters.compute, dataset)
-    data = Component.from_registry(DATASETS, dataset, choice.options)
-    weightings = _weightings(grid, filters, data)
-    for architecture in _architectures(grid, filters, {**grid.architecture, **choice.architecture}):
-        shares = ARCHITECTURES[architecture.name].factory.shares
-        for weighting in weightings if shares else [None]:
-            if weighting and _why_undefined(architecture.name, weighting, dataset):
-                continue
-            yield RunSpec(dataset=data, architecture=architecture, weighting=weighting, seed=seed, protocol=protocol)
-
-
-def _protocol(options: Options, compute: ComputeOptions, dataset: str) -> Protocol:
-    """A data set's protocol, with what the grid leaves open of arithmetic and precision."""
-    said = {name: str(options.get(name, "auto")) for name in ("arithmetic", "precision")}
-    arithmetic, precision = compute.settle(**said)
-    try:
-        return Protocol.model_validate({**options, "arithmetic": arithmetic, "precision": precision})
-    except ValidationError as error:
-        raise UsageError(f"the protocol for '{dataset}' is not valid: {first_error(error, Protocol)}") from error
-
-
-def _architectures(grid: Grid, filters: Filters, common: Mapping[str, Any]) -> list[Component]:
-    """References first, then what was chosen; each with those of the common options that it knows."""
-    references = [Choice(name=name) for name in ARCHITECTURES if ARCHITECTURES[name].factory.reference]
-    choices = [*references, *_choices(ARCHITECTURES, grid.architectures, filters.architectures, Choice)]
-    known = {option for choice in choices for option in ARCHITECTURES[choice.name].defaults}
-    for option in common:
-        if option not in known:
-            raise unknown("architecture option", option, known)
-    return [
-        Component.from_registry(
-            ARCHITECTURES,
-            choice.name,
-            {k: v for k, v in common.items() if k in ARCHITECTURES[choice.name].defaults} | choice.options,
-        )
-        for choice in choices
-    ]
-
-
-def _weightings(grid: Grid, filters: Filters, dataset: Component) -> list[Component]:
-    """What was chosen, with a component for each point of a sweep."""
-    choices = _choices(WEIGHTINGS, grid.weightings, filters.weightings, WeightingChoice)
-    tasks: Sequence[Task] = ()
-    if any(choice.simplex for choice in choices):
-        tasks = DATASETS[dataset.name].build(**dataset.options).tasks
-    return [
-        Component.from_registry(WEIGHTINGS, choice.name, options)
-        for choice in choices
-        for options in (_sweep(choice, choice.simplex, len(tasks)) if choice.simplex else [choice.options])
-    ]
-
-
-def _sweep(choice: Choice, parts: int, count: int) -> list[Options]:
-    """The options of a choice at every point of the simplex of ``count`` tasks, see ``WeightingChoice``."""
-    if SWEPT not in WEIGHTINGS[choice.name].defaults:
-        raise UsageError(f"'simplex' fills the option '{SWEPT}', which '{choice.name}' has not; try 'constant'")
-    if SWEPT in choice.options:
-        raise UsageError(f"'{choice.name}' is given both '{SWEPT}' and 'simplex', which fills it; leave one out")
-    points = simplex_points(parts, count)
-    if not points:
-        raise UsageError(
-            f"'simplex = {parts}' has no point besides equal weights for {count} tasks; "
-            f"give 'simplex' {count + 1} or more"
-        )
-    return [{**choice.options, SWEPT: list(point)} for point in points]
-
-
-def simplex_points(parts: int, count: int) -> list[tuple[float, ...]]:
-    """Points of the simplex whose ``count`` coordinates are positive multiples of 1/``parts``, without the centre.
-
-    In descending order of the first coordinate, then of the next: (parts − 1 choose count − 1) points, less the centre.
-    """
-    cuts = combinations(range(1, parts), count - 1)
-    steps = [tuple(b - a for a, b in pairwise((0, *cut, parts))) for cut in cuts]
-    return [tuple(n / parts for n in point) for point in sorted(steps, reverse=True) if len(set(point)) > 1]
-
-
-def _choices(registry: Registry[Any], listed: Listed[C], names: Sequence[str] | None, kind: type[C]) -> list[C]:
-    everything = [kind(name=name) for name in registry if not registry[name].required]
-    choices = everything if listed == "all" else list(listed)
-    if names is None:
-        return choices
-    found: list[C] = []
-    for word in names:
-        name, colon, options = word.partition(":")
-        if colon:
-            found.append(kind(name=name, options=parse_options(options, name)))
-        else:
-            found += [choice for choice in choices if choice.name == name] or [kind(name=name)]
-    return found
-
-
-def parse_options(text: str, what: str) -> Options:
-    """``key=value,key=value`` with values as in TOML; what is no such value is a text.
-
-    Raises:
-        UsageError: a part has no equals sign.
-    """
-    # A comma within brackets belongs to a list.
-    parts = re.findall(r"(?:\[[^\]]*\]|[^,\[])+", text)
-    options: Options = {}
-    for part in parts:
-        key, equals, value = part.partition("=")
-        if not equals or not key.strip():
-            raise UsageError(f"options of '{what}' are given as key=value, and commas between them; found {part!r}")
-        options[key.strip()] = parse_value(value)
-    return options
-
-
-def parse_value(text: str) -> JsonValue:
-    """A value as TOML writes it; a text where it is none."""
-    try:
-        value: JsonValue = tomllib.loads(f"value = {text.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text.strip()
-    return value

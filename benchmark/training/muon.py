@@ -29,7 +29,9 @@ class Muon(torch.optim.Optimizer):
     λ serve both (Liu et al., "Muon is Scalable for LLM Training", arXiv:2502.16982, 2025).
 
     Deviations: Jordan et al. give the first and the last layer to AdamW; here they are matrices like others, for a
-    model does not say which they are. The orthogonalisation is in float32 everywhere, where theirs is in bfloat16.
+    model does not say which they are. Whatever has two dimensions or four is a matrix, even where it maps no features:
+    cross-stitch units' K×K mixtures of tasks, or a transformer's table of relative positions. The orthogonalisation is
+    in float32 everywhere, where theirs is in bfloat16.
 
     ``torch.optim.Muon`` would not do: torch has it from 2.9 on only, it takes two dimensions alone, and it reads the
     rate on the host, which a step that is recorded cannot.
@@ -92,5 +94,5 @@ def orthogonalised(matrix: Tensor) -> Tensor:
 
 
 def is_matrix(parameter: nn.Parameter) -> bool:
-    """Whether Muon moves a parameter: a linear layer's weights, or a convolution's."""
+    """Whether Muon moves a parameter: all that have two dimensions or four, as linear layers and convolutions have."""
     return parameter.ndim in (2, 4)

@@ -117,7 +117,7 @@ def code_hash() -> str:
         "exact.py",
         "transfer.py",
         "model.py",
-        "weighting.py",
+        "weighting",
         "runs/spec.py",
     )
     rooms = [suite / name for name in names]

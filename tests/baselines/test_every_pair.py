@@ -13,7 +13,8 @@ import benchmark
 from benchmark.data import SPLITS, Storage, build_dataset
 from benchmark.errors import UsageError
 from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
-from benchmark.runs.grid import Grid, WeightingChoice, undefined
+from benchmark.runs.expansion import undefined
+from benchmark.runs.grid import Grid, WeightingChoice
 from benchmark.runs.spec import Component, Protocol, RunSpec
 from benchmark.training.batch import gathered
 from benchmark.training.engine import Trainer

@@ -15,7 +15,9 @@ from baselines.backbones.options import OPTIONS
 from benchmark import ARCHITECTURES, WEIGHTINGS, Task, build_model
 from benchmark.errors import UsageError, UserError
 from benchmark.registry import DATASETS
-from benchmark.runs.grid import Filters, expand, load_grid
+from benchmark.runs.expansion import expand
+from benchmark.runs.filters import Filters
+from benchmark.runs.grid import load_grid
 from benchmark.runs.spec import Component, Protocol, RunSpec
 from benchmark.speed.workload import Stepper, Workload
 from benchmark.training.hardware import Hardware

@@ -7,12 +7,13 @@ import pytest
 
 import baselines  # noqa: F401 - registers the methods
 from benchmark.analysis import boards
-from benchmark.analysis.across import side_by_side
-from benchmark.analysis.contest import of_seed, settings
-from benchmark.analysis.contrasts import ALPHA, RACED, level
+from benchmark.analysis.across import _place, side_by_side
+from benchmark.analysis.contest import of_seed, setting_words, settings
+from benchmark.analysis.contrasts import ALPHA, RACED, contrasts, level
 from benchmark.analysis.submitted import Counted
 from benchmark.report.pages import render
-from benchmark.runs.grid import expand, load_grid
+from benchmark.runs.expansion import expand, expand_settings, runs_of
+from benchmark.runs.grid import load_grid
 from benchmark.runs.store import Store
 from tests.benchmark.test_judged_claims import GRID, OPTIMIZERS, WIDTHS, ran
 
@@ -39,7 +40,6 @@ def test_a_setting_that_lifts_all_rows_changes_no_delta_and_every_difference(tmp
         ("single-task", "none"), ("stan", "none"), ("split", "equal"), ("split", "dwa"), ("mtan", "equal"),
         ("mtan", "dwa"),
     }  # fmt: skip
-    assert found.compared == 6
     for (architecture, _), (adam, sgd) in found.rows.items():
         gain = ROWS.get(architecture, 0.0)
         assert adam.delta == pytest.approx(gain)
@@ -47,6 +47,28 @@ def test_a_setting_that_lifts_all_rows_changes_no_delta_and_every_difference(tmp
         assert sgd.difference == pytest.approx(5.0)
         assert (adam.n, sgd.n, sgd.verdict) == (3, 3, "better")
         assert math.isnan(adam.difference)
+
+
+def test_the_error_is_shared_out_to_all_differences_of_a_set(tmp_path):
+    noise = (0.5, -0.3, -0.2)
+    own = [
+        ran(r.spec, 5.0 + noise[r.spec.seed]) if r.spec.protocol.optimizer == "sgd" else r
+        for r in records(tmp_path, OPTIMIZERS, lambda spec: 0.0)
+    ]
+    (found,) = side_by_side(boards(own))
+    gains = {row: ROWS.get(row[0], 0.0) for row in found.rows}
+    values = np.array([[5.0 + one for one in noise]] * len(gains))
+    base = np.array([[gain + 0.1 * (seed - 1) for seed in range(3)] for gain in gains.values()])
+    for size, alike in ((6, True), (5, False)):
+        low = contrasts(values, base, rows=size).low
+        told = [standings[1].low for standings in found.rows.values()]
+        assert (told == pytest.approx(low.tolist(), abs=0.02)) is alike
+
+
+def test_numbers_are_ordered_by_size_whatever_their_sign_and_exponent():
+    values = [200, -1, 3e-10, "wrn-28", 1e-12, 0, -2.5, None, "adam", 1e30, False, 2.5]
+    ordered = ["adam", "wrn-28", -2.5, -1, 0, False, 1e-12, 3e-10, 2.5, 200, 1e30, None]
+    assert sorted(values, key=_place) == ordered
 
 
 def test_ranges_over_weightings_are_each_boards_own_and_widths_are_ordered_by_size(tmp_path):
@@ -76,6 +98,24 @@ def test_settings_of_several_widths_are_contests_of_their_own(tmp_path):
     (tmp_path / "grid.toml").write_text(GRID + WIDTHS)
     found = settings(expand(load_grid(tmp_path / "grid.toml")))
     assert [{spec.architecture.options["width"] for spec in own} for own in found] == [{8}, {16}]
+
+
+def test_settings_of_one_data_set_are_named_by_the_axes_in_which_they_differ(tmp_path):
+    def named(text):
+        (tmp_path / "grid.toml").write_text(text)
+        found = expand_settings(load_grid(tmp_path / "grid.toml"))
+        groups = settings(runs_of(found))
+        return dict(zip(setting_words(groups, found), groups, strict=True))
+
+    assert list(named(GRID)) == [""]
+    assert list(named(GRID + WIDTHS)) == ["architecture.width 8", "architecture.width 16"]
+    # At each optimiser, rows of both variants stand on one board, with one reference.
+    both = named(GRID + OPTIMIZERS + '"architecture.variant" = ["deep", "wide"]\n')
+    assert list(both) == ["protocol.optimizer adam", "protocol.optimizer sgd"]
+    for words, specs in both.items():
+        assert {f"protocol.optimizer {spec.protocol.optimizer}" for spec in specs} == {words}
+        assert {spec.architecture.options.get("variant") for spec in specs} == {"deep", "wide", None}
+    assert list(named(GRID + '[axes]\n"architecture.variant" = ["deep", "wide"]\n')) == [""]
 
 
 def test_rows_of_different_numbers_of_seeds_cost_error_on_either_side():

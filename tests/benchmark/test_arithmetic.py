@@ -45,7 +45,7 @@ CPU = Hardware("cpu", "fp32", 1)
         ("cpu", "bf16", ("native", "auto"), ("auto", "auto"), ("native", "bf16")),
         ("cpu", "fp32", ("auto", "bf16"), ("auto", "auto"), ("native", "bf16")),
         ("cpu", "bf16", ("auto", "auto"), ("native", "fp32"), ("native", "fp32")),
-        # The command line's word counts before the grid's.
+        # The command line's word wins over the grid's.
         ("cuda", "bf16", ("native", "fp32"), ("portable", "bf16"), ("native", "fp32")),
     ],
 )

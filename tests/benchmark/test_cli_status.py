@@ -8,7 +8,9 @@ import pytest
 from benchmark.arithmetic import ComputeOptions
 from benchmark.errors import UserError
 from benchmark.execution.leases import Leases
-from benchmark.runs.grid import Filters, expand, load_grid
+from benchmark.runs.expansion import expand
+from benchmark.runs.filters import Filters
+from benchmark.runs.grid import load_grid
 from benchmark.runs.store import Store
 from benchmark.speed.estimate import CostEstimate
 from tests.benchmark import records as made

@@ -20,7 +20,7 @@ ROOMS = (
     "benchmark/tasks",
     "benchmark/training",
     "benchmark/model.py",
-    "benchmark/weighting.py",
+    "benchmark/weighting",
     "baselines",
 )
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from benchmark.data import Storage
 from benchmark.errors import CONTROL, UserError
 from benchmark.execution.leases import Leases
-from benchmark.runs.grid import expand, load_grid
+from benchmark.runs.expansion import expand
+from benchmark.runs.grid import load_grid
 from benchmark.runs.index import Index
 from benchmark.runs.record import RunRecord, without_times
 from benchmark.runs.spec import RunSpec

@@ -1,6 +1,7 @@
 """Claims of the literature held against records: quantities by hand, verdicts of known differences, the command."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,15 +11,16 @@ from benchmark.analysis import boards
 from benchmark.analysis.contest import Contest, baseline_of, of_seed, row_of
 from benchmark.analysis.looks import critical
 from benchmark.analysis.submitted import Counted
-from benchmark.claims import claim_named, judge
-from benchmark.claims.claim import AS_IN_THE_GRID
+from benchmark.claims import check, claim_named, judge
 from benchmark.claims.judge import NOTHING
 from benchmark.claims.outlook import Need, Outlook, Row, outlook, outlook_words, seeds_to_decide
 from benchmark.claims.quantities import Combination, Interval, Less, RowDifference, beyond, spread
 from benchmark.commands.claims import words
 from benchmark.errors import UsageError
 from benchmark.report.pages import render
-from benchmark.runs.grid import Filters, expand, load_grid
+from benchmark.runs.expansion import expand
+from benchmark.runs.filters import AS_IN_THE_GRID, Filters
+from benchmark.runs.grid import load_grid
 from benchmark.runs.store import Store
 from tests.benchmark.records import FINAL, LOWER, edited, record
 from tests.benchmark.records import noise as random
@@ -330,8 +332,92 @@ def test_a_claims_file_that_is_not_valid_is_told(tmp_path, written):
         claim_named(str(tmp_path / "none.toml"))
     with pytest.raises(UsageError, match="is not valid: holds"):
         written(DWA, "somewhere")
-    with pytest.raises(UsageError, match="rows that its grid"):
-        judge(written(DWA.replace('"dwa"', '"famo"')), [])
+    with pytest.raises(UsageError, match=r"is not valid: rules\[0\]: .*'same' is of the quantity 'difference' alone"):
+        written(DWA.replace('"difference"', '"range"'))
+
+
+@pytest.mark.parametrize(
+    ("quantity", "rows", "others", "same", "message"),
+    [
+        ("range", '["stan"]', '["split"]', "", "of two weightings or more, and there is stan · none alone"),
+        ("range", '["split"]', '["stan"]', "", "of two weightings or more, and there is stan · none alone"),
+        ("range", '["split"]', '["split", "mtan"]', "", "of one architecture is subtracted, found split and mtan"),
+        (
+            "difference",
+            '["split"]',
+            '["split"]',
+            'same = "row"',
+            "a row of 'others' that is another and has the same row",
+        ),
+        ("difference", '["stan"]', '["stan"]', "", "for no row of 'rows' there is a row of 'others' that is another$"),
+        ("difference from mean", '["stan"]', '["stan"]', "", "for no row of 'rows' there is a row of 'others'"),
+        ("beyond front", '["stan"]', '["stan"]', "", "for no row of 'rows' there is a row of 'others'"),
+        ("difference", '["splitt"]', '["mtan"]', "", r"unknown architecture 'splitt'\. Did you mean 'split'"),
+        (
+            "difference",
+            '["split", "dense"]',
+            '["mtan"]',
+            "",
+            r"unknown architecture 'dense'\. .*Known: mtan, single-task",
+        ),
+        ("difference", '["split"], weighting = ["famo"]', '["mtan"]', "", "unknown weighting 'famo'"),
+        ("difference", '["split"], but = ["equall"]', '["mtan"]', "", "unknown architecture or weighting 'equall'"),
+        ("difference", '["split"], but = ["split"]', '["mtan"]', "", "no row of it is meant by .*architecture.*split"),
+        ("difference", '["split"], at = { optimiser = ["adam"] }', '["mtan"]', "", "unknown axis 'optimiser'"),
+    ],
+)
+def test_a_rule_that_makes_no_quantity_is_told_before_there_are_runs(written, quantity, rows, others, same, message):
+    rules = f'[[rules]]\nquantity = "{quantity}"\nrows = {{ architecture = {rows} }}\n'
+    claim = written(f"{rules}others = {{ architecture = {others} }}\n{same}\n")
+    with pytest.raises(UsageError, match=message) as caught:
+        check(claim)
+    assert str(caught.value).startswith("the claim 'a-claim' does not fit its grid")
+
+
+def test_a_value_or_a_data_set_that_the_grid_has_not_is_told(written, tmp_path, mtbench):
+    with pytest.raises(UsageError, match=r"unknown value of the axis 'protocol\.optimizer' 'sdg'\. Did you mean 'sgd'"):
+        check(written(AT.replace('"sgd"', '"sgd", "sdg"'), axes=OPTIMIZERS))
+    written(DWA)
+    path = tmp_path / "a-claim.toml"
+    path.write_text(path.read_text().replace('["scenes"]', '["scenes", "scens"]'))
+    with pytest.raises(UsageError, match=r"unknown data set 'scens'\. Did you mean 'scenes'"):
+        check(claim_named(str(path)))
+    one_line(mtbench("claims", "run", str(path), "--dry-run"), 2, "unknown data set 'scens'")
+
+
+def test_a_claim_names_data_sets_that_its_grid_runs_by_name_alone(written):
+    claim = written(DWA)
+    (grid := Path(claim.grid)).write_text(GRID.replace("[datasets.scenes]", "[datasets.scenes]\nby_default = false"))
+    assert {spec.dataset.name for spec in claim_named(str(grid.parent / "a-claim.toml")).needed()} == {"scenes"}
+
+
+def test_two_backbones_on_one_data_set_are_told(written):
+    claim = written(DWA)
+    second = 'architectures = [{ name = "single-task", options = { width = 32 } }, '
+    Path(claim.grid).write_text(GRID.replace("architectures = [", second))
+    with pytest.raises(UsageError, match="single-task networks of several backbones on 'scenes'; give it one of them"):
+        check(claim)
+
+
+def test_a_row_is_itself_at_every_value_of_an_option_that_the_single_task_networks_have_not(written):
+    claim = written(
+        DIFFERENCE.format(
+            rows='{ architecture = ["split"], weighting = ["equal"], at = { "architecture.variant" = ["deep"] } }',
+            others='{ architecture = ["split"], at = { "architecture.variant" = ["wide"] } }',
+            same='same = "row"',
+        ),
+        axes='[axes]\n"architecture.variant" = ["deep", "wide"]\n',
+    )
+    found = judge(claim, runs(claim, {}, lift=lambda s: 3.0 * (s.architecture.options.get("variant") == "deep")))
+    (finding,) = found.datasets[0].findings
+    assert finding.interval.estimate == pytest.approx(3.0, abs=0.01)
+    assert finding.verdict == "supported"
+
+
+def test_a_claims_settings_are_its_runs(written):
+    claim = written(AT, axes=OPTIMIZERS)
+    assert {spec.id for specs in claim.settings.values() for spec in specs} == {spec.id for spec in claim.specs}
+    assert claim.specs == expand(load_grid(claim.grid), AS_IN_THE_GRID)
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@ from benchmark import ARCHITECTURES, WEIGHTINGS, GramianWeighting, Task, build_m
 from benchmark.data import PerTaskInputSplit, Split, Storage, build_dataset
 from benchmark.errors import UsageError
 from benchmark.registry import DATASETS
-from benchmark.runs.grid import expand, load_grid, undefined
+from benchmark.runs.expansion import expand, undefined
+from benchmark.runs.grid import load_grid
 from benchmark.runs.record import without_times
 from benchmark.runs.spec import Component, Protocol, RunSpec
 from benchmark.speed.estimate import estimate, run_flops

@@ -54,7 +54,7 @@ DEEDS = {
     "relu": (_patch_relu, "torch.nn.modules.activation.ReLU.forward"),
     "batch norm": (_hide_inherited, "torch.nn.modules.batchnorm.BatchNorm2d.forward"),
     "functional": (_patch_functional, "torch.nn.functional.relu"),
-    "suite": (_patch_suite, "benchmark.weighting.Weighting.objective"),
+    "suite": (_patch_suite, "benchmark.weighting.base.Weighting.objective"),
     "hook": (_hook, "torch's hooks of all modules"),
     "threads": (lambda: torch.set_num_threads(2), "torch's number of threads (1 to 2)"),
     "device": (lambda: torch.set_default_device("meta"), "torch's default device (cpu to meta)"),

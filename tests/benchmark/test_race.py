@@ -1,5 +1,6 @@
 """Races: which run comes next, that they go on where they were stopped, and that they save runs."""
 
+import re
 from threading import Thread
 
 import numpy as np
@@ -286,7 +287,7 @@ def test_baselines_are_named_by_methods():
 
 
 def test_a_grid_without_a_reference_cannot_race(tmp_path):
-    with pytest.raises(UsageError, match="one single-task reference"):
+    with pytest.raises(UsageError, match=r"one single-task reference .* found none for split-wide, mtan"):
         Race(SPECS[1:], Store(tmp_path), HELD, margin=1.0, most=6)
 
 
@@ -313,6 +314,18 @@ def test_race_and_plan_from_the_command_line(here, mtbench):
     assert planned.exit_code == 0, planned.output
     assert "SD of a row's Δm" in planned.output
     assert "further runs" in planned.output
+
+
+def test_settings_of_one_data_set_have_their_names(here, mtbench):
+    path = mtbench.folder / "axes.toml"
+    path.write_text((mtbench.folder / "grid.toml").read_text() + '\n[axes]\n"protocol.weight_decay" = [0.0, 0.5]\n')
+    words = ["--grid", str(path), "--plugin", str(mtbench.plugin), "--baseline", "equal"]
+    for found in (mtbench("plan", *words), mtbench("race", *words, "--dry-run")):
+        assert found.exit_code == 0, found.output
+        for value in ("0.0", "0.5"):
+            assert f" at protocol.weight_decay {value}: Δm" in found.output
+    assert re.search(r"The next run is .* seed 0 at protocol\.weight_decay 0\.[05]\.", found.output)
+    assert " at " not in mtbench("race", "--grid", "grid.toml", *words[2:], "--dry-run").output
 
 
 def test_a_race_whose_time_is_up_says_how_to_go_on(here, mtbench):

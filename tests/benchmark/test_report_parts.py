@@ -26,7 +26,9 @@ from benchmark.report.reproduce import command, grid_file
 from benchmark.report.rows import Variant, read
 from benchmark.report.table import formatter
 from benchmark.runs.artifacts import OfMasks
-from benchmark.runs.grid import Filters, Grid, expand
+from benchmark.runs.expansion import expand
+from benchmark.runs.filters import Filters
+from benchmark.runs.grid import Grid
 from benchmark.runs.record import TaskInfo
 from benchmark.runs.spec import Component, Protocol, RunSpec
 from tests.benchmark import records as made

@@ -8,7 +8,8 @@ from benchmark.data import Storage
 from benchmark.execution import sharing
 from benchmark.execution.executor import Setup
 from benchmark.execution.sharing import Throughput, choose_workers, measure_throughput
-from benchmark.runs.grid import expand, load_grid
+from benchmark.runs.expansion import expand
+from benchmark.runs.grid import load_grid
 from benchmark.training.hardware import Hardware
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,9 @@ from click.testing import CliRunner
 from benchmark import ARCHITECTURES, WEIGHTINGS, speed
 from benchmark.cli import main
 from benchmark.errors import UserError
-from benchmark.runs.grid import Filters, Grid, expand
+from benchmark.runs.expansion import expand
+from benchmark.runs.filters import Filters
+from benchmark.runs.grid import Grid
 from benchmark.runs.spec import Component, Protocol
 from benchmark.runs.store import Store
 from benchmark.speed import estimate as prediction

@@ -5,7 +5,9 @@ from click.testing import CliRunner
 
 from benchmark.cli import main
 from benchmark.errors import UsageError
-from benchmark.runs.grid import Filters, expand, load_grid, undefined
+from benchmark.runs.expansion import expand, undefined
+from benchmark.runs.filters import Filters
+from benchmark.runs.grid import load_grid
 
 TEXT = """
 seeds = [0, 1]

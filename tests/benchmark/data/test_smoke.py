@@ -13,7 +13,9 @@ from benchmark.data.decathlon import chosen
 from benchmark.data.measured import data_card
 from benchmark.data.prepared import read_manifest
 from benchmark.registry import DATASETS
-from benchmark.runs.grid import Filters, expand, load_grid
+from benchmark.runs.expansion import expand
+from benchmark.runs.filters import Filters
+from benchmark.runs.grid import load_grid
 from benchmark.runs.store import Store
 from tests.benchmark.data.archive import write_archive
 from tests.benchmark.data.photographs import (
