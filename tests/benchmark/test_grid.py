@@ -536,6 +536,17 @@ def test_an_architecture_that_lacks_what_an_axis_varies_of_the_references_is_tol
     assert [s.architecture.name for s in specs] == ["single-task", "narrow", "narrow", "stan", *["split"] * 4]
 
 
+@pytest.mark.parametrize(
+    "said", ['[axes]\n"architecture.variant" = ["deep", "wide"]', '[architecture]\nvariant = "deep"']
+)
+def test_a_part_of_a_grid_may_lack_an_option_that_the_rest_has(tmp_path, said):
+    text = MINIMAL.replace("[architecture]\nwidth = 8\n", "").replace(', options = { variant = "deep" }', "")
+    found = grid(tmp_path, f"{text}{said}\n")
+    whole, part = expand(found), expand(found, Filters(architectures=["mtan"]))
+    assert {s.id for s in part} == {s.id for s in whole if s.architecture.name in ("single-task", "mtan")}
+    assert {s.architecture.options["variant"] for s in whole if s.architecture.name == "split"} >= {"deep"}
+
+
 def test_runs_are_told_by_setting_and_grids_put_together_by_grid(tmp_path):
     found = expand_settings(grid(tmp_path, MINIMAL + AXES))
     assert [words_of(setting) for setting in found][1] == "protocol.weight_decay 0.0, architecture.width 16"
