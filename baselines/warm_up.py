@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from baselines.losses import absent
 from benchmark.errors import UsageError
 from benchmark.tasks import Task
 from benchmark.weighting import Weighting
@@ -53,11 +52,6 @@ class WarmUpWeighting(Weighting):
     def references(self, values: Tensor) -> Tensor:
         """(M,) the present tasks' references; where there is none yet, the task's loss in ``values``."""
         return torch.where(self.present.rows(self.known), self.present.rows(self.reference), values.detach())
-
-    def seated(self, losses: Tensor, logits: Tensor) -> Tensor:
-        """(M,) logits, −∞ for tasks whose loss is 0 and that sit the step out, unless all do."""
-        out = absent(losses)
-        return torch.where(out & ~out.all(), -torch.inf, logits)
 
     @property
     def warm(self) -> Tensor:

@@ -22,13 +22,13 @@ class SmoothedWeights(GramianWeighting):
     """Correlation-reduced stochastic multi-objective gradient manipulation, CR-MOGM (Zhou et al., NeurIPS 2022).
 
     Weights that depend on the step's gradients bias a stochastic direction, since both come from one batch. So the
-    direction takes λ in place of the weights λ̂ that the wrapped method gives: λ ← α λ + (1−α) λ̂, from λ = λ̂ in the
+    direction takes λ in place of the weights w that the wrapped method gives: λ ← α λ + (1−α) w, from λ = w in the
     first step. With α = 0 it is the wrapped method. Where that one's weights have a fixed sum, so has λ; where they
     grow as the gradients shorten, λ lags behind by about 1/(1−α) steps.
 
     Any method whose weights are a function of the Gramian can be wrapped, with its default options. Its learned
     quantities, its state and its fallbacks are part of this one's. A task that is absent keeps its λ, and one that is
-    present for the first time takes λ̂. Weights that are not finite are passed on, and λ stays as it was.
+    present for the first time takes w. Weights that are not finite are passed on, and λ stays as it was.
 
     State: λ, of which tasks it is known, and the wrapped method's.
 
@@ -48,7 +48,7 @@ class SmoothedWeights(GramianWeighting):
         "Manipulation and Beyond. NeurIPS 2022",
         url="https://papers.neurips.cc/paper_files/paper/2022/hash/f91bd64a3620aad8e70a27ad9cb3ca57-Abstract-"
         "Conference.html",
-        formula="λ ← α λ + (1−α) λ̂, λ̂ the weights of the method 'of'; d = Σ λ_k g_k",
+        formula="λ ← α λ + (1−α) w, w the weights of the method 'of'; d = Σ λ_k g_k",
         hyperparameters={
             "of": "a choice of this suite, one of the paper's three: MGDA, PCGrad and CAGrad",
             "alpha": "TorchJD; in the paper's theorem it rises toward 1 as the learning rate falls",
@@ -56,7 +56,7 @@ class SmoothedWeights(GramianWeighting):
         },
         deviations=(
             "α stays the same over the run",
-            "λ starts at the first step's λ̂, as in TorchJD, so that no start pulls at the first steps",
+            "λ starts at the first step's w, as in TorchJD, so that no start pulls at the first steps",
         ),
         sum_of_weights="free",
         bibtex="@inproceedings{zhou2022convergence, title={On the Convergence of Stochastic Multi-Objective Gradient "

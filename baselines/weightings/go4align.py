@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from baselines.losses import absent, defined, shares
+from baselines.losses import absent, defined, shares, without
 from baselines.weightings.solvers import checked_number
 from benchmark.errors import UsageError
 from benchmark.registry import WEIGHTINGS
@@ -85,7 +85,7 @@ class GO4Align(Weighting):
         logarithms = self.present.rows(self.log_indicators)
         moved = torch.where(out, logarithms, logarithms - self.step_size * (known - mean))
         self.present.write(self.log_indicators, moved)
-        indicators = shares(torch.where(out & ~out.all(), -torch.inf, moved)).double()
+        indicators = shares(without(out, moved)).double()
         scaled = torch.where(out, 0.0, known.sum() / values * indicators)
         return torch.where(out, 0.0, group_means(scaled, ~out, self.groups)).to(losses)
 

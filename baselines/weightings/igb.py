@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from baselines.losses import absent, defined, shares
+from baselines.losses import absent, defined, shares, without
 from baselines.warm_up import WarmUpWeighting
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
@@ -60,10 +60,10 @@ class ImprovableGapBalancing(WarmUpWeighting):
 
     def weights(self, losses: Tensor) -> Tensor:
         """(K,) losses -> (K,) derivatives of the objective."""
-        values = defined(losses)
+        out, values = absent(losses), defined(losses)
         gaps = values.double() / self.references(values).double()
-        balance = len(losses) * shares(self.seated(losses, gaps)).to(losses)
-        return torch.where(absent(losses), 0.0, torch.where(self.warm, 1.0, balance) / values)
+        balance = len(losses) * shares(without(out, gaps)).to(losses)
+        return torch.where(out, 0.0, torch.where(self.warm, 1.0, balance) / values)
 
     def objective(self, losses: Tensor, weights: Tensor) -> Tensor:
         """(K,) losses -> Σ a_k log L_k."""

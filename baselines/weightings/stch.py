@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from baselines.losses import absent, defined
+from baselines.losses import absent, defined, without
 from baselines.warm_up import WarmUpWeighting
 from benchmark.errors import UsageError
 from benchmark.registry import WEIGHTINGS
@@ -85,4 +85,4 @@ class SmoothTchebycheff(WarmUpWeighting):
     def _logarithms(self, losses: Tensor) -> Tensor:
         """(K,) log(L_k/z_k)/μ, −∞ for tasks that sit out, unless all do."""
         values = defined(losses)
-        return self.seated(losses, (values / self.references(values)).log() / self.mu)
+        return without(absent(losses), (values / self.references(values)).log() / self.mu)
