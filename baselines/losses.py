@@ -16,6 +16,11 @@ def defined(losses: Tensor) -> Tensor:
     return torch.where(absent(losses), 1.0, known)
 
 
+def without(out: Tensor, logits: Tensor) -> Tensor:
+    """(K,) logits of a softmax, −∞ for the tasks that sit out, unless all do."""
+    return torch.where(out & ~out.all(), -torch.inf, logits)
+
+
 def shares(logits: Tensor) -> Tensor:
     """(K,) float64 logits of any size -> (K,) their softmax in float32.
 

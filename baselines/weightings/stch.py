@@ -7,15 +7,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from baselines.losses import absent, defined
+from baselines.losses import absent, defined, without
+from baselines.warm_up import WarmUpWeighting
 from benchmark.errors import UsageError
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
-from benchmark.weighting import Card, Weighting
+from benchmark.weighting import Card
 
 
 @WEIGHTINGS.register("stch")
-class SmoothTchebycheff(Weighting):
+class SmoothTchebycheff(WarmUpWeighting):
     """Smooth Tchebycheff scalarization with warm-up (Lin et al., ICML 2024, and its official code for deep networks).
 
     During warm-up Σ log L_k. After it, K μ log Σ exp(log(L_k / z_k) / μ), a smooth maximum of the logarithms, where z_k
@@ -63,51 +64,25 @@ class SmoothTchebycheff(Weighting):
     )
 
     minds_absent: ClassVar[bool] = True
-    epochs: Tensor  # (), int64
-    reference: Tensor  # (K,)
-    known: Tensor  # (K,) bool, whether the reference is a mean loss
 
     def __init__(self, tasks: Sequence[Task], *, mu: float = 1.0, warmup_epochs: int = 5) -> None:
-        super().__init__(tasks)
+        super().__init__(tasks, "stch", warmup_epochs)
         number = isinstance(mu, int | float) and not isinstance(mu, bool)
         if not number or not math.isfinite(mu) or mu <= 0:
             raise UsageError(f"'stch' needs a positive finite number as 'mu', found {mu!r}")
-        if not isinstance(warmup_epochs, int) or isinstance(warmup_epochs, bool) or warmup_epochs < 1:
-            raise UsageError(f"'stch' needs a whole number from 1 as 'warmup_epochs', found {warmup_epochs!r}")
         self.mu = float(mu)
-        self.warmup_epochs = warmup_epochs
-        self.register_buffer("epochs", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("reference", torch.ones(len(self.tasks)))
-        self.register_buffer("known", torch.zeros(len(self.tasks), dtype=torch.bool))
 
     def weights(self, losses: Tensor) -> Tensor:
         """(K,) losses -> (K,) derivatives of the objective."""
         shares = len(losses) * torch.softmax(self._logarithms(losses), dim=0)
-        return torch.where(absent(losses), 0.0, torch.where(self._warm, 1.0, shares) / defined(losses))
+        return torch.where(absent(losses), 0.0, torch.where(self.warm, 1.0, shares) / defined(losses))
 
     def objective(self, losses: Tensor, weights: Tensor) -> Tensor:
         """(K,) losses -> Σ log L_k during warm-up, K μ log Σ (L_k / z_k)^{1/μ} after it."""
         smooth = len(losses) * self.mu * torch.logsumexp(self._logarithms(losses), dim=0)
-        return torch.where(self._warm, defined(losses).log().sum(), smooth)
+        return torch.where(self.warm, defined(losses).log().sum(), smooth)
 
     def _logarithms(self, losses: Tensor) -> Tensor:
         """(K,) log(L_k/z_k)/μ, −∞ for tasks that sit out, unless all do."""
-        out = absent(losses)
         values = defined(losses)
-        reference = torch.where(self.present.rows(self.known), self.present.rows(self.reference), values.detach())
-        logs = (values / reference).log() / self.mu
-        return torch.where(out & ~out.all(), -torch.inf, logs)
-
-    def epoch_end(self, train_losses: Tensor) -> None:
-        """Count the epoch; (K,) mean training losses of the last one of warm-up become the reference."""
-        # In place: a captured graph of the step reads these very tensors.
-        self.epochs += 1
-        means = train_losses.detach().to(self.reference)
-        wanted = ((self.epochs <= self.warmup_epochs) | ~self.known) & ~means.isnan()
-        self.reference.copy_(torch.where(wanted, means, self.reference))
-        self.known.logical_or_(wanted)
-
-    @property
-    def _warm(self) -> Tensor:
-        """() whether warm-up lasts."""
-        return self.epochs < self.warmup_epochs
+        return without(absent(losses), (values / self.references(values)).log() / self.mu)

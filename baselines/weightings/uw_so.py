@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from baselines.losses import absent, defined, shares
+from baselines.losses import absent, defined, shares, without
 from baselines.weightings.solvers import checked_number
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
@@ -60,5 +60,5 @@ class SoftOptimalUncertainty(Weighting):
         """(K,) losses -> (K,) weights of sum 1, or zeros where all losses are."""
         out = absent(losses)
         inverse = 1 / (self.temperature * defined(losses).double())
-        found = shares(torch.where(out & ~out.all(), -torch.inf, inverse))
+        found = shares(without(out, inverse))
         return torch.where(out, 0.0, found).to(losses)

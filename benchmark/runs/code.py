@@ -55,13 +55,24 @@ def _name(spec: RunSpec, part: str) -> str:
 def _is_known(spec: RunSpec, part: str) -> bool:
     if part.startswith(KIND):
         return part.removeprefix(KIND) in KINDS
-    registry = REGISTRIES.get(part)
-    return registry is not None and _name(spec, part) in registry
+    registry, wrapped = REGISTRIES.get(part), _wrapped(spec, part)
+    return registry is not None and _name(spec, part) in registry and (wrapped is None or wrapped in registry)
 
 
 def _code(spec: RunSpec, part: str) -> str | None:
     if part.startswith(KIND):
         kind = KINDS.get(part.removeprefix(KIND))
         return kind.code if kind else None
+    registry = REGISTRIES.get(part)
+    names = [_name(spec, part), _wrapped(spec, part)]
+    codes = [registry[name].code for name in names if registry is not None and name is not None and name in registry]
+    return next((code for code in codes if code is not None), None)
+
+
+def _wrapped(spec: RunSpec, part: str) -> str | None:
+    """The registered method that is part of this one, by its options."""
     name, registry = _name(spec, part), REGISTRIES.get(part)
-    return registry[name].code if registry is not None and name in registry else None
+    if part != "weighting" or spec.weighting is None or registry is None or name not in registry:
+        return None
+    wraps = getattr(registry[name].factory, "wraps", None)
+    return wraps({**registry[name].preset, **spec.weighting.options}) if wraps else None

@@ -162,6 +162,11 @@ class Weighting(nn.Module, ABC):
         """Whether, with these options, it can only train an architecture with one feature that feeds all heads."""
         return False
 
+    @classmethod
+    def wraps(cls, options: Mapping[str, Any]) -> str | None:
+        """The registered weighting that, with these options, is part of the rule: a record says its code too."""
+        return None
+
 
 WEIGHTINGS.contract = Weighting
 

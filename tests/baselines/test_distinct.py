@@ -122,6 +122,7 @@ def test_of_two_tasks_all_impartial_methods_take_the_bisector(seed):
         "fairgrad": {"alpha": 1.0},
         "mgda": {"normalisation": "l2"},
         "db-mtl": {"beta": 0.0},
+        "ntkmtl": {},
     }.items():
         assert parallel(aggregate(name, rows, **options), bisector), name
 

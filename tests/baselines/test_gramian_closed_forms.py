@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 import benchmark
 from benchmark.errors import UsageError
 
-NAMES = ("pcgrad", "gradvac", "imtl-g", "aligned-mtl", "config")
-DETERMINED = ("imtl-g", "aligned-mtl", "config")
+NAMES = ("pcgrad", "gradvac", "imtl-g", "aligned-mtl", "config", "ntkmtl")
+DETERMINED = ("imtl-g", "aligned-mtl", "config", "ntkmtl")
 RANDOM = ("pcgrad", "gradvac")
 
 each = pytest.mark.parametrize("name", NAMES)
@@ -84,6 +84,16 @@ OBTUSE = [[1.0, 0.0], [-1.0, 1.0]]  # Gramian [[1, −1], [−1, 2]]
         ("aligned-mtl", [[1, 0, 0], [0, 2, 0], [0, 0, 4]], [7**0.5, 7**0.5 / 2, 7**0.5 / 4], {"scale_mode": "rmse"}),
         # G = [[2, 1], [1, 2]]: λ = 1 on (1, −1), 3 on (1, 1). B 1 = √(1/3) · 1.
         ("aligned-mtl", [[1, 1, 0], [0, 1, 1]], [3**-0.5, 3**-0.5], {}),
+        # tr G = 25 over 9 and 16, and its root; the zero gradient changes nothing, and nothing has no weight.
+        ("ntkmtl", [[3.0, 0.0], [0.0, 4.0]], [5 / 3, 5 / 4], {}),
+        ("ntkmtl", [[3.0, 0.0], [2.4, 3.2]], [5 / 3, 5 / 4], {}),
+        ("ntkmtl", [[3.0, 0.0], [0.0, 4.0]], [25 / 9, 25 / 16], {"exponent": 1}),
+        ("ntkmtl", [[3.0, 0.0], [0.0, 4.0]], [1.0, 1.0], {"exponent": 0}),
+        ("ntkmtl", [[3.0, 0.0], [0.0, 4.0], [0.0, 0.0]], [5 / 3, 5 / 4, 0.0], {}),
+        ("ntkmtl", [[0.0], [0.0]], [0.0, 0.0], {}),
+        # d = (5, 5) is scaled to length 1.
+        ("ntkmtl", [[3.0, 0.0], [0.0, 4.0]], [1 / (3 * 2**0.5), 1 / (4 * 2**0.5)], {"max_norm": 1}),
+        ("ntkmtl", [[3.0, 0.0], [0.0, 4.0]], [5 / 3, 5 / 4], {"max_norm": 8}),
     ],
 )
 def test_golden_values(name, rows, expected, options):
@@ -223,8 +233,11 @@ def test_a_zero_gradient_takes_no_part(name, seed, place):
 def test_parallel_gradients_are_summed(name, seed, lengths):
     lengths = torch.tensor(lengths, dtype=torch.float64)
     unit = torch.nn.functional.normalize(gradients(seed, 1), dim=1)
-    # IMTL-G's weights are 1/n over their sum: the harmonic mean.
-    expected = len(lengths) / (1 / lengths).sum() if name == "imtl-g" else lengths.sum()
+    # IMTL-G's weights are 1/n over their sum: the harmonic mean. NTKMTL sums K unit gradients, √tr G times.
+    expected = {
+        "imtl-g": len(lengths) / (1 / lengths).sum(),
+        "ntkmtl": len(lengths) * lengths.square().sum().sqrt(),
+    }.get(name, lengths.sum())
     close(direction(name, lengths[:, None] * unit), expected * unit[0])
 
 

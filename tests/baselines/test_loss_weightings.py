@@ -15,7 +15,7 @@ from benchmark.errors import UsageError
 KINDS = ("segmentation", "depth", "normals", "classification", "depth", "segmentation")
 SIMPLEX = [0.5, 0.125, 0.375]
 
-#: Every weighting with options, for three tasks; an epoch's end has passed for 'stch-after', whose warm-up is over.
+#: Every weighting with options, for three tasks; an epoch's end has passed for '…-after', whose warm-up is over.
 BUILT = {
     "constant": ("constant", {"weights": SIMPLEX}),
     "uncertainty-kendall": ("uncertainty-kendall", {}),
@@ -27,8 +27,12 @@ BUILT = {
     "stch": ("stch", {}),
     "stch-after": ("stch", {"warmup_epochs": 1, "mu": 0.5}),
     "uw-so": ("uw-so", {"temperature": 0.5}),
+    "igb": ("igb", {}),
+    "igb-after": ("igb", {"warmup_epochs": 1}),
+    "go4align": ("go4align", {}),
+    "ldc-mtl": ("ldc-mtl", {"penalty": 0.3}),
 }
-WITH_LOGARITHM = ("gls", "si", "stch", "stch-after", "uw-so")
+WITH_LOGARITHM = ("gls", "si", "stch", "stch-after", "uw-so", "igb", "igb-after", "go4align")
 REFERENCE = [2.0, 0.1, 7.0]
 
 losses_of_a_step = st.floats(2.0**-20, 2.0**20, width=32)
@@ -50,7 +54,7 @@ def built(case):
     with torch.no_grad():
         for parameter in weighting.parameters():
             parameter.copy_(torch.tensor([0.3, -1.2, 2.0]))
-    if case == "stch-after":
+    if case.endswith("-after"):
         weighting.epoch_end(torch.tensor(REFERENCE))
     return weighting
 
@@ -182,6 +186,97 @@ def test_stch_takes_the_last_epoch_of_warm_up_as_reference_and_keeps_it():
         assert step(weighting, losses)[1] == pytest.approx([3 / 5, 3 / 10, 3 / 20])
 
 
+def test_igb_in_warm_up_is_the_sum_of_log_losses():
+    # Two epochs by default: in both log 0.5 + log 4 + log 1
+    weighting = build("igb")
+    for _ in range(2):
+        value, gradient, weights = step(weighting, [0.5, 4.0, 1.0])
+        assert value == pytest.approx(math.log(2))
+        assert gradient == weights.tolist() == [2.0, 0.25, 1.0]
+        weighting.epoch_end(torch.tensor([1.0, 2.0, 3.0]))
+    assert step(weighting, [0.5, 4.0, 1.0])[1] != [2.0, 0.25, 1.0]
+
+
+def test_igb_after_warm_up_by_hand():
+    # L / z = (1/2, 1, 5/2): e^½, e, e^(5/2) = 1.6487213, 2.7182818, 12.1824940 of sum 16.5494971, times 3
+    weighting = build("igb", warmup_epochs=1)
+    weighting.epoch_end(torch.tensor([2.0, 4.0, 0.4]))
+    value, gradient, weights = step(weighting, [1.0, 4.0, 1.0])
+    balance = [3 * e / 16.5494971 for e in (1.6487213, 2.7182818, 12.1824940)]
+    assert value == pytest.approx(balance[1] * math.log(4))
+    assert gradient == pytest.approx([balance[0], balance[1] / 4, balance[2]]) == weights.tolist()
+
+
+def test_igb_keeps_the_reference_of_its_last_epoch_of_warm_up():
+    weighting = build("igb")
+    for means in ([9.0, 1.0, 1.0], [1.0, 2.0, 4.0], [5.0, 5.0, 5.0]):
+        weighting.epoch_end(torch.tensor(means))
+    # Gaps 1, 1, 2: shares 1, 1, e
+    shares = [3 / (2 + math.e), 3 / (2 + math.e), 3 * math.e / (2 + math.e)]
+    assert step(weighting, [1.0, 2.0, 8.0])[1] == pytest.approx([shares[0], shares[1] / 2, shares[2] / 8])
+
+
+def test_igb_does_not_leave_the_range_of_float32():
+    weighting = build("igb", 2, warmup_epochs=1)
+    weighting.epoch_end(torch.tensor([1.0, 1.0]))
+    assert step(weighting, [1e30, 1e-30])[2].tolist() == pytest.approx([2e-30, 0.0])
+    # 1e6 + 1/16 and 1e6: float32 knows both exactly; their difference decides.
+    assert step(weighting, [1e6 + 1 / 16, 1e6])[2][0].item() == pytest.approx(2e-6 / (1 + math.exp(-1 / 16)), rel=1e-5)
+
+
+def test_go4align_by_hand_over_two_steps():
+    # η = log 2: p ∝ (½, ½, ¼), so (2, 2, 1)/5; Σ L = 4, v = (4 · 2/5, 4 · 2/5, 2 · 1/5)
+    weighting = build("go4align", step_size=math.log(2))
+    value, gradient, weights = step(weighting, [1.0, 1.0, 2.0])
+    assert gradient == pytest.approx([1.6, 1.6, 0.4]) == weights.tolist()
+    assert value == pytest.approx(4.0)
+    # p ∝ (¼, ¼, 1/16), so (4, 4, 1)/9
+    assert step(weighting, [1.0, 1.0, 2.0])[1] == pytest.approx([16 / 9, 16 / 9, 2 / 9])
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        # v = 7/3 (1, ½, ¼): the mean is 7/12; of the two divisions, ½ with ¼ has squares 1/32, 1 with ½ has 1/8.
+        (1, [49 / 36] * 3),
+        (2, [7 / 3, 7 / 8, 7 / 8]),
+        (3, [7 / 3, 7 / 6, 7 / 12]),
+        (7, [7 / 3, 7 / 6, 7 / 12]),
+    ],
+)
+def test_go4align_groups_by_hand(groups, expected):
+    assert step(build("go4align", groups=groups, step_size=0), [1.0, 2.0, 4.0])[1] == pytest.approx(expected)
+
+
+def test_ldc_mtl_by_hand():
+    # σ = 0.7310586 each; weighted losses rise, so that the differences' signs are −, −: Σ w L = 7/3 + ½ σ (1 + 2)
+    weighting, scale = build("ldc-mtl", penalty=0.5), 1 / (1 + math.exp(-1))
+    value, gradient, weights = step(weighting, [1.0, 2.0, 4.0])
+    assert value == pytest.approx(7 / 3 + 1.5 * scale)
+    assert gradient == pytest.approx([1 / 3 - scale / 2, 1 / 3, 1 / 3 + scale / 2]) == weights.tolist()
+    # d/ds = σ (1 − σ) L_k (1/(3σ) + ½ (−1, 0, 1)): the sum of the scales is held constant
+    outer = [(1 - scale) * scale * loss for loss in (1.0, 2.0, 4.0)]
+    expected = [o * (1 / (3 * scale) + pull / 2) for o, pull in zip(outer, (-1, 0, 1), strict=True)]
+    assert weighting.logits.grad.tolist() == pytest.approx(expected)
+
+
+def test_ldc_mtl_depends_on_the_order_of_three_tasks():
+    # 2, 1, 4: the differences' signs are +, −, and the middle task is in both.
+    scale = 1 / (1 + math.exp(-1))
+    found = step(build("ldc-mtl", penalty=0.5), [2.0, 1.0, 4.0])[1]
+    assert found == pytest.approx([1 / 3 + scale / 2, 1 / 3 - scale, 1 / 3 + scale / 2])
+    assert found[1] < 0  # λ is above 1/(2 Σσ) = 0.228
+    two = [step(build("ldc-mtl", 2), losses)[1] for losses in ([1.0, 3.0], [3.0, 1.0])]
+    assert two[0] == pytest.approx(two[1][::-1])
+
+
+def test_ldc_mtl_of_equal_weighted_losses_has_no_penalty():
+    value, gradient, _ = step(build("ldc-mtl"), [2.0, 2.0, 2.0])
+    assert value == pytest.approx(2.0)
+    assert gradient == pytest.approx([1 / 3] * 3)
+    assert step(build("ldc-mtl", 1), [3.0])[:2] == (pytest.approx(3.0), pytest.approx([1.0]))
+
+
 # Random weights.
 
 
@@ -270,7 +365,29 @@ def published(case, losses, learned):
         "stch": lambda: losses.prod().log(),
         "stch-after": lambda: 3 * 0.5 * (ratios**2).sum().log(),
         "uw-so": lambda: (torch.softmax(2 / losses.detach(), 0) * losses).sum(),
+        "igb": lambda: losses.prod().log(),
+        "igb-after": lambda: 3 * (torch.softmax(ratios.detach(), 0) * losses.log()).sum(),
+        "go4align": lambda: (in_two_groups(losses.detach(), 1e-4) * losses).sum(),
+        "ldc-mtl": lambda: (
+            (learned.sigmoid() * losses).sum() / learned.detach().sigmoid().sum()
+            + 0.3 * (learned.sigmoid() * losses).diff().abs().sum()
+        ),
     }[case]()
+
+
+def in_two_groups(losses, rate):
+    """GO4Align's weights of a first step: of all splits of the three tasks in two that of least squared distances."""
+    shares = torch.softmax(-rate * losses, 0)
+    values = losses.sum() / losses * shares
+    best, least = None, math.inf
+    for alone in range(3):
+        rest = [k for k in range(3) if k != alone]
+        centre = values[rest].mean()
+        squares = (values[rest] - centre).square().sum().item()
+        if squares < least:
+            best, least = torch.full_like(values, centre.item()), squares
+            best[alone] = values[alone]
+    return best
 
 
 @pytest.mark.parametrize("case", [case for case in BUILT if not case.startswith("rlw")])
@@ -358,7 +475,7 @@ def test_torchjd_agrees_on_kendalls_form_for_regression():
 # Properties.
 
 
-@pytest.mark.parametrize("name", ["si", "stch"])
+@pytest.mark.parametrize("name", ["si", "stch", "igb"])
 @given(rows=st.lists(st.tuples(losses_of_a_step, st.integers(-30, 30)), min_size=1, max_size=6), after=st.booleans())
 def test_no_unit_of_loss_changes_a_tasks_contribution(name, rows, after):
     # A contribution is w_k ∇L_k, so w_k L_k must stay. Powers of two scale without rounding.
@@ -387,7 +504,7 @@ def test_gls_units_change_the_length_of_the_step_only(rows):
     assert weighting.weights(losses).sum() >= 1 - 1e-4
 
 
-@pytest.mark.parametrize("name", ["gls", "si", "stch", "imtl-l", "uw-so"])
+@pytest.mark.parametrize("name", ["gls", "si", "stch", "imtl-l", "uw-so", "igb", "go4align"])
 @given(values=rows_of_losses, data=st.data())
 def test_the_tasks_order_does_not_matter(name, values, data):
     order = data.draw(st.permutations(range(len(values))))
@@ -444,6 +561,12 @@ def test_a_task_without_a_valid_target_sits_the_step_out(case, zero):
         assert gradient[0] == pytest.approx(1 / 2)
     elif case == "uw-so":
         assert gradient[0] == pytest.approx(1 / (1 + math.exp(-1 / 3)))  # 1/(T L) = 1 and 2/3
+    elif case == "igb":
+        assert gradient[0] == pytest.approx(1 / 2)
+    elif case == "igb-after":  # gaps 1 and 3/7, of a factor 3
+        assert gradient[0] == pytest.approx(3 / (1 + math.exp(3 / 7 - 1)) / 2)
+    elif case == "go4align":  # Σ L / L = 5/2, p = 1/(1 + e^−1e-4)
+        assert gradient[0] == pytest.approx(5 / 2 / (1 + math.exp(-1e-4)))
     else:
         assert gradient[0] > 0
         assert gradient[0] == pytest.approx(float(alone.weights(torch.tensor([2.0, zero, 3.0]))[0]))
@@ -464,13 +587,13 @@ def test_a_loss_that_is_not_finite_shows_in_the_objective(case, bad):
     assert not math.isfinite(step(built(case), [1.0, bad, 1.0])[0])
 
 
-def test_a_useless_reference_shows():
-    for bad in (0.0, math.inf):
-        weighting = build("stch", warmup_epochs=1)
-        weighting.epoch_end(torch.tensor([1.0, bad, 1.0]))
-        assert not math.isfinite(step(weighting, [1.0, 1.0, 1.0])[0]) or not math.isfinite(
-            sum(step(weighting, [1.0] * 3)[1])
-        )
+@pytest.mark.parametrize(("name", "bad"), [("stch", 0.0), ("stch", math.inf), ("igb", 0.0), ("igb", math.nan)])
+def test_a_useless_reference_shows(name, bad):
+    weighting = build(name, warmup_epochs=1)
+    weighting.epoch_end(torch.tensor([1.0, 1.0, 1.0]))
+    weighting.reference[1] = bad
+    value, gradient, _ = step(weighting, [1.0, 1.0, 1.0])
+    assert not math.isfinite(value) or not math.isfinite(sum(gradient))
 
 
 # State.
@@ -506,6 +629,7 @@ def test_what_the_optimiser_gets():
         **dict.fromkeys(BUILT, 0),
         "uncertainty-kendall": 3,
         "imtl-l": 3,
+        "ldc-mtl": 3,
     }
 
 
@@ -594,10 +718,24 @@ def test_stch_wants_a_positive_mu(mu):
         build("stch", mu=mu)
 
 
+@pytest.mark.parametrize("name", ["stch", "igb"])
 @pytest.mark.parametrize("epochs", [0, -1, 1.5, "5", True, None])
-def test_stch_wants_an_epoch_of_warm_up(epochs):
-    with pytest.raises(UsageError, match="'stch' needs a whole number from 1 as 'warmup_epochs'"):
-        build("stch", warmup_epochs=epochs)
+def test_warm_up_is_of_an_epoch_at_least(name, epochs):
+    with pytest.raises(UsageError, match=f"'{name}' needs a whole number from 1 as 'warmup_epochs'"):
+        build(name, warmup_epochs=epochs)
+
+
+@pytest.mark.parametrize("groups", [0, -1, 1.5, "2", True, None])
+def test_go4align_wants_a_group(groups):
+    with pytest.raises(UsageError, match="'go4align' needs a whole number from 1 as 'groups', found"):
+        build("go4align", groups=groups)
+
+
+@pytest.mark.parametrize(("name", "option"), [("go4align", "step_size"), ("ldc-mtl", "penalty")])
+@pytest.mark.parametrize("value", [-1.0, math.nan, math.inf, "2", True, None])
+def test_rates_and_penalties_are_finite_and_not_negative(name, option, value):
+    with pytest.raises(UsageError, match=f"'{name}' needs a finite number of at least 0 as '{option}'"):
+        build(name, **{option: value})
 
 
 @pytest.mark.parametrize("temperature", [0, -1.0, math.nan, math.inf, "2", True, None])

@@ -1,6 +1,7 @@
 """The atlas of weightings: relations that theory gives, what rules depend on, and foreign rules that lie about it."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ import baselines  # noqa: F401 - registers the methods
 from benchmark import atlas
 from benchmark.analysis import boards
 from benchmark.analysis.submitted import Counted
-from benchmark.atlas.survey import Moment, angles, moments, relation
+from benchmark.atlas.survey import Moment, angles, moments, orders, relation
 from benchmark.errors import UserError
 from benchmark.registry import WEIGHTINGS
 from benchmark.report.pages import render
@@ -87,6 +88,21 @@ def test_moments_move_tasks_together_and_scale_one():
     scaled = moment.scaled(1, 10.0)
     assert torch.equal(scaled.losses / moment.losses, torch.tensor([1.0, 10.0, 1.0], dtype=torch.float64))
     assert isinstance(scaled, Moment)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_the_orders_that_are_tried_make_all_others(count):
+    reached, new = {tuple(range(count))}, {tuple(range(count))}
+    while new:
+        new = {tuple(one[k] for k in step) for one in new for step in orders(count)} - reached
+        reached |= new
+    assert len(reached) == math.factorial(count)
+
+
+@pytest.mark.slow
+def test_a_rule_on_neighbours_depends_on_the_order():
+    """Which it would not if the order were only turned round."""
+    assert traits(atlas.survey(("ldc-mtl",), SMALL), "ldc-mtl").depends("order")
 
 
 class FirstCounts(GramianWeighting):

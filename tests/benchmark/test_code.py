@@ -11,7 +11,7 @@ from benchmark.errors import UserError
 from benchmark.execution.states import refuse_other_code, states
 from benchmark.registry import ARCHITECTURES, WEIGHTINGS, load_installed_plugins, load_plugin_file
 from benchmark.runs import packing
-from benchmark.runs.code import code_of, other_code
+from benchmark.runs.code import built_in, code_of, other_code
 from benchmark.runs.record import record_bytes
 from benchmark.runs.store import Store
 from benchmark.tasks import KINDS
@@ -113,6 +113,33 @@ def test_a_run_of_other_code_is_not_done(tmp_path, plugin, monkeypatch, packed):
     with pytest.raises(UserError, match=r"^1 run is done, but .*'half-b'.*--again.*raise the version"):
         refuse_other_code(found)
     refuse_other_code(found[1:])
+
+
+GRAMIAN = """
+from benchmark import WEIGHTINGS, GramianWeighting
+
+
+@WEIGHTINGS.register("lengths-of-mine")
+class Lengths(GramianWeighting):
+    '''The squared lengths.'''
+
+    def from_gramian(self, gramian, losses):
+        return gramian.diagonal().clone()
+"""
+
+
+def test_the_code_of_a_wrapped_method_is_part_of_the_run(tmp_path, plugin, monkeypatch):
+    (tmp_path / "lengths.py").write_text(GRAMIAN)
+    load_plugin_file(tmp_path / "lengths.py")
+    code = hashlib.sha256((tmp_path / "lengths.py").read_bytes()).hexdigest()
+    record = run_of("cr-mogm", weighting_options={"of": "lengths-of-mine"})
+    assert record.code == {"weighting": code}
+    assert run_of("cr-mogm").code == {}
+    assert (other_code(record.spec, record.code), built_in(record.spec, record.code)) == ({}, {})
+    change(monkeypatch, "lengths-of-mine")
+    assert other_code(record.spec, record.code) == {"weighting": "cr-mogm"}
+    monkeypatch.delitem(WEIGHTINGS._entries, "lengths-of-mine")
+    assert (other_code(record.spec, record.code), built_in(record.spec, record.code)) == ({}, {})
 
 
 def test_what_a_record_does_not_say_is_taken_to_be_the_same(tmp_path, plugin):

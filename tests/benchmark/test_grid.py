@@ -158,6 +158,37 @@ def test_both_studies_stand_on_one_board():
     assert all(a[cell] == w[cell] for cell in common)
 
 
+def test_weightings_that_joined_later_stand_on_the_boards_of_the_studies():
+    w, later = study("study-weightings", 0), study("study-methods", 0)
+    common = {
+        (dataset, *cell)
+        for dataset in ("scenes", "multi-fashion")
+        for cell in [("single-task", "none"), ("split", "equal")]
+    }
+    assert w.keys() & later.keys() == common
+    assert all(w[cell] == later[cell] for cell in common)
+    assert {cell[2] for cell in later.keys() - common} == {
+        "uw-so",
+        "igb",
+        "go4align",
+        "ldc-mtl",
+        "ntkmtl",
+        "cr-mogm",
+        "cr-mogm (of mgda)",
+    }
+    specs = expand(load_grid("study-methods"))
+    seeds = {s.seed for s in specs if s.architecture.name == "split"}
+    assert (seeds, len(specs)) == ({0, 1, 2}, 2 * (8 + 3 * 8))
+    frozen = expand(load_grid("study-weightings"), Filters(seeds=[0]))
+    for dataset in ("scenes", "multi-fashion"):
+        settings = [
+            (s.dataset, s.protocol, s.architecture)
+            for s in (*specs, *frozen)
+            if s.dataset.name == dataset and s.architecture.name == "split"
+        ]
+        assert all(setting == settings[0] for setting in settings)
+
+
 def test_points_of_the_simplex_by_hand():
     assert simplex_points(4, 2) == [(0.75, 0.25), (0.25, 0.75)]
     assert simplex_points(4, 3) == [(0.5, 0.25, 0.25), (0.25, 0.5, 0.25), (0.25, 0.25, 0.5)]
@@ -277,6 +308,8 @@ def test_options_may_follow_the_name_of_a_method(tmp_path):
     assert {s.architecture.options["width"] for s in found if s.architecture.name == "mtan"} == {16}
     with pytest.raises(UsageError, match="given as key=value, and commas between them; found 'temperature'"):
         expand(grid(tmp_path), Filters(weightings=["dwa:temperature"]))
+    (smoothed,) = expand(grid(tmp_path), Filters(architectures=["mtan"], weightings=["cr-mogm:of=mgda,alpha=0.5"]))[1:]
+    assert smoothed.weighting.options == {"of": "mgda", "alpha": 0.5, "on": "parameters"}
     with pytest.raises(UsageError, match=r"unknown option of 'dwa' 'temprature'\. Did you mean 'temperature'"):
         expand(grid(tmp_path), Filters(weightings=["dwa:temprature=1"]))
 
