@@ -14,7 +14,12 @@ from benchmark.runs.filters import AS_IN_THE_GRID, Filters
 from benchmark.runs.grid import Grid, grid_names, load_grid
 
 #: By study a hash over the identities of seeds 0 and 5, taken when its first run began.
-STUDIES = {"study-architectures": "f8c4eea33cd5ede9", "study-weightings": "eb218888761532cc"}
+STUDIES = {
+    "study-architectures": "f8c4eea33cd5ede9",
+    "study-weightings": "eb218888761532cc",
+    "study-patterns": "2ebf5c2b3c72491f",
+    "study-methods": "5e6dce0fc5fd9449",
+}
 
 MINIMAL = """
 seeds = [3]
@@ -144,7 +149,12 @@ def test_the_studies_are_frozen():
         for name, seeds in found.items()
     }
     assert digest == STUDIES
-    assert [len(seeds[0]) for seeds in found.values()] == [2 * (2 + 6 * 3), 2 * (1 + 31) + 9 + 4]
+    assert [len(seeds[0]) for seeds in found.values()] == [
+        2 * (2 + 6 * 3),
+        2 * (1 + 31) + 9 + 4,
+        2 * (1 + 1 + 7),
+        2 * (1 + 1 + 7),
+    ]
 
 
 def test_both_studies_stand_on_one_board():
