@@ -152,7 +152,7 @@ def test_the_studies_are_frozen():
     assert [len(seeds[0]) for seeds in found.values()] == [
         2 * (2 + 6 * 3),
         2 * (1 + 31) + 9 + 4,
-        2 * (1 + 1 + 7),
+        2 * (1 + 2 + 7),
         2 * (1 + 1 + 7),
     ]
 
