@@ -7,6 +7,8 @@ from tests.architectures import FIRST, LATER, shapes_only
 from tests.baselines import formulas
 from tests.baselines.patterns import DENSE, WHOLE
 
+pytestmark = pytest.mark.slow
+
 WIDTH = 16
 #: Variants of the network that a pattern's name stands for.
 VARIANTS = {"split-wide": {"wide": True}, "split-deep": {"deep": True}}

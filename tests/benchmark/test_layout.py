@@ -150,6 +150,7 @@ def test_every_architecture_trains_in_either_layout(name, hardware, forced):
         assert torch.equal(parameter, was) == (not parameter.grad.any())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "weighting",
     ["equal", "uncertainty", "famo", "gradnorm", "auto-lambda", "mgda", "imtl", "graddrop", "modo", "mgda-ub"],
