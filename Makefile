@@ -3,6 +3,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
+# Compiled modules are kept, also where the environment says otherwise: each of the tests' processes would compile all anew,
+# pytest its assertions too.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: setup demo test quick docs rehearse portable faults lint clean
 
 setup: $(VENV)/.installed

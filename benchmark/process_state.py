@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
+from operator import is_
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -237,8 +238,10 @@ def _is_code(value: Any) -> bool:
 
 def _mended(holder: Any, known: dict[str, Any]) -> Iterator[str]:
     """Put back a holder's functions; names of those that were others."""
-    label = holder.__name__ if isinstance(holder, ModuleType) else f"{holder.__module__}.{holder.__qualname__}"
     present = vars(holder)
+    if present.keys() == known.keys() and all(map(is_, present.values(), known.values())):
+        return  # as nearly always; twenty-five thousand names are looked at after each run
+    label = holder.__name__ if isinstance(holder, ModuleType) else f"{holder.__module__}.{holder.__qualname__}"
     for name in [name for name, value in known.items() if present.get(name) is not value]:
         before, now = known[name], present.get(name)
         if (_is_code(before) or _is_code(now)) and not _is_torch_around(before, now):

@@ -10,12 +10,10 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 import pytest
-import torch
 from hypothesis import settings
 from jinja2 import BytecodeCache, Environment
 
-from benchmark.execution.inline import InlineExecutor
-from benchmark.registry import PLUGIN_FILES, load_plugin_file
+# torch and the suite are imported where they are used: the process that only hands out tests needs neither.
 
 # No test judges a time: an example may take longer on a machine that does other things too.
 # By hand every run looks for new counter-examples; a gate that others wait at gives one answer to one tree.
@@ -24,9 +22,17 @@ settings.register_profile("mtbench", deadline=None, max_examples=25, derandomize
 settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("mtbench")
 
+gc.disable()  # until the first test: nearly all that is imported before stays, and would be looked through many times
 TOY = Path(__file__).parent / "toy.py"
 #: The rehearsal needs a process that has believed in its device from the start: ``python -m tests.rehearsal``.
 collect_ignore = [] if "tests.rehearsal.pretending" in sys.modules else ["rehearsal"]
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Without slow tests, a file of nothing else is not imported."""
+    if config.option.markexpr == "not slow" and collection_path.match("test_*.py"):
+        return "\npytestmark = pytest.mark.slow\n" in collection_path.read_text() or None
+    return None
 
 
 def pytest_collection_modifyitems(items):
@@ -41,6 +47,7 @@ def pytest_collection_finish(session):
         importlib.import_module("torch._dynamo")  # runs do, with a hundred thousand objects
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -51,6 +58,8 @@ def _cache(tmp_path_factory):
 
 @pytest.fixture(scope="session", autouse=True)
 def _threads():
+    import torch
+
     torch.set_num_threads(1)
 
 
@@ -113,6 +122,10 @@ def here_throughout():
 
 @contextmanager
 def _runs_here():
+    import torch
+
+    from benchmark.execution.inline import InlineExecutor
+
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("benchmark.commands.execution.LocalExecutor", InlineExecutor)
@@ -125,6 +138,8 @@ def _runs_here():
 @pytest.fixture(scope="session")
 def toy():
     """The toy plugin's path, after it is loaded here."""
+    from benchmark.registry import load_plugin_file
+
     load_plugin_file(TOY)
     return TOY
 
@@ -135,6 +150,8 @@ def _plugin_files():
 
     The toy plugin stays, once it is loaded.
     """
+    from benchmark.registry import PLUGIN_FILES
+
     before = {*PLUGIN_FILES, TOY.name}
     yield
     for name in PLUGIN_FILES.keys() - before:

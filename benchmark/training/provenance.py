@@ -132,16 +132,21 @@ def code_hash() -> str:
     return digest.hexdigest()
 
 
+@cache
+def _version(name: str) -> str:
+    return version(name)
+
+
 def packages(further: Iterable[str] = ()) -> dict[str, str]:
     """Versions of the packages that decide the numbers, and of installed plugins.
 
     Args:
         further: those that decide the numbers of some runs alone; one that is not installed is left out.
     """
-    found = {name: version(name) for name in PACKAGES}
+    found = {name: _version(name) for name in PACKAGES}
     for name in further:
         with suppress(PackageNotFoundError):
-            found[name] = version(name)
+            found[name] = _version(name)
     return found | installed_plugins()
 
 

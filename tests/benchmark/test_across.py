@@ -124,6 +124,7 @@ def test_rows_of_different_numbers_of_seeds_cost_error_on_either_side():
     assert level(raced, even) == level(even, raced) == RACED
 
 
+@pytest.mark.slow
 def test_the_page_is_there_where_boards_can_be_compared_and_only_there(tmp_path):
     own = records(tmp_path, OPTIMIZERS, lambda spec: 5.0 * (spec.protocol.optimizer == "sgd"))
     store = Store(tmp_path / "results")

@@ -16,7 +16,7 @@ from benchmark.registry import WEIGHTINGS
 from benchmark.report.pages import render
 from benchmark.runs.store import Store
 from benchmark.weighting import GramianWeighting, Weighting
-from tests.benchmark.records import grid
+from tests.benchmark import records as made
 
 SMALL = atlas.Settings(matrices=6, sequences=2, steps=12, epoch=2, draws=40)
 NAMES = ("equal", "si", "stch", "gls", "mgda", "mgda-ub", "config", "imtl-g", "pcgrad", "rlw", "nash-mtl")
@@ -159,11 +159,12 @@ def test_the_command_keeps_a_record_that_the_report_shows(tmp_path, mtbench):
     assert "atlas.json" in said.stdout
     record = atlas.load(root)
     assert [(p.one, p.other, p.relation) for p in record.pairs] == [("mgda", "mgda-ub", "identical")]
-    pages = dict(render(boards(grid()), Counted(grid()), [], Store(root), "val-delta-m"))
+    runs = [made.record(*cell, epochs=2) for cell in (("single-task", None), ("split-wide", "equal"))]
+    pages = dict(render(boards(runs), Counted(runs), [], Store(root), "val-delta-m"))
     page = pages["atlas.html"].decode()
     assert "identical to six digits" in page
     assert ">Atlas</a>" in pages["index.html"].decode()
     (root / atlas.FILE).write_text(json.dumps({"schema_version": 7}))
     with pytest.raises(UserError, match=r"has schema 7; this suite reads 1: make it again with 'mtbench atlas'"):
         atlas.load(root)
-    assert "atlas.html" not in dict(render(boards(grid()), Counted(grid()), [], Store(root), "val-delta-m"))
+    assert "atlas.html" not in dict(render(boards(runs), Counted(runs), [], Store(root), "val-delta-m"))

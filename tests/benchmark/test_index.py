@@ -27,9 +27,10 @@ def settle(store):
         os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns - 3600 * 10**9))
 
 
-@pytest.fixture
-def store(tmp_path):
-    store = Store(tmp_path / "results")
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """A store's folder, which nobody changes."""
+    store = Store(tmp_path_factory.mktemp("filled") / "results")
     for record in [
         *made.grid(seeds=(0, 1), epochs=3),
         made.record("mtan", "dwa", dataset="fashion", tasks=made.FASHION),
@@ -37,7 +38,12 @@ def store(tmp_path):
         store.put(record)
     store.put(made.failed(made.record("dense", "dwa", seed=7), epochs=1))
     settle(store)
-    return store
+    return store.root
+
+
+@pytest.fixture
+def store(filled, tmp_path):
+    return Store(shutil.copytree(filled, tmp_path / "results"))
 
 
 def same(table, records):

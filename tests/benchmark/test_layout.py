@@ -17,6 +17,7 @@ from benchmark.training import layout
 from benchmark.training.evaluation import evaluate
 from benchmark.training.hardware import Hardware
 from benchmark.training.layout import lay_out, memory_format
+from tests.architectures import shapes_only
 
 LAST, FIRST = torch.channels_last, torch.contiguous_format
 TASKS = (Task("semantic", "segmentation", 13), Task("depth", "depth", 1), Task("normals", "normals", 3))
@@ -27,7 +28,7 @@ NETWORKS = ("single-task", "stan", "split", "dense", "cross-stitch", "mtan")
 
 @functools.cache
 def built(name, width, tasks=TASKS, **options):
-    with torch.device("meta"):
+    with shapes_only():
         return build_model(name, tasks, width=width, **options)
 
 
@@ -121,6 +122,7 @@ def stepper(name, weighting, hardware=FP32):
     return Stepper(network, weights, Workload(TASKS, (3, 32, 32), 3, hardware, arithmetic="portable"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "hardware"), [*((name, FP32) for name in ARCHITECTURES), ("split", BF16), ("mtan", BF16)]
 )
@@ -148,6 +150,7 @@ def test_every_architecture_trains_in_either_layout(name, hardware, forced):
         assert torch.equal(parameter, was) == (not parameter.grad.any())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "weighting",
     ["equal", "uncertainty", "famo", "gradnorm", "auto-lambda", "mgda", "imtl", "graddrop", "modo", "mgda-ub"],

@@ -24,7 +24,9 @@ pytestmark = pytest.mark.slow
 
 CPU = Hardware("cpu", "fp32", 1)
 TASKS = (Task("semantic", "segmentation", 3), Task("depth", "depth", 1), Task("normals", "normals", 3))
-SIZE, BATCH, STEPS, EPOCHS = 32, 6, 2, 2
+BATCH, STEPS, EPOCHS = 6, 2, 2
+#: Of pictures, and of those for networks that halve them five times.
+SIZE, LARGE = 16, 32
 NEVER, EVERY, SOME = 0, 1, 3
 #: ``constant`` is nothing without its weights.
 OPTIONS = {"constant": {"weights": [0.2, 0.3, 0.5]}}
@@ -128,24 +130,25 @@ class GuessingMatrix(MatrixWeighting):
         return Direction(weights @ gradients, weights)
 
 
-def made_up():
+def made_up(size=SIZE):
     count, draw = BATCH * STEPS, torch.Generator().manual_seed(0)
-    normals = torch.randn(count, 3, SIZE, SIZE, generator=draw)
+    normals = torch.randn(count, 3, size, size, generator=draw)
     targets = {
-        "semantic": torch.randint(-1, 3, (count, SIZE, SIZE), generator=draw).to(torch.int8),
-        "depth": (torch.rand(count, 1, SIZE, SIZE, generator=draw) + 0.5).half(),
+        "semantic": torch.randint(-1, 3, (count, size, size), generator=draw).to(torch.int8),
+        "depth": (torch.rand(count, 1, size, size, generator=draw) + 0.5).half(),
         "normals": (normals / normals.norm(dim=1, keepdim=True)).half(),
     }
-    images = torch.randint(256, (count, 3, SIZE, SIZE), dtype=torch.uint8, generator=draw)
+    images = torch.randint(256, (count, 3, size, size), dtype=torch.uint8, generator=draw)
     few = Split(images[:2], {name: values[:2] for name, values in targets.items()}, np.arange(2))
     return {"train": Split(images, targets, np.arange(count)), "val": few, "test": few}
 
 
-def trained(interval, build, weigh, splits, monkeypatch, hardware=CPU):
+def trained(interval, build, weigh, splits, monkeypatch, hardware=CPU, batch=BATCH):
     """Epochs without what was sampled, and every tensor that training leaves, after ``EPOCHS`` epochs.
 
     Args:
         build, weigh: make the model and the weighting.
+        batch: pictures in each.
     """
     monkeypatch.setattr(diagnostics, "INTERVAL", interval or 10**6)
     with torch.random.fork_rng(devices=[]):
@@ -156,7 +159,7 @@ def trained(interval, build, weigh, splits, monkeypatch, hardware=CPU):
             architecture=Component(name="made-up", version=1, options={}),
             weighting=Component(name="made-up", version=1, options={}),
             seed=0,
-            protocol=Protocol(epochs=EPOCHS, batch_size=BATCH, learning_rate=1e-2, evaluate_every=EPOCHS),
+            protocol=Protocol(epochs=EPOCHS, batch_size=batch, learning_rate=1e-2, evaluate_every=EPOCHS),
         )
         trainer = Trainer(model, weighting, spec=spec, splits=splits, hardware=hardware)
         if interval == NEVER:
@@ -169,11 +172,11 @@ def trained(interval, build, weigh, splits, monkeypatch, hardware=CPU):
     return sampled, [epoch.model_copy(update={"gradients": None}) for epoch in epochs], state
 
 
-def check_unseen(build, weigh, splits, monkeypatch, hardware=CPU):
-    never, expected, state = trained(NEVER, build, weigh, splits, monkeypatch, hardware)
+def check_unseen(build, weigh, splits, monkeypatch, hardware=CPU, batch=BATCH):
+    never, expected, state = trained(NEVER, build, weigh, splits, monkeypatch, hardware, batch)
     assert never == 0
     for interval in (EVERY, SOME):
-        sampled, epochs, found = trained(interval, build, weigh, splits, monkeypatch, hardware)
+        sampled, epochs, found = trained(interval, build, weigh, splits, monkeypatch, hardware, batch)
         assert sampled > 0
         assert epochs == expected
         assert found.keys() == state.keys()
@@ -207,10 +210,11 @@ def test_a_sampled_step_is_as_any_other_at_the_representation(monkeypatch, weigh
     [("split", "mgda"), ("split-deep", "gradnorm"), ("mtan", "mgda"), ("dense", "gradnorm"), ("cross-stitch", "mgda")],
 )
 def test_a_sampled_step_is_as_any_other_whatever_the_network(monkeypatch, architecture, weighting):
+    backbone, size = ("segnet", LARGE) if architecture == "mtan" else ("unet-1-1-2", SIZE)  # a third of the layers
     check_unseen(
-        lambda: build_model(architecture, TASKS, backbone="segnet", width=2),
+        lambda: build_model(architecture, TASKS, backbone=backbone, width=2),
         lambda: build_weighting(weighting, TASKS),
-        made_up(),
+        made_up(size),
         monkeypatch,
     )
 
@@ -271,6 +275,7 @@ def test_a_sampled_step_is_as_any_other_where_tasks_have_their_own_pictures(toy,
         lambda: build_weighting(weighting, dataset.tasks),
         splits,
         monkeypatch,
+        batch=12,  # two batches of one task's pictures, four of the other's
     )
 
 

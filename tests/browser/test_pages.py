@@ -365,7 +365,7 @@ def test_a_method_has_the_same_colour_in_both_themes(visit):
     found = []
     for scheme in ("light", "dark"):
         page = visit("scenes-*-trade-offs.html", color_scheme=scheme)
-        found.append([mark.evaluate(STYLE, "fill") for mark in page.locator("#plot svg a path.mf").all()])
+        found.append(styles(page.locator("#plot svg a path.mf"), "fill"))
     assert found[0] == found[1]
     assert len(set(found[0])) == 8  # as many as architectures
 
@@ -442,18 +442,24 @@ def contrast(first, second):
 STYLE = "(element, name) => getComputedStyle(element)[name]"
 
 
+def styles(found, name):
+    """The style of every element, asked for at once."""
+    return found.evaluate_all("(found, name) => found.map((element) => getComputedStyle(element)[name])", name)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_and_figures_are_legible_in_both_themes(visit, scheme):
     page = visit(BOARD, color_scheme=scheme)
     paper = page.locator("body").evaluate(STYLE, "backgroundColor")
     assert (contrast(paper, "rgb(0,0,0)") > 10) == (scheme == "light")
     marks = page.locator("#board .mk")
-    fills = {mark.evaluate(STYLE, "backgroundColor") for mark in marks.all()}
+    fills = set(styles(marks, "backgroundColor"))
     assert len(fills) == 8
     assert all(contrast(fill, paper) >= 2.9 for fill in fills)
     curves = visit("scenes-*-training.html", color_scheme=scheme)
     assert contrast(curves.locator("svg.figure text").first.evaluate(STYLE, "fill"), paper) >= 4.5
-    strokes = {line.evaluate(STYLE, "stroke") for line in curves.locator("svg.figure .ln").all()}
+    strokes = set(styles(curves.locator("svg.figure .ln"), "stroke"))
+    assert strokes
     assert all(contrast(stroke, paper) >= 2.9 for stroke in strokes)
 
 

@@ -1,5 +1,8 @@
 """The literature's folders of .npy files: values, the split, and broken files."""
 
+import os
+import shutil
+
 import numpy as np
 import pytest
 
@@ -38,10 +41,18 @@ def fields():
     return made(NYUV2)
 
 
+@pytest.fixture(scope="module")
+def files(fields, arrays_writer, tmp_path_factory):
+    """A folder of which no file may be changed."""
+    folder = tmp_path_factory.mktemp("arrays") / "source"
+    arrays_writer(folder, fields)
+    return folder
+
+
 @pytest.fixture
-def source(fields, arrays_writer, tmp_path):
-    arrays_writer(tmp_path / "source", fields)
-    return tmp_path / "source"
+def source(files, tmp_path):
+    """A folder whose files are links to those, which may be moved and replaced."""
+    return shutil.copytree(files, tmp_path / "source", copy_function=os.link)
 
 
 @pytest.mark.slow
@@ -142,7 +153,11 @@ BAD = {
 @pytest.mark.parametrize("what", BAD)
 def test_a_broken_file_is_one_clear_line(source, tmp_path, what):
     folder, damage, message = BAD[what]
-    damage(file := source / "train" / folder / "1.npy")
+    file = source / "train" / folder / "1.npy"
+    content = file.read_bytes()
+    file.unlink()
+    file.write_bytes(content)
+    damage(file)
     dataset = build_dataset("nyuv2-npy", height=36, limit=4)
     storage = Storage(tmp_path / "cache", {"nyuv2-npy": source})
     with pytest.raises(UserError, match=message) as caught:

@@ -92,11 +92,12 @@ def finished(tmp_path_factory, labeled_writer, cityscapes_writer, arrays_writer,
 
 
 def test_decathlon_from_its_archive_to_a_board(here, tmp_path, monkeypatch):
-    """Each of the nine sets with 36 pictures, by the paper's grid."""
+    """Each of the nine sets with 36 pictures, by the paper's grid, with a network of a third of its layers."""
     write_archive(tmp_path / "files", chosen("nine"))
     monkeypatch.setenv("MTBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     words = ["run", "--grid", "decathlon", "--smoke", "--architecture", "split", "--weighting", "equal"]
+    words += ["--set", "architecture.backbone=wrn-10"]
     for command in ([*words, "--source", "files", "--workers", "1"], ["report"], ["data", "check"]):
         result = CliRunner().invoke(main, command, catch_exceptions=False)
         assert result.exit_code == 0, result.output
