@@ -22,6 +22,8 @@ VERDICTS = {
     "contradicted": "at least one interval lies wholly on the other side of the border",
     "undecided": "neither: more seeds would tell",
 }
+#: What speaks most against a claim comes first.
+AGAINST = ("contradicted", "undecided", "supported")
 NOTHING = Interval(math.nan, -math.inf, math.inf, 0)
 
 
@@ -277,7 +279,7 @@ def _on_data_set(
         findings.append(QuantityResult(name, interval, verdict, would[1] if is_open and would else None))
     places = dict.fromkeys(r for _, q in asked for leaf in q.leaves() for r in (leaf.row, leaf.other))
     missing = [own.name(place) for place in places if not own.has(place).runs]
-    order = sorted(findings, key=lambda finding: _distance(claim, finding.interval))
+    order = sorted(findings, key=lambda f: (AGAINST.index(f.verdict), _distance(claim, f.interval)))
     return DataSetResult(own.first.name, tuple(order), tuple(missing)), needs
 
 

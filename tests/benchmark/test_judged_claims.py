@@ -252,6 +252,19 @@ def test_without_at_each_setting_is_looked_at_by_itself(written):
     assert len(found.datasets[0].findings) == 4
 
 
+def test_what_contradicts_a_claim_comes_first(written):
+    claim = written(DWA, "below margin")
+    made = [
+        ran(run.spec, 6.0 if run.spec.architecture.name == "split" else 40.0 * (run.spec.seed - 1.5))
+        if run.spec.weighting_name == "dwa"
+        else run
+        for run in runs(claim, {})
+    ]
+    found = judge(claim, made).datasets[0]
+    assert [finding.verdict for finding in found.findings] == ["contradicted", "undecided"]
+    assert found.findings[1].interval.high > found.findings[0].interval.high  # by the far end alone it would be first
+
+
 def test_seeds_are_those_at_which_an_interval_leaves_the_border(written):
     above, within = written(DWA, "above zero"), written(DWA, "within margin")
     difference = RowDifference(("a", ""), ("b", ""))
