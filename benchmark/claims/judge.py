@@ -51,16 +51,23 @@ class DataSetResult:
     Attributes:
         findings: the quantities, that first which speaks most against the claim.
         missing: rows that have no run yet.
+        diverged: rows of which a seed diverged, so that nothing is said of them.
     """
 
     dataset: str
     findings: tuple[QuantityResult, ...]
     missing: tuple[str, ...]
+    diverged: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
         """A key of ``VERDICTS``."""
         return together([finding.verdict for finding in self.findings])
+
+    @property
+    def weakest(self) -> QuantityResult | None:
+        """What speaks most against the claim of all that has an interval."""
+        return next((finding for finding in self.findings if finding.interval.seeds), None)
 
     @property
     def seeds(self) -> int:
@@ -73,8 +80,8 @@ class ClaimResult:
     """What the records say of a claim; all intervals hold together at its criterion's error rate.
 
     Attributes:
-        outlook: what would decide it; None where it is decided, a row has no interval yet, or it hangs on a difference
-            that lies too near the border.
+        outlook: what would decide it; None where it is decided, a row has no interval yet or a seed that diverged, or
+            it hangs on a difference that lies too near the border.
     """
 
     claim: Claim
@@ -141,6 +148,11 @@ class Settings:
         return spec.architecture.model_copy(update={"options": options}).model_dump_json(), place[1]
 
     @cached_property
+    def diverged(self) -> set[Place]:
+        """Rows of which a seed diverged."""
+        return {(*row, w) for w, c in self._by_words.items() for row in diverged_rows(c.records, c.labels)}
+
+    @cached_property
     def _by_words(self) -> dict[str, Contest]:
         return {words_of(setting): contest for setting, contest in self.contests.items()}
 
@@ -159,10 +171,7 @@ class Settings:
                 for w, c in contests.items()
                 if not c.test.empty and not (words is None and self.first.test.empty)
             }
-            diverged: set[Place] = {
-                (*row, w) for w, c in contests.items() for row in diverged_rows(c.records, c.labels)
-            }
-            yield from differences(tables, diverged, own, family)
+            yield from differences(tables, self.diverged, own, family)
 
 
 def at(place: Place) -> str:
@@ -279,8 +288,9 @@ def _on_data_set(
         findings.append(QuantityResult(name, interval, verdict, would[1] if is_open and would else None))
     places = dict.fromkeys(r for _, q in asked for leaf in q.leaves() for r in (leaf.row, leaf.other))
     missing = [own.name(place) for place in places if not own.has(place).runs]
+    diverged = [own.name(place) for place in places if place in own.diverged]
     order = sorted(findings, key=lambda f: (AGAINST.index(f.verdict), _distance(claim, f.interval)))
-    return DataSetResult(own.first.name, tuple(order), tuple(missing)), needs
+    return DataSetResult(own.first.name, tuple(order), tuple(missing), tuple(diverged)), needs
 
 
 def _merged(
@@ -322,7 +332,8 @@ def _of_rule(
             if more:
                 raise unfit(claim, f"the range of one architecture is subtracted, found {name} and {more[0][0]}")
             for label, group in _groups(claim, own, rows):
-                yield f"range of {label} less that of {name}", Less(spread(group), spread(subtracted))
+                if group != subtracted:
+                    yield f"range of {label} less that of {name}", Less(spread(group), spread(subtracted))
         case "beyond front":
             records = own.first.records
             tasks = [task.name for task in records[0].tasks] if records else ["any"]

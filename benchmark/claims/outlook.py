@@ -113,5 +113,6 @@ def outlook_words(found: Outlook) -> str:
     return (
         f"If rows go on to differ by what they do now, it is {found.verdict} with {found.seeds} seeds: "
         f"{counted(sum(found.runs.values()), 'further run')}, {told}"
-        f"{f' and {rest} of other rows' if rest else ''}; {duration(found.seconds)} of one worker."
+        f"{f' and {rest} of other rows' if rest else ''}; {duration(found.seconds)} of one worker, beside single-task "
+        "networks of the same seeds."
     )

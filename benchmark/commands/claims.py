@@ -15,8 +15,9 @@ from rich.markup import escape
 from benchmark.analysis.submitted import proven
 from benchmark.claims import Claim, ClaimResult, check, claim_named, claim_names, judge_all
 from benchmark.claims.outlook import outlook_words
-from benchmark.commands.options import results_option
+from benchmark.commands.options import plugin_option, results_option
 from benchmark.errors import UsageError
+from benchmark.registry import load_plugin_files
 from benchmark.runs.store import Store
 from benchmark.wording import counted
 
@@ -71,17 +72,19 @@ def run_command(ctx: click.Context, name: str) -> None:
     if name in ctx.help_option_names:
         click.echo(ctx.get_help())
         ctx.exit()
+    given = run.make_context("run", list(ctx.args), parent=ctx.parent, resilient_parsing=True).params
+    load_plugin_files(given.get("plugins") or ())
     claim = claim_named(name)
     check(claim)
-    given = run.make_context("mtbench run", list(ctx.args), parent=ctx.parent, resilient_parsing=True).params
-    run.main([*words(claim, given), *ctx.args], prog_name="mtbench run", standalone_mode=False, parent=ctx.parent)
+    run.main([*words(claim, given), *ctx.args], prog_name="run", standalone_mode=False, parent=ctx.parent)
 
 
 @claims.command("report")
 @NAMES
 @results_option
+@plugin_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document in place of sentences.")
-def report_command(names: Sequence[str], results: Path, as_json: bool) -> None:
+def report_command(names: Sequence[str], results: Path, plugins: tuple[Path, ...], as_json: bool) -> None:
     """Say of each claim whether the records support it, contradict it, or leave it undecided.
 
     NAME|FILE.toml is a claim of the suite or a file; without any, all of the suite's. The same verdicts, with their
@@ -92,6 +95,7 @@ def report_command(names: Sequence[str], results: Path, as_json: bool) -> None:
       mtbench claims report
       mtbench claims report dwa-equal --results results --json
     """
+    load_plugin_files(plugins)
     asked = [claim_named(name) for name in names or claim_names()]
     wanted = sorted({dataset for claim in asked for dataset in claim.datasets})
     store = Store(results)
@@ -116,8 +120,15 @@ def words(claim: Claim, given: Mapping[str, Any]) -> list[str]:
             f"{claim.name} is judged by runs of the grid {claim.grid}: leave --grid out, or give {given['grid']} to "
             "`mtbench run`"
         )
+    for option, parameter in (("--set", "changes"), ("--arithmetic", "arithmetic"), ("--precision", "precision")):
+        if given.get(parameter) not in (None, (), "auto"):
+            raise UsageError(
+                f"{claim.name} is judged by its grid's runs as they are, and {option} makes others: leave it out"
+            )
     needed = claim.needed()
     found = ["--grid", claim.grid]
+    if {spec.protocol.arithmetic for spec in needed} == {"portable"}:
+        found += ["--arithmetic", "portable"]  # which a grid may leave open, for the device to say
     for option, of_run, used in (
         ("--dataset", "datasets", claim.datasets),
         ("--architecture", "architectures", [spec.architecture.name for spec in needed]),
@@ -126,6 +137,8 @@ def words(claim: Claim, given: Mapping[str, Any]) -> list[str]:
         names = list(dict.fromkeys(used))
         chosen = given.get(of_run) or ()
         for word in chosen:
+            if not names:
+                raise UsageError(f"no run of {claim.name} has a {option.removeprefix('--')}: leave {option} out")
             if word not in names:
                 raise UsageError(f"no run of {claim.name} has {option} {word}; expected one of {', '.join(names)}")
         if not chosen:
@@ -137,17 +150,19 @@ def show(result: ClaimResult) -> None:
     """Print a verdict, and for each data set the quantity that speaks most against the claim."""
     console.print(f"[bold]{result.verdict}[/]: {escape(result.claim.title)} ({result.claim.name})", soft_wrap=True)
     for found in result.datasets:
-        if not found.seeds:
-            lacking = counted(len(found.missing), "row")
-            console.print(f"  {escape(found.dataset)}: {lacking} without runs", soft_wrap=True)
-            continue
-        weakest = found.findings[0]
-        i = weakest.interval
-        console.print(
-            f"  {escape(found.dataset)}: {found.verdict}; {escape(weakest.name)}: {i.estimate:+.1f} "
-            f"({i.low:+.1f} to {i.high:+.1f}) points, {i.seeds} seeds",
-            soft_wrap=True,
-        )
+        told = []
+        if weakest := found.weakest:
+            i = weakest.interval
+            told.append(
+                f"{found.verdict}; {weakest.name}: {i.estimate:+.1f} ({i.low:+.1f} to {i.high:+.1f}) points, "
+                f"{i.seeds} seeds"
+            )
+        if found.missing:
+            told.append(f"{counted(len(found.missing), 'row')} without runs")
+        if found.diverged:
+            told.append(f"nothing is said of rows with a seed that diverged: {', '.join(found.diverged)}")
+        for line in told:
+            console.print(f"  {escape(found.dataset)}: {escape(line)}", soft_wrap=True)
     if ahead := result.outlook:
         console.print(f"  {escape(outlook_words(ahead))}", soft_wrap=True)
 
@@ -164,6 +179,7 @@ def as_plain(result: ClaimResult) -> dict[str, object]:
                 "dataset": found.dataset,
                 "verdict": found.verdict,
                 "missing_rows": list(found.missing),
+                "diverged_rows": list(found.diverged),
                 "quantities": [
                     {
                         "name": finding.name,

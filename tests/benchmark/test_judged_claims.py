@@ -58,6 +58,17 @@ DIFFERENCE = '[[rules]]\nquantity = "difference"\nrows = {rows}\nothers = {other
 DWA = DIFFERENCE.format(
     rows='{ weighting = ["dwa"] }', others='{ weighting = ["equal"] }', same='same = "architecture"'
 )
+#: A weighting of a user's file.
+OWN = """
+import torch
+from benchmark.registry import WEIGHTINGS
+from benchmark.weighting import Weighting
+
+@WEIGHTINGS.register("mine")
+class Mine(Weighting):
+    def weights(self, losses):
+        return torch.ones_like(losses)
+"""
 STAN = DIFFERENCE.format(rows='{ architecture = ["stan"] }', others='{ architecture = ["single-task"] }', same="")
 
 
@@ -331,11 +342,62 @@ def test_the_words_of_run_mean_the_claims_runs():
 def test_a_claims_runs_are_narrowed_by_the_options_of_run(mtbench):
     claim = claim_named("random-weights")
     narrowed = words(claim, {"datasets": ("multi-fashion",), "weightings": ("rlw",), "architectures": ()})
-    assert narrowed == ["--grid", "study-weightings", "--architecture", "split"]
+    assert narrowed == ["--grid", "study-weightings", "--arithmetic", "portable", "--architecture", "split"]
     told = mtbench("claims", "run", "random-weights", "--weighting", "famoo", "--budget", "2h")
     one_line(told, 2, "no run of random-weights has --weighting famoo; expected one of equal, ")
     with pytest.raises(UsageError, match="judged by runs of the grid study-weightings: leave --grid out"):
         words(claim, {"grid": "quick"})
+    for given in ({"changes": (("protocol.epochs", 3),)}, {"arithmetic": "native"}, {"precision": "bf16"}):
+        with pytest.raises(UsageError, match=r"judged by its grid's runs as they are, and --\w+ makes others"):
+            words(claim, given)
+    with pytest.raises(UsageError, match="no run of attention-single-task has a weighting: leave --weighting out"):
+        words(claim_named("attention-single-task"), {"weightings": ("equal",)})
+    told = mtbench("claims", "run", "dwa-equal", "--nope")
+    assert told.exit_code == 2
+    assert "claims run --help" in told.stderr
+
+
+def test_rows_without_runs_or_with_a_diverged_seed_hide_nothing(written, tmp_path, mtbench):
+    claim = written(DWA, "within margin")
+    made = [
+        run
+        for run in runs(claim, {("split", "dwa"): -20.0})
+        if (run.spec.architecture.name, run.spec.weighting_name) != ("mtan", "dwa")
+    ]
+    lost = next(run for run in made if run.spec.weighting_name == "dwa")
+    found = []
+    for folder, one in (("whole", lost), ("lost", lost.model_copy(update={"status": "diverged"}))):
+        store = Store(tmp_path / folder)
+        for run in (*(run for run in made if run is not lost), one):
+            store.put(run)
+        asked = ("claims", "report", str(tmp_path / "a-claim.toml"), "--results", str(store.root))
+        found.append(mtbench(*asked).stdout)
+    whole, without = found
+    assert "scenes: contradicted; split · dwa against split · equal: -20.0" in whole
+    assert "scenes: 1 row without runs" in whole
+    assert "nothing is said of rows with a seed that diverged: split · dwa" in without
+    assert "contradicted" not in without
+
+
+def test_a_range_is_not_held_against_itself(written):
+    ranges = '[[rules]]\nquantity = "range"\nrows = {{ architecture = {} }}\nothers = {{ architecture = ["split"] }}'
+    claim = written(ranges.format('["split", "mtan"]'))
+    found = judge(claim, runs(claim, {("mtan", "dwa"): 30.0}))
+    assert [finding.name for finding in found.datasets[0].findings] == ["range of mtan less that of split"]
+    assert found.verdict == "supported"
+    with pytest.raises(UsageError, match="does not fit its grid"):
+        check(written(ranges.format('["split"]')))
+
+
+def test_a_claim_may_be_about_a_method_of_ones_own(written, tmp_path, mtbench):
+    written(DWA, "within margin")
+    plugin = tmp_path / "own.py"
+    plugin.write_text(OWN)
+    for path in (tmp_path / "a-claim.toml", tmp_path / "small.toml"):
+        path.write_text(path.read_text().replace('"dwa"', '"mine"'))
+    (tmp_path / "results").mkdir()
+    told = mtbench("claims", "report", str(tmp_path / "a-claim.toml"), "--plugin", str(plugin))
+    assert "4 rows without runs" in told.stdout, told.stderr
 
 
 def test_a_claims_file_that_is_not_valid_is_told(tmp_path, written):
