@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from baselines.matrices import Room, RunningRows, all_finite, chosen, chunk, nowhere
+from baselines.warm_up import checked_epochs
 from baselines.weightings.solvers import checked_number
-from benchmark.errors import UsageError
 from benchmark.exact import sqrt
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
@@ -44,7 +44,8 @@ class ExcessMTL(MatrixWeighting):
         warmup_epochs: epochs that only collect e⁰; 0 for the first step alone.
 
     Raises:
-        UsageError: ``step_size`` is no finite number of at least 0, or ``warmup_epochs`` no whole number from 0.
+        UsageError: ``step_size`` is no finite number of at least 0, or ``warmup_epochs`` no whole number from 0 and
+            below 2⁶³.
     """
 
     card: ClassVar[Card] = Card(
@@ -73,9 +74,7 @@ class ExcessMTL(MatrixWeighting):
     def __init__(self, tasks: Sequence[Task], *, step_size: float = 1e-2, warmup_epochs: int = 0) -> None:
         super().__init__(tasks)
         self.step_size = checked_number("excessmtl", "step_size", step_size, zero=True)
-        if isinstance(warmup_epochs, bool) or not isinstance(warmup_epochs, int) or warmup_epochs < 0:
-            raise UsageError(f"'excessmtl' needs a whole number from 0 as 'warmup_epochs', found {warmup_epochs!r}")
-        self.warmup_epochs = warmup_epochs
+        self.warmup_epochs = checked_epochs("excessmtl", warmup_epochs, least=0)
         self.squares, self._room = RunningRows(len(self.tasks)), Room()
         for name in ("log_weights", "first_sums", "first_counts"):
             self.register_buffer(name, torch.zeros(len(self.tasks), dtype=torch.float64))

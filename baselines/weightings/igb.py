@@ -24,8 +24,8 @@ class ImprovableGapBalancing(WarmUpWeighting):
     run no longer than the warm-up is `si`.
 
     A loss of exactly 0 sits the step out, with weight 0. A negative loss makes the objective and the gradients NaN, for
-    the engine to see, as do a reference and a loss that are not positive and finite. References of tasks without labels
-    are those that ``WarmUpWeighting`` says.
+    the engine to see, as does, after warm-up, a reference that is not positive and finite. An infinite loss makes the
+    objective not finite. References of tasks without labels are those that ``WarmUpWeighting`` says.
 
     State: that of ``WarmUpWeighting``.
 
@@ -34,7 +34,7 @@ class ImprovableGapBalancing(WarmUpWeighting):
         warmup_epochs: epochs of warm-up.
 
     Raises:
-        UsageError: ``warmup_epochs`` is not a whole number from 1.
+        UsageError: ``warmup_epochs`` is not a whole number from 1 and below 2⁶³.
     """
 
     card: ClassVar[Card] = Card(

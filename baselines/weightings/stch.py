@@ -24,9 +24,9 @@ class SmoothTchebycheff(WarmUpWeighting):
     1 / L_k during warm-up and K softmax_k(log(L_k / z_k) / μ) / L_k after it; they have no fixed sum, but Σ w_k L_k is
     K in both. No task's unit of loss matters. A run no longer than the warm-up is `si`.
 
-    A loss of exactly 0 sits the step out, with weight 0. A negative
-    loss makes the objective and the gradients NaN, for the engine to see, as does a reference that is not positive and
-    finite. An infinite loss makes the objective not finite.
+    A loss of exactly 0 sits the step out, with weight 0. A negative loss makes the objective and the gradients NaN, for
+    the engine to see, as does, after warm-up, a reference that is not positive and finite. An infinite loss makes the
+    objective not finite.
 
     A task without a label in the last epoch of warm-up keeps its mean of an earlier one, or gets that of the first
     epoch that has one; until then L_k/z_k counts as 1.
@@ -39,7 +39,8 @@ class SmoothTchebycheff(WarmUpWeighting):
         warmup_epochs: epochs of warm-up.
 
     Raises:
-        UsageError: ``mu`` is not a positive finite number, or ``warmup_epochs`` not a whole number from 1.
+        UsageError: ``mu`` is not a positive finite number, or ``warmup_epochs`` not a whole number from 1 and below
+            2⁶³.
     """
 
     card: ClassVar[Card] = Card(

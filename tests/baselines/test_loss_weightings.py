@@ -587,13 +587,27 @@ def test_a_loss_that_is_not_finite_shows_in_the_objective(case, bad):
     assert not math.isfinite(step(built(case), [1.0, bad, 1.0])[0])
 
 
-@pytest.mark.parametrize(("name", "bad"), [("stch", 0.0), ("stch", math.inf), ("igb", 0.0), ("igb", math.nan)])
+@pytest.mark.parametrize("name", ["stch", "igb"])
+@pytest.mark.parametrize("bad", [0.0, -0.0, -1.0, math.inf, -math.inf, 1e300, 1e-300])
 def test_a_useless_reference_shows(name, bad):
+    # The last two leave the range of float32.
     weighting = build(name, warmup_epochs=1)
-    weighting.epoch_end(torch.tensor([1.0, 1.0, 1.0]))
-    weighting.reference[1] = bad
-    value, gradient, _ = step(weighting, [1.0, 1.0, 1.0])
-    assert not math.isfinite(value) or not math.isfinite(sum(gradient))
+    weighting.epoch_end(torch.tensor([1.0, bad, 1.0], dtype=torch.float64))
+    value, gradient, weights = step(weighting, [1.0, 2.0, 3.0])
+    assert math.isnan(value)
+    assert all(map(math.isnan, [*gradient, *weights.tolist()]))
+
+
+@pytest.mark.parametrize("name", ["stch", "igb"])
+@pytest.mark.parametrize("bad", [0.0, -1.0, math.inf])
+def test_a_mean_of_warm_up_that_is_no_reference_harms_nothing(name, bad):
+    weighting = build(name, warmup_epochs=2)
+    weighting.epoch_end(torch.tensor([1.0, bad, 1.0]))
+    assert step(weighting, [0.5, 4.0, 1.0])[1] == [2.0, 0.25, 1.0]
+    weighting.epoch_end(torch.tensor([1.0, 2.0, 3.0]))
+    twin = build(name, warmup_epochs=1)
+    twin.epoch_end(torch.tensor([1.0, 2.0, 3.0]))
+    assert step(weighting, [0.5, 4.0, 1.0])[:2] == step(twin, [0.5, 4.0, 1.0])[:2]
 
 
 # State.
@@ -723,6 +737,21 @@ def test_stch_wants_a_positive_mu(mu):
 def test_warm_up_is_of_an_epoch_at_least(name, epochs):
     with pytest.raises(UsageError, match=f"'{name}' needs a whole number from 1 as 'warmup_epochs'"):
         build(name, warmup_epochs=epochs)
+
+
+@pytest.mark.parametrize(("name", "least"), [("stch", 1), ("igb", 1), ("excessmtl", 0)])
+@pytest.mark.parametrize("epochs", [2**63, 10**30])
+def test_warm_up_is_of_no_more_epochs_than_are_counted(name, least, epochs):
+    expected = rf"'{name}' needs a whole number from {least} and below 2\^63 \(9223372036854775808\) as"
+    with pytest.raises(UsageError, match=f"{expected} 'warmup_epochs', found {epochs}"):
+        build(name, warmup_epochs=epochs)
+
+
+@pytest.mark.parametrize("name", ["stch", "igb"])
+def test_warm_up_may_be_as_long_as_epochs_are_counted(name):
+    weighting = build(name, warmup_epochs=2**63 - 1)
+    weighting.epoch_end(torch.tensor([1.0, 2.0, 3.0]))
+    assert step(weighting, [0.5, 4.0, 1.0])[1] == [2.0, 0.25, 1.0]
 
 
 @pytest.mark.parametrize("groups", [0, -1, 1.5, "2", True, None])

@@ -33,6 +33,25 @@ SPLIT = ("split", {"backbone": "unet-1-2"})
 TINY: tuple[str, Mapping[str, Any]] = ("tiny", {})
 #: A protocol of many runs.
 CAMPAIGN = {"optimizer": "adamw", "weight_decay": 0.05, "schedule": "cosine", "warmup_steps": 1, "flip": True}
+#: Mean losses of the tasks at the end of an epoch.
+MEANS = [1.5, 0.25, 0.75]
+#: Further cells of weightings that the plain ones hardly try: on the tiny network no gradients conflict, a warm-up is
+#: longer than the steps, and DWA weighs from the third epoch on. Of each the network, options, and means of epochs.
+FURTHER: Mapping[tuple[str, str], tuple[tuple[str, Mapping[str, Any]], Mapping[str, Any], list[list[float]]]] = {
+    # Where a single feature feeds all heads, lengths of gradients are found in another way.
+    ("gradnorm", "on split"): (SPLIT, {}, [MEANS]),
+    ("cr-mogm", "of ntkmtl"): (TINY, {"of": "ntkmtl"}, [MEANS]),
+    ("cr-mogm", "on split"): (SPLIT, {}, [MEANS]),
+    ("dualproj", "on split"): (SPLIT, {}, [MEANS]),
+    ("dwa", "in the third epoch"): (TINY, {}, [MEANS, [1.25, 0.125, 0.7]]),
+    ("gradvac", "on split"): (SPLIT, {}, [MEANS]),
+    ("igb", "after warm-up"): (TINY, {"warmup_epochs": 1}, [MEANS]),
+    ("mgda", "on split"): (SPLIT, {}, [MEANS]),
+    ("pcgrad", "on split"): (SPLIT, {}, [MEANS]),
+    ("sdmgrad", "on split"): (SPLIT, {}, [MEANS]),
+    ("stch", "after warm-up"): (TINY, {"warmup_epochs": 1}, [MEANS]),
+    ("upgrad", "on split"): (SPLIT, {}, [MEANS]),
+}
 #: What the short proof looks at: of every kind of step one weighting; segnet in a whole run.
 SHORT_WEIGHTINGS = ("uncertainty", "gradnorm", "auto-lambda", "nash-mtl", "graddrop", "modo", "mgda-ub")
 SHORT_ARCHITECTURES = ("split on unet", "mtan on wrn")
@@ -165,7 +184,7 @@ def _steps(trainer: Trainer, diagnosed: tuple[bool, ...], *, every: bool = True)
 
 
 def _weightings(storage: Storage) -> Iterator[Cell]:
-    """Steps of every weighting, at the parameters and at the representation, with an epoch's end between them."""
+    """Steps of every weighting, at the parameters and at the representation, with an epoch's end before the last."""
     for name in of_the_suite(WEIGHTINGS):
         places = [{}, {"on": "representation"}] if "on" in WEIGHTINGS[name].defaults else [{}]
         for place in places:
@@ -177,19 +196,26 @@ def _weightings(storage: Storage) -> Iterator[Cell]:
                 return _weighted(storage, SPLIT if apart else TINY, name, options)
 
             yield Cell(" ".join(["weighting", name, *place.values()]), steps, name in SHORT_WEIGHTINGS and not place)
-    # Where a single feature feeds all heads, lengths of gradients are found in another way.
-    yield Cell("weighting gradnorm on split", lambda: _weighted(storage, SPLIT, "gradnorm", {}), short=False)
+    for (name, words), (network, options, ends) in FURTHER.items():
+        steps = partial(_weighted, storage, network, name, options, ends)
+        yield Cell(f"weighting {name} {words}", steps, short=False)
 
 
 def _weighted(
-    storage: Storage, network: tuple[str, Mapping[str, Any]], weighting: str, options: Mapping[str, Any]
+    storage: Storage,
+    network: tuple[str, Mapping[str, Any]],
+    weighting: str,
+    options: Mapping[str, Any],
+    ends: Sequence[Sequence[float]] = (MEANS,),
 ) -> dict[str, str]:
+    """Three steps, the ends of epochs with these mean losses, and one more step."""
     name, shape = network
     spec = spec_of(("toy", DENSE), name, weighting, options={"width": WIDTH, **shape}, weighted=options)
     trainer = trainer_of(spec, storage)
     first = _steps(trainer, (True, False, False), every=False)
     assert trainer.weighting is not None
-    trainer.weighting.epoch_end(torch.tensor([1.5, 0.25, 0.75]))
+    for means in ends:
+        trainer.weighting.epoch_end(torch.tensor(means))
     after = _steps(trainer, (False,))
     return {**first, **{f"{part} of the next epoch": value for part, value in after.items()}}
 
