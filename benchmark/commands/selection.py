@@ -1,6 +1,5 @@
 """The options that say which runs of a grid are meant."""
 
-import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from benchmark.commands.options import (
 from benchmark.registry import load_plugin_files
 from benchmark.runs import axes
 from benchmark.runs.expansion import Undefined, expand_settings, runs_of, undefined, unpictured
-from benchmark.runs.filters import Filters, parse_value
+from benchmark.runs.filters import Filters, parse_value, write_value
 from benchmark.runs.grid import Grid, Grids, grid_names, load_grid
 from benchmark.runs.spec import RunSpec
 from benchmark.runs.store import Store
@@ -189,7 +188,7 @@ def grid_options(command: Callable[..., None]) -> Callable[..., None]:
             smoke=smoke,
             words=_said(device=device, arithmetic=arithmetic, precision=precision),
             unpictured=unpictured(loaded, specs),
-            changes=[f"{key}={json.dumps(value)}" for key, value in changes],
+            changes=[f"{key}={write_value(value)}" for key, value in changes],
             settings=settings,
         )
         command(selection, **others)

@@ -82,7 +82,7 @@ def write_options(options: Options) -> str | None:
 
 def _written(key: str, value: JsonValue) -> str | None:
     """One of the options, without quotes where they are not needed."""
-    whole = json.dumps(value)
+    whole = write_value(value)
     for text in [value, whole] if isinstance(value, str) else [whole]:
         try:
             if json.dumps(parse_options(f"{key}={text}", key)) == json.dumps({key: value}):
@@ -90,6 +90,15 @@ def _written(key: str, value: JsonValue) -> str | None:
         except UsageError:
             continue
     return None
+
+
+def write_value(value: JsonValue) -> str:
+    """A value as TOML writes it in one line, see ``parse_value``."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{write_value(key)} = {write_value(inner)}' for key, inner in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(write_value, value))}]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def parse_value(text: str) -> JsonValue:

@@ -27,6 +27,26 @@ def test_a_command_that_is_told_holds_what_was_set(here, mtbench):
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        'axes={"protocol.weight_decay"=[0.0, 0.1]}',
+        "weightings=[{name='dwa', options={temperature=1}}]",
+        "description='ü 🙂'",
+    ],
+)
+def test_a_table_or_a_text_that_was_set_is_told_as_it_is_read(mtbench, change):
+    words = ["--set", change, "--architecture", "tiny"]
+    result = mtbench("status", *words)
+    runs = json.loads(mtbench("status", "--json", *words).stdout)["runs"]
+    commands = [shlex.split(line) for line in result.output.splitlines() if "mtbench run" in line]
+    done = set()
+    for command in commands:
+        again = command[command.index("--set") :]
+        done |= {run["id"] for run in json.loads(mtbench("status", "--json", *again).stdout)["runs"]}
+    assert done == {run["id"] for run in runs}
+
+
+@pytest.mark.parametrize(
     ("words", "cells"),
     [
         (
