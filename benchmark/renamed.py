@@ -37,11 +37,15 @@ RENAMED = {
     "benchmark.data": {"SeparateDataSet": "PerTaskInputDataSet", "SeparateSplit": "PerTaskInputSplit"},
     "benchmark.data.per_task_input": {"SeparateDataSet": "PerTaskInputDataSet"},
     "benchmark.runs.grid": {
+        "values_of": "benchmark.runs.axes.values_of",
         **{
             name: f"benchmark.runs.expansion.{name}"
-            for name in ("Undefined", "expand", "simplex_points", "undefined", "unpictured")
+            for name in ("Undefined", "expand", "shrunk", "simplex_points", "undefined", "unpictured")
         },
-        **{name: f"benchmark.runs.filters.{name}" for name in ("Filters", "parse_options", "parse_value")},
+        **{name: f"benchmark.runs.expansion.{name}" for name in ("SMOKE_ARCHITECTURE", "SMOKE_PROTOCOL", "SWEPT")},
+        **{
+            name: f"benchmark.runs.filters.{name}" for name in ("Filters", "NO_FILTERS", "parse_options", "parse_value")
+        },
     },
 }
 

@@ -13,6 +13,7 @@ from benchmark.registry import load_plugin_files
 from benchmark.runs.expansion import expand, undefined
 from benchmark.runs.filters import AS_IN_THE_GRID
 from benchmark.runs.grid import Grid, grid_names, grid_text, load_grid
+from benchmark.training.checks import check_runs
 
 console = Console(highlight=False)
 
@@ -34,6 +35,8 @@ def grid() -> None:
 def check(name: str, plugins: tuple[Path, ...]) -> None:
     """Say whether a grid file is valid, and what it comes to: no run is done, no data set prepared.
 
+    What 'mtbench run' would refuse before its first run, such as an option's value, is refused here.
+
     NAME|FILE.toml is a grid of the suite or a file.
 
     \b
@@ -44,6 +47,7 @@ def check(name: str, plugins: tuple[Path, ...]) -> None:
     load_plugin_files(plugins)
     found = load_grid(name)
     specs = expand(found, AS_IN_THE_GRID)
+    check_runs(specs)
     for cell in undefined(found):
         console.print(f"[yellow]Left out:[/] {escape(str(cell))}", soft_wrap=True)
     for dataset, count in Counter(spec.dataset.name for spec in specs).items():

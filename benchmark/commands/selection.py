@@ -1,10 +1,9 @@
 """The options that say which runs of a grid are meant."""
 
-import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from benchmark.arithmetic import ComputeOptions, Precision
+from benchmark.commands.cellwords import CellWords
 from benchmark.commands.options import (
     DEFAULT_RESULTS,
     arithmetic_option,
@@ -25,7 +25,7 @@ from benchmark.commands.options import (
 from benchmark.registry import load_plugin_files
 from benchmark.runs import axes
 from benchmark.runs.expansion import Undefined, expand_settings, runs_of, undefined, unpictured
-from benchmark.runs.filters import Filters, parse_value
+from benchmark.runs.filters import Filters, parse_value, write_value
 from benchmark.runs.grid import Grid, Grids, grid_names, load_grid
 from benchmark.runs.spec import RunSpec
 from benchmark.runs.store import Store
@@ -84,7 +84,6 @@ class Selection:
         words: of the command line, that say how.
         unpictured: ids of those whose pictures are not kept.
         changes: what is set in place of the grid's, as words.
-        architectures, weightings: by name the words that chose them, with options.
         settings: the runs by setting of the grid, see ``expand_settings``.
     """
 
@@ -94,6 +93,7 @@ class Selection:
     plugins: tuple[Path, ...]
     grid: str
     loaded: Grid | Grids
+    filters: Filters
     undefined: Sequence[Undefined] = ()
 
     def show_undefined(self) -> None:
@@ -105,8 +105,6 @@ class Selection:
     words: Sequence[str] = ()
     unpictured: frozenset[str] = frozenset()
     changes: Sequence[str] = ()
-    architectures: Mapping[str, str] = field(default_factory=dict)
-    weightings: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[axes.Setting, Sequence[RunSpec]] = field(default_factory=dict)
 
     def command(self, specs: Sequence[RunSpec]) -> str:
@@ -120,10 +118,12 @@ class Selection:
         if self.store.root != DEFAULT_RESULTS:
             words += ["--results", str(self.store.root)]
         words += ["--dataset", first.dataset.name]
-        words += ["--architecture", self.architectures.get(first.architecture.name, first.architecture.name)]
-        if first.weighting:
-            words += ["--weighting", self.weightings.get(first.weighting.name, first.weighting.name)]
+        words += [part for kind, word in self._cell_words.find(first).items() for part in (f"--{kind}", word)]
         return shlex.join([*words, "--seeds", ",".join(dict.fromkeys(str(spec.seed) for spec in specs))])
+
+    @cached_property
+    def _cell_words(self) -> CellWords:
+        return CellWords(self.loaded, self.filters)
 
 
 def compute_options(device: str, arithmetic: str, precision: str) -> ComputeOptions:
@@ -183,13 +183,12 @@ def grid_options(command: Callable[..., None]) -> Callable[..., None]:
             plugins,
             grid,
             loaded,
+            filters,
             undefined(loaded, filters),
             smoke=smoke,
             words=_said(device=device, arithmetic=arithmetic, precision=precision),
             unpictured=unpictured(loaded, specs),
-            changes=[f"{key}={json.dumps(value)}" for key, value in changes],
-            architectures={word.partition(":")[0]: word for word in architectures},
-            weightings={word.partition(":")[0]: word for word in weightings},
+            changes=[f"{key}={write_value(value)}" for key, value in changes],
             settings=settings,
         )
         command(selection, **others)

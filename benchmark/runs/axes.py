@@ -23,6 +23,57 @@ Axis = tuple[JsonValue, ...] | dict[str, Options]
 Setting = tuple[tuple[str, str], ...]
 
 
+def check_form(axes: object) -> None:
+    """Make sure that axes, as they were read, are lists of values or tables of named ones.
+
+    Raises:
+        UsageError: they are something else, as where a key with a dot lacks its quotes.
+    """
+    if not isinstance(axes, dict):
+        raise UsageError(
+            "'axes' must be a table, such as [axes] and in it \"protocol.weight_decay\" = [0.0, 0.05]; "
+            f"found {axes!r:.80}"
+        )
+    for name, axis in axes.items():
+        if isinstance(axis, dict):
+            _check_named(name, axis)
+        elif not isinstance(axis, list | tuple):
+            raise UsageError(
+                f"the axis '{name}': expected a list of values, such as {_written([axis])}, or a table of named "
+                f"values; found {axis!r:.80}"
+            )
+
+
+def _check_named(name: str, axis: Mapping[str, object]) -> None:
+    """Likewise, of an axis of named values."""
+    for value, changes in axis.items():
+        if not isinstance(changes, dict):
+            if name in VARIED:
+                values = _written(changes if isinstance(changes, list) else [changes])
+                key = f"{name}.{value}"
+                raise UsageError(
+                    f"the axis '{key}' is not valid: a key with a dot stands in quotes, \"{key}\" = {values} in a "
+                    f"file, --set 'axes={{\"{key}\"={values}}}' on the command line"
+                )
+            raise UsageError(
+                f"the value '{value}' of the axis '{name}': expected a table of what it changes, such as "
+                f'{{ "protocol.optimizer" = "sgd" }}, found {changes!r:.80}'
+            )
+        for table, fields in changes.items():
+            if table in VARIED and isinstance(fields, dict) and fields:
+                field, said = next(iter(fields.items()))
+                raise UsageError(
+                    f"the value '{value}' of the axis '{name}' is not valid: a key with a dot stands in quotes, "
+                    f'"{table}.{field}" = {_written(said)}'
+                )
+
+
+def _written(value: object) -> str:
+    """A value as a grid file has it; in short where it is long."""
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 80 else "[…]" if isinstance(value, list) else "…"
+
+
 def choices_of(axes: Mapping[str, Axis]) -> dict[Setting, Options]:
     """Each choice of one value on every axis, and what it puts at which keys; one empty choice where there is no axis.
 
@@ -93,13 +144,16 @@ def refuse_varied(axes: Mapping[str, Axis], said: Mapping[str, JsonValue]) -> No
     """Make sure that nothing is said for all runs that an axis varies.
 
     Args:
-        said: values by keys with dots; tables count by what is in them, and a data set's like the grid's.
+        said: values by keys with dots; tables, also those in lists, count by what is in them, and what is said of a
+            data set or in an entry of ``architectures`` like the grid's.
 
     Raises:
         UsageError: an axis varies one.
     """
     by_key = varied(axes)
     for path in _paths(said):
+        if path[:2] == ["architectures", "options"]:  # of an entry of the list
+            path = ["architecture", *path[2:]]
         own = path[2:] if path[0] == "datasets" else path
         if (key := ".".join(own)) in by_key:
             raise UsageError(
@@ -109,12 +163,13 @@ def refuse_varied(axes: Mapping[str, Axis], said: Mapping[str, JsonValue]) -> No
 
 
 def _paths(values: Mapping[str, JsonValue]) -> Iterator[list[str]]:
-    """The places of all values, key by key, and of what is in tables."""
+    """The places of all values, key by key, and of what is in tables, in lists too."""
     for key, value in values.items():
         here = key.split(".")
         yield here
-        if isinstance(value, dict):
-            yield from (here + below for below in _paths(value))
+        for table in value if isinstance(value, list) else [value]:
+            if isinstance(table, dict):
+                yield from (here + below for below in _paths(table))
 
 
 def check_that_axes_change(found: Mapping[Setting, Sequence[RunSpec]]) -> None:

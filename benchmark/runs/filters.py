@@ -1,5 +1,6 @@
 """What the command line narrows a grid to, and the words that say so."""
 
+import json
 import re
 import tomllib
 from collections.abc import Sequence
@@ -70,6 +71,34 @@ def parse_options(text: str, what: str) -> Options:
             raise UsageError(f"options of '{what}' are given as key=value, and commas between them; found {part!r}")
         options[key.strip()] = parse_value(value)
     return options
+
+
+def write_options(options: Options) -> str | None:
+    """Options as ``parse_options`` reads them; None where it could not read one of them as it is."""
+    parts = [_written(key, value) for key, value in options.items()]
+    found = [part for part in parts if part is not None]
+    return ",".join(found) if len(found) == len(parts) else None
+
+
+def _written(key: str, value: JsonValue) -> str | None:
+    """One of the options, without quotes where they are not needed."""
+    whole = write_value(value)
+    for text in [value, whole] if isinstance(value, str) else [whole]:
+        try:
+            if json.dumps(parse_options(f"{key}={text}", key)) == json.dumps({key: value}):
+                return f"{key}={text}"
+        except UsageError:
+            continue
+    return None
+
+
+def write_value(value: JsonValue) -> str:
+    """A value as TOML writes it in one line, see ``parse_value``."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{write_value(key)} = {write_value(inner)}' for key, inner in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(write_value, value))}]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def parse_value(text: str) -> JsonValue:

@@ -12,7 +12,17 @@ from pydantic import BeforeValidator, Field, JsonValue, ValidationError
 
 from benchmark.errors import UsageError, unknown
 from benchmark.renamed import attribute
-from benchmark.runs.axes import NO_OPTIONS, VARIED, Axis, Options, Setting, choices_of, refuse_varied, words_of
+from benchmark.runs.axes import (
+    NO_OPTIONS,
+    VARIED,
+    Axis,
+    Options,
+    Setting,
+    check_form,
+    choices_of,
+    refuse_varied,
+    words_of,
+)
 from benchmark.runs.spec import Count, Frozen, first_error
 
 BUILTIN = files("benchmark") / "grids"
@@ -226,6 +236,7 @@ def load_grid(name: str | Path, changes: Mapping[str, JsonValue] = NO_OPTIONS) -
         for key, value in changes.items():
             _put(raw, key, value)
         _check_lists(name, raw)
+        check_form(raw.get("axes", {}))
         grid = Grid.model_validate(raw)
         refuse_varied(grid.axes, changes)
         return grid

@@ -26,6 +26,31 @@ def test_a_grid_is_checked_shown_and_described(mtbench):
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "part"),
+    [
+        (
+            '"dwa"',
+            '{ name = "cr-mogm", options = { of = "mdga" } }',
+            "to wrap ('of' of 'cr-mogm') 'mdga'. Did you mean",
+        ),
+        (
+            '"dwa"',
+            '{ name = "cr-mogm", options = { of = "cr-mogm" } }',
+            "averages another method's weights, not its own",
+        ),
+        ('"dwa"', '{ name = "constant", options = { weights = [0.5, 0.5] } }', "weights"),
+        ("batch_size = 4", "batch_size = 400", "the training split of 'toy' holds 12 samples"),
+    ],
+)
+def test_a_grid_that_run_refuses_is_refused_by_its_check_in_the_same_words(mtbench, old, new, part):
+    (mtbench.folder / "grid.toml").write_text(GRID.replace(old, new))
+    checked = mtbench("grid", "check", "grid.toml", "--plugin", str(mtbench.plugin))
+    one_line(checked, 2, part)
+    assert checked.stdout == ""
+    assert mtbench("run").stderr.strip().splitlines()[-1] == checked.stderr.strip()
+
+
+@pytest.mark.parametrize(
     ("words", "code", "parts"),
     [
         (["run", "--architecture", "mtam"], 2, ["unknown architecture 'mtam'", "Did you mean 'mtan'?", "cross-stitch"]),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 
 import pytest
 
@@ -23,6 +24,79 @@ def test_a_command_that_is_told_holds_what_was_set(here, mtbench):
     assert len(commands) == 2
     assert all("--set protocol.epochs=1" in command for command in commands)
     assert commands[1].endswith("--architecture tiny --weighting dwa:temperature=1 --seeds 0")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        'axes={"protocol.weight_decay"=[0.0, 0.1]}',
+        "weightings=[{name='dwa', options={temperature=1}}]",
+        "description='ü 🙂'",
+    ],
+)
+def test_a_table_or_a_text_that_was_set_is_told_as_it_is_read(mtbench, change):
+    words = ["--set", change, "--architecture", "tiny"]
+    result = mtbench("status", *words)
+    runs = json.loads(mtbench("status", "--json", *words).stdout)["runs"]
+    commands = [shlex.split(line) for line in result.output.splitlines() if "mtbench run" in line]
+    done = set()
+    for command in commands:
+        again = command[command.index("--set") :]
+        done |= {run["id"] for run in json.loads(mtbench("status", "--json", *again).stdout)["runs"]}
+    assert done == {run["id"] for run in runs}
+
+
+@pytest.mark.parametrize(
+    ("words", "cells"),
+    [
+        (
+            ["--weighting", "cr-mogm:alpha=0.5", "--weighting", "cr-mogm:of=mgda"],
+            ["--weighting cr-mogm:alpha=0.5", "--weighting cr-mogm:of=mgda"],
+        ),
+        # The grid's own entries; of the first all options are the defaults.
+        (["--weighting", "cr-mogm"], ["--weighting cr-mogm:of=pcgrad", "--weighting cr-mogm:of=cagrad"]),
+        (["--weighting", "cr-mogm:of=mgda"], ["--weighting cr-mogm:of=mgda"]),
+        (
+            ["--weighting", "dwa", "--weighting", "dwa:temperature=1"],
+            ["--weighting dwa", "--weighting dwa:temperature=1"],
+        ),
+        (
+            ["--weighting", "constant"],
+            [f"--weighting 'constant:weights={w}'" for w in ("[0.5, 0.25, 0.25]", "[0.25, 0.5, 0.25]")],
+        ),
+        (
+            ["--architecture", "split:variant=deep", "--architecture", "split:width=8", "--weighting", "equal"],
+            ["split:variant=deep --weighting equal", "split:width=8 --weighting equal"],
+        ),
+        (
+            ["--architecture", "split", "--weighting", "equal"],
+            ["split:variant=wide --weighting equal", "split:variant=deep --weighting equal"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("smoke", [False, True])
+def test_a_command_that_is_told_does_its_cell_alone(mtbench, words, cells, smoke):
+    text = (mtbench.folder / "grid.toml").read_text()
+    wrapped = ", ".join(f'{{ name = "cr-mogm", options = {{ of = "{of}" }} }}' for of in ("pcgrad", "cagrad"))
+    fixed = '{ name = "constant", options = { weights = [0.5, 0.25, 0.25] } }'
+    fixed += ", " + fixed.replace("0.5, 0.25", "0.25, 0.5")
+    networks = ", ".join(f'{{ name = "split", options = {{ variant = "{name}" }} }}' for name in ("wide", "deep"))
+    text = text.replace('"dwa"]', f'"dwa", {wrapped}, {fixed}]').replace('"tiny"]', f'"tiny", {networks}]')
+    (mtbench.folder / "grid.toml").write_text(text)
+    if "--architecture" not in words:
+        words = [*words, "--architecture", "tiny"]
+    words += ["--smoke"] * smoke
+    result = mtbench("status", *words)
+    commands = [line.strip() for line in result.output.splitlines() if "mtbench run" in line][1:]
+    runs = json.loads(mtbench("status", "--json", *words).stdout)["runs"]
+    assert len(runs) == 1 + len(cells)
+    for command, cell, run in zip(commands, cells, runs[1:], strict=True):
+        assert command.removesuffix(" --seeds 0").endswith(cell)
+        _, _, *again = shlex.split(command)
+        del again[again.index("--grid") : again.index("--grid") + 2]
+        del again[again.index("--plugin") : again.index("--plugin") + 2]
+        done = json.loads(mtbench("status", "--json", *again).stdout)["runs"]
+        assert [found["id"] for found in done] == [runs[0]["id"], run["id"]]
 
 
 def test_a_cell_at_several_values_of_an_axis_is_done_by_one_command_with_each_seed_once(mtbench):

@@ -473,6 +473,40 @@ def test_an_axis_that_cannot_be_is_told(tmp_path, axes, message):
     assert "\n" not in str(caught.value)
 
 
+KEY = "a key with a dot stands in quotes"
+LIST = "expected a list of values"
+
+
+@pytest.mark.parametrize(
+    ("axes", "parts"),
+    [
+        (
+            'protocol.optimizer = ["adam", "sgd"]',
+            (KEY, '"protocol.optimizer" = [', '--set \'axes={"protocol.optimizer"=['),
+        ),
+        ("architecture.width = 8", (KEY, '"architecture.width" = [')),
+        (
+            "length = { short = { protocol.epochs = 1 }, long = { protocol.epochs = 2 } }",
+            ("the value 'short' of the axis 'length'", KEY, '"protocol.epochs" = '),
+        ),
+        ('"protocol.optimizer" = "adam"', ("the axis 'protocol.optimizer'", LIST, "found 'adam'")),
+        ("length = 3", ("the axis 'length'", LIST, "found 3")),
+        ('length = { short = "adam" }', ("the value 'short' of the axis 'length'", "expected a table", "found 'adam'")),
+    ],
+)
+def test_an_axis_that_is_written_wrongly_is_told_in_plain_words(tmp_path, axes, parts):
+    with pytest.raises(UsageError) as caught:
+        grid(tmp_path, f"{MINIMAL}[axes]\n{axes}\n")
+    for part in parts:
+        assert part in str(caught.value)
+    assert "valid dictionary" not in str(caught.value)
+
+
+def test_axes_that_are_no_table_are_told(tmp_path):
+    with pytest.raises(UsageError, match=r"'axes' must be a table, such as .*; found \[1, 2\]"):
+        grid(tmp_path, f"axes = [1, 2]\n{MINIMAL}")
+
+
 def test_an_axis_that_changes_nothing_on_one_data_set_is_told(tmp_path):
     found = grid(tmp_path, f'{MINIMAL}[axes]\nlength = {{ short = {{}}, long = {{ "protocol.epochs" = 5 }} }}\n')
     assert {spec.protocol.epochs for spec in expand(found)} == {1, 5}
@@ -507,6 +541,17 @@ def test_nothing_is_set_that_an_axis_varies(tmp_path, key, value, axis):
     assert {spec.protocol.epochs for spec in expand(found)} == {3}
     found = load_grid(tmp_path / "grid.toml", {"axes": {"protocol.epochs": [1, 2]}, key: value})
     assert {spec.protocol.epochs for spec in expand(found)} == {1, 2}
+
+
+def test_no_list_of_architectures_sets_what_an_axis_varies(tmp_path):
+    grid(tmp_path, MINIMAL + AXES)
+    entries = ["mtan", {"name": "split", "options": {"variant": "deep", "width": 32}}]
+    message = r"'architecture\.width' cannot be set for all runs, for the grid's axis 'architecture\.width' varies"
+    with pytest.raises(UsageError, match=message):
+        load_grid(tmp_path / "grid.toml", {"architectures": entries})
+    del entries[1]["options"]["width"]
+    found = expand(load_grid(tmp_path / "grid.toml", {"architectures": entries}))
+    assert {s.architecture.options["variant"] for s in found if s.architecture.name == "split"} == {"deep"}
 
 
 def test_the_command_line_says_nothing_for_all_that_an_axis_varies(tmp_path):

@@ -100,6 +100,21 @@ def test_old_names_in_modules_are_the_new_ones(module):
         assert found.Seprate
 
 
+#: What ``benchmark.runs.grid`` defined before it became several modules.
+OF_GRID = (
+    "Axis", "BUILTIN", "C", "Choice", "DataSetChoice", "Filters", "Grid", "Grids", "Listed", "NO_FILTERS",
+    "NO_OPTIONS", "Options", "SMOKE_ARCHITECTURE", "SMOKE_PROTOCOL", "SWEPT", "Setting", "Undefined", "VARIED",
+    "WeightingChoice", "expand", "grid_names", "grid_text", "load_grid", "parse_options", "parse_value", "shrunk",
+    "simplex_points", "undefined", "unpictured", "values_of", "words_of",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_GRID)
+@pytest.mark.filterwarnings("ignore:.*is now 'benchmark.runs:DeprecationWarning")
+def test_what_the_module_of_grids_had_can_be_taken_from_it(name):
+    assert hasattr(importlib.import_module("benchmark.runs.grid"), name)
+
+
 @pytest.mark.slow
 def test_a_plugin_that_takes_an_old_name_is_told_where(tmp_path):
     plugin = tmp_path / "old.py"
