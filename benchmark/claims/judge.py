@@ -69,11 +69,6 @@ class DataSetResult:
         """What speaks most against the claim of all that has an interval."""
         return next((finding for finding in self.findings if finding.interval.seeds), None)
 
-    @property
-    def seeds(self) -> int:
-        """The fewest runs of a row."""
-        return min((finding.interval.seeds for finding in self.findings), default=0)
-
 
 @dataclass(frozen=True)
 class ClaimResult:
