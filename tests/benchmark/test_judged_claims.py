@@ -17,6 +17,7 @@ from benchmark.claims.outlook import Need, Outlook, Row, outlook, outlook_words,
 from benchmark.claims.quantities import Combination, Interval, Less, RowDifference, beyond, spread
 from benchmark.commands.claims import words
 from benchmark.errors import UsageError
+from benchmark.registry import WEIGHTINGS
 from benchmark.report.pages import render
 from benchmark.runs.expansion import expand
 from benchmark.runs.filters import AS_IN_THE_GRID, Filters
@@ -64,8 +65,8 @@ import torch
 from benchmark.registry import WEIGHTINGS
 from benchmark.weighting import Weighting
 
-@WEIGHTINGS.register("mine")
-class Mine(Weighting):
+@WEIGHTINGS.register("of-ones-own")
+class Own(Weighting):
     def weights(self, losses):
         return torch.ones_like(losses)
 """
@@ -394,9 +395,14 @@ def test_a_claim_may_be_about_a_method_of_ones_own(written, tmp_path, mtbench):
     plugin = tmp_path / "own.py"
     plugin.write_text(OWN)
     for path in (tmp_path / "a-claim.toml", tmp_path / "small.toml"):
-        path.write_text(path.read_text().replace('"dwa"', '"mine"'))
+        path.write_text(path.read_text().replace('"dwa"', '"of-ones-own"'))
     (tmp_path / "results").mkdir()
-    told = mtbench("claims", "report", str(tmp_path / "a-claim.toml"), "--plugin", str(plugin))
+    before = dict(WEIGHTINGS._entries)
+    try:
+        told = mtbench("claims", "report", str(tmp_path / "a-claim.toml"), "--plugin", str(plugin))
+    finally:
+        WEIGHTINGS._entries.clear()
+        WEIGHTINGS._entries.update(before)
     assert "4 rows without runs" in told.stdout, told.stderr
 
 
