@@ -36,10 +36,14 @@ class Half(Weighting):
 
 
 @pytest.fixture
-def plugin(tmp_path):
-    """Loads a plugin file that registers a weighting of this name; the file's hash."""
+def installed():
+    """The plugins that are installed, loaded before a test registers its own."""
     load_installed_plugins()
-    before = dict(WEIGHTINGS._entries)
+
+
+@pytest.fixture
+def plugin(installed, own_methods, tmp_path):
+    """Loads a plugin file that registers a weighting of this name; the file's hash."""
 
     def load(name, file="half.py"):
         path = tmp_path / file
@@ -48,9 +52,7 @@ def plugin(tmp_path):
         load_plugin_file(path)
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
-    yield load
-    WEIGHTINGS._entries.clear()
-    WEIGHTINGS._entries.update(before)
+    return load
 
 
 def change(monkeypatch, name):

@@ -17,7 +17,6 @@ from benchmark.claims.outlook import Need, Outlook, Row, outlook, outlook_words,
 from benchmark.claims.quantities import Combination, Interval, Less, RowDifference, beyond, spread
 from benchmark.commands.claims import words
 from benchmark.errors import UsageError
-from benchmark.registry import WEIGHTINGS
 from benchmark.report.pages import render
 from benchmark.runs.expansion import expand
 from benchmark.runs.filters import AS_IN_THE_GRID, Filters
@@ -390,6 +389,7 @@ def test_a_range_is_not_held_against_itself(written):
         check(written(ranges.format('["split"]')))
 
 
+@pytest.mark.usefixtures("own_methods")
 def test_a_claim_may_be_about_a_method_of_ones_own(written, tmp_path, mtbench):
     written(DWA, "within margin")
     plugin = tmp_path / "own.py"
@@ -397,12 +397,7 @@ def test_a_claim_may_be_about_a_method_of_ones_own(written, tmp_path, mtbench):
     for path in (tmp_path / "a-claim.toml", tmp_path / "small.toml"):
         path.write_text(path.read_text().replace('"dwa"', '"of-ones-own"'))
     (tmp_path / "results").mkdir()
-    before = dict(WEIGHTINGS._entries)
-    try:
-        told = mtbench("claims", "report", str(tmp_path / "a-claim.toml"), "--plugin", str(plugin))
-    finally:
-        WEIGHTINGS._entries.clear()
-        WEIGHTINGS._entries.update(before)
+    told = mtbench("claims", "report", str(tmp_path / "a-claim.toml"), "--plugin", str(plugin))
     assert "4 rows without runs" in told.stdout, told.stderr
 
 
