@@ -1,5 +1,7 @@
 """What the tests of commands share."""
 
+from functools import partial
+
 import pytest
 
 from benchmark.registry import ARCHITECTURES, WEIGHTINGS
@@ -19,3 +21,11 @@ def own_methods():
     for entries, before in kept:
         entries.clear()
         entries.update(before)
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Makes a claim of a small grid."""
+    from tests.benchmark.claimfiles import write_claim  # imports the judge, which most tests do without
+
+    return partial(write_claim, tmp_path)

@@ -15,7 +15,7 @@ from benchmark.report.pages import render
 from benchmark.runs.expansion import expand, expand_settings, runs_of
 from benchmark.runs.grid import load_grid
 from benchmark.runs.store import Store
-from tests.benchmark.test_judged_claims import GRID, OPTIMIZERS, WIDTHS, ran
+from tests.benchmark.claimfiles import GRID, OPTIMIZERS, WIDTHS, ran
 
 ROWS = {"split": 0.0, "mtan": 1.0}
 
