@@ -63,6 +63,18 @@ def _threads():
     torch.set_num_threads(1)
 
 
+@pytest.fixture
+def own_methods():
+    """What a test registers, methods and data sets, is gone after it."""
+    from benchmark.registry import ARCHITECTURES, DATASETS, WEIGHTINGS
+
+    kept = [(registry._entries, dict(registry._entries)) for registry in (ARCHITECTURES, DATASETS, WEIGHTINGS)]
+    yield
+    for entries, before in kept:
+        entries.clear()
+        entries.update(before)
+
+
 class Compiled(BytecodeCache):
     """Templates that were compiled in this process."""
 

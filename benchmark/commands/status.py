@@ -15,6 +15,7 @@ from benchmark.commands.selection import Selection, grid_options
 from benchmark.errors import UserError
 from benchmark.execution.states import STATES, RunState, states
 from benchmark.runs.index import Index
+from benchmark.training.checks import check_runs
 from benchmark.wording import counted
 
 console = Console(highlight=False)
@@ -40,6 +41,7 @@ def status(selection: Selection, *, as_json: bool) -> None:
     """
     show_damage(selection.store)
     found = states(selection.specs, selection.store)
+    check_runs([known.spec for known in found if known.state == "missing"])  # it names the command that does each
     counts = Counter(known.state for known in found)
     if as_json:
         click.echo(json.dumps(described(selection, found), indent=1))

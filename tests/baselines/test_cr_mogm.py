@@ -171,8 +171,7 @@ class Fixed(GramianWeighting):
 
 
 @pytest.fixture
-def others(monkeypatch):
-    monkeypatch.setattr(WEIGHTINGS, "_entries", dict(WEIGHTINGS._entries))
+def others(own_methods):
     WEIGHTINGS.register("counting")(Counting)
     WEIGHTINGS.register("fixed")(Fixed)
 

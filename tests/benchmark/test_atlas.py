@@ -131,10 +131,9 @@ class Fails(Weighting):
 
 
 @pytest.fixture
-def liars(monkeypatch):
+def liars(own_methods):
     """Their names, registered for one test."""
     factories = {"first-counts": FirstCounts, "counts-tasks": CountsTasks, "fails": Fails}
-    monkeypatch.setattr(WEIGHTINGS, "_entries", dict(WEIGHTINGS._entries))
     for name, factory in factories.items():
         WEIGHTINGS.register(name)(factory)
     return tuple(factories)

@@ -215,3 +215,8 @@ def test_a_dry_run_lists_every_run_and_writes_nothing(mtbench):
     assert result.output.count("missing") == 3
     assert "3 runs, 3 to do: about" in result.output
     assert not (mtbench.folder / "results").exists()
+
+
+def test_no_command_is_told_that_run_would_refuse(mtbench):
+    told = mtbench("status", "--grid", "quick", "--architecture", "split", "--weighting", "cr-mogm:of=mdga")
+    one_line(told, 2, "unknown weighting to wrap ('of' of 'cr-mogm') 'mdga'. Did you mean 'mgda'?")

@@ -294,14 +294,12 @@ def test_the_former_name_of_allocate_works():
     assert signs.columns == 3
 
 
+@pytest.mark.usefixtures("own_methods")
 def test_aggregate_leaves_what_it_is_given():
     WEIGHTINGS.register("writes-losses-of-aggregate")(WritesLosses)
-    try:
-        gradients, losses = torch.eye(2, 3, dtype=torch.float64), torch.tensor([1.0, 2.0], dtype=torch.float64)
-        aggregate("writes-losses-of-aggregate", gradients, losses=losses)
-        assert losses.tolist() == [1.0, 2.0]
-    finally:
-        WEIGHTINGS._entries.pop("writes-losses-of-aggregate")
+    gradients, losses = torch.eye(2, 3, dtype=torch.float64), torch.tensor([1.0, 2.0], dtype=torch.float64)
+    aggregate("writes-losses-of-aggregate", gradients, losses=losses)
+    assert losses.tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("what", ["loss", "accumulator"])

@@ -15,14 +15,14 @@ from benchmark.weighting import Direction, GramianWeighting, MatrixWeighting, Sa
 from tests import harness
 
 
-@pytest.fixture(autouse=True)
-def _registered(toy):
+@pytest.fixture(scope="module", autouse=True)
+def _prepared(toy):
     harness.prepared()
-    kept = [(table, dict(table)) for table in (ARCHITECTURES._entries, WEIGHTINGS._entries)]
-    yield
-    for table, before in kept:
-        table.clear()
-        table.update(before)
+
+
+@pytest.fixture(autouse=True)
+def _registered(toy, own_methods):
+    """Each test registers a method of its own by the same name."""
 
 
 def error_of(architecture=None, weighting=None):

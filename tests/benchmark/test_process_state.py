@@ -126,16 +126,13 @@ def spec(weighting="equal"):
 
 
 @pytest.fixture
-def careless(toy, tmp_path):
+def careless(toy, tmp_path, own_methods):
     """The name of a weighting that changes torch, and the plugin file of it."""
     harness.prepared()
-    before = dict(WEIGHTINGS._entries)
     file = tmp_path / "careless.py"
     file.write_text(PLUGIN.replace("class Careless", '@WEIGHTINGS.register("careless")\nclass Careless'))
     load_plugin_file(file)
-    yield file
-    WEIGHTINGS._entries.clear()
-    WEIGHTINGS._entries.update(before)
+    return file
 
 
 def run(given, notes=None):

@@ -73,9 +73,8 @@ def named(tasks, on_class=False):
 
 
 @pytest.fixture
-def registered():
-    yield named
-    DATASETS._entries.pop("names", None)
+def registered(own_methods):
+    return named
 
 
 @pytest.mark.parametrize("what", BAD)

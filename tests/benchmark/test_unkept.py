@@ -93,7 +93,7 @@ def test_scratch_is_not_told(monkeypatch):
 
 
 @pytest.fixture
-def counting(toy):
+def counting(toy, own_methods):
     """The name of a weighting that keeps a number of an epoch in a plain attribute."""
     harness.prepared()
 
@@ -106,11 +106,8 @@ def counting(toy):
         def epoch_end(self, train_losses):
             self.seen = self.seen + 1
 
-    before = dict(WEIGHTINGS._entries)
     WEIGHTINGS.register("counting")(Counting)
-    yield "counting"
-    WEIGHTINGS._entries.clear()
-    WEIGHTINGS._entries.update(before)
+    return "counting"
 
 
 def test_a_run_tells_its_watcher(counting):

@@ -11,7 +11,6 @@ from benchmark.commands.datacard import keep_missing_card
 from benchmark.data import DataSet, Storage, register_dataset
 from benchmark.data.check import check, examine
 from benchmark.data.measured import data_card
-from benchmark.registry import DATASETS
 from benchmark.runs.datacards import read_card
 from benchmark.runs.store import Store
 from benchmark.tasks import Task
@@ -77,7 +76,7 @@ CHANNELS = {"segmentation": CLASSES, "classification": CLASSES, "depth": 1, "nor
 
 
 @pytest.fixture
-def registered():
+def registered(own_methods):
     """Registers the odd set, for as long as a test takes."""
 
     def register(kind, target):
@@ -96,8 +95,7 @@ def registered():
 
         return Odd()
 
-    yield register
-    DATASETS._entries.pop("odd", None)
+    return register
 
 
 @pytest.mark.parametrize("what", ODD)
