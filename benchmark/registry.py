@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import UnionType
@@ -54,10 +54,9 @@ class Registration(Generic[T]):
     @property
     def defaults(self) -> dict[str, Any]:
         """Options and their default values: the keyword-only parameters that the name leaves open."""
-        parameters = inspect.signature(self.factory).parameters.values()
         return {
             p.name: p.default
-            for p in parameters
+            for p in self._parameters.values()
             if p.kind is inspect.Parameter.KEYWORD_ONLY and p.name not in self.preset
         }
 
@@ -89,7 +88,7 @@ class Registration(Generic[T]):
         later = {name: _as_number(p.default, p) for name, p in self._parameters.items() if _is_later(p)}
         return {k: v for k, v in options.items() if k not in later or _plain(v) != _plain(later[k])}
 
-    @property
+    @cached_property
     def _parameters(self) -> Mapping[str, inspect.Parameter]:
         """The constructor's parameters, with types where they can be known."""
         try:

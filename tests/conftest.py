@@ -47,6 +47,7 @@ def pytest_collection_finish(session):
         importlib.import_module("torch._dynamo")  # runs do, with a hundred thousand objects
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 20)  # hypothesis and pytest make many objects that soon go
     gc.enable()
 
 
@@ -61,6 +62,9 @@ def _threads():
     import torch
 
     torch.set_num_threads(1)
+    if not torch.cuda.is_available():
+        # torch.manual_seed keeps the stack of its caller for the day when CUDA begins; pytest's stacks are deep.
+        torch.cuda.manual_seed_all = torch.xpu.manual_seed_all = lambda seed: None
 
 
 @pytest.fixture

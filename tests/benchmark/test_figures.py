@@ -273,7 +273,10 @@ def test_what_cannot_be_drawn_has_a_reason():
 
 @pytest.mark.parametrize("ending", FORMATS)
 def test_the_same_records_give_the_same_bytes(drawn, drawn_again, tmp_path, ending):
-    for name, figure in drawn.items():
+    # What was drawn is compared in every figure; how it is written in each format, in one of a kind.
+    one_of_a_kind = {name.partition("-")[0]: name for name in drawn}.values()
+    for name in drawn if ending == "svg" else one_of_a_kind:
+        figure = drawn[name]
         save(figure, tmp_path / f"{name}.{ending}")
         save(drawn_again[name], tmp_path / f"{name}-again.{ending}")
         content = (tmp_path / f"{name}.{ending}").read_bytes()

@@ -115,7 +115,7 @@ def gradients_of(module):
 
 #: Unpooling is the first paper's networks'; the others' decoders are fed by skip connections, or there is none.
 NORM_STEPS = [
-    *((name, "segnet" if name in FIRST else "unet", DENSE) for name in STEPPING),
+    *((name, "segnet" if name in FIRST else "unet-1-1-2", DENSE) for name in STEPPING),
     *((name, "wrn-10", WHOLE) for name in STEPPING),
 ]
 
