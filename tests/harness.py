@@ -25,6 +25,8 @@ from benchmark.training.checkpoint import Policy
 from benchmark.training.hardware import Hardware
 
 CPU = Hardware("cpu", "fp32", 1)
+#: Options of the references' networks: a third of SegNet's layers.
+SMALL = {"width": 4, "backbone": "unet-1-1-2"}
 CELLS = (("single-task", None), ("tiny", "equal"), ("forgetful", "dice"), ("forgetful", "dwa"), ("tiny", "uncertainty"))
 
 
@@ -33,7 +35,9 @@ def specs(seeds=(0,)):
     return [
         RunSpec(
             dataset=Component.from_registry(DATASETS, "toy"),
-            architecture=Component.from_registry(ARCHITECTURES, architecture, {"width": 4}),
+            architecture=Component.from_registry(
+                ARCHITECTURES, architecture, SMALL if architecture == "single-task" else {"width": 4}
+            ),
             weighting=Component.from_registry(WEIGHTINGS, weighting) if weighting else None,
             seed=seed,
             protocol=Protocol(epochs=2, batch_size=4, learning_rate=1e-2),

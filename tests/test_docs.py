@@ -22,6 +22,7 @@ architectures = []
 weightings = ["equal"]
 [architecture]
 width = 4
+backbone = "unet-1-1-2"
 [protocol]
 epochs = 1
 batch_size = 4

@@ -14,6 +14,7 @@ architectures = ["tiny"]
 weightings = ["equal", "dwa"]
 [architecture]
 width = 4
+backbone = "unet-1-1-2"
 [protocol]
 epochs = 2
 batch_size = 4

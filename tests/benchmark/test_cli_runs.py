@@ -100,7 +100,7 @@ def test_a_line_for_each_epoch_shows_that_a_run_lives(monkeypatch):
 
 @pytest.mark.slow
 def test_the_end_of_a_method_is_a_failure_like_any_other(here, mtbench, monkeypatch):
-    def leave(*_):
+    def leave(*_, **__):
         raise SystemExit("goodbye")
 
     monkeypatch.setattr(ARCHITECTURES["stillborn"].factory, "__init__", leave)

@@ -33,6 +33,7 @@ architectures = ["tiny"]
 weightings = ["equal"]
 [architecture]
 width = 4
+backbone = "unet-1-1-2"
 [protocol]
 epochs = 1
 batch_size = 4

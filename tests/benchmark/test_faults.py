@@ -231,6 +231,7 @@ architectures = ["dawdling"]
 weightings = ["dice"]
 [architecture]
 width = 4
+backbone = "unet-1-1-2"
 [protocol]
 epochs = 4
 batch_size = 4

@@ -146,13 +146,13 @@ def test_a_norm_step_is_the_plain_one_and_its_norms_are_autograds(name, backbone
 
 def check_norm_step(result, model, weighting, flat, losses, expected):
     """Its gradients, norms and losses are those of autograd."""
-    found = gradients_of(model)
+    found, parameters = gradients_of(model), dict(model.named_parameters())
     for key, gradient in expected[0].items():
         if gradient is None:
             assert found[key] is None or not found[key].any()
         else:
             close(found[key], gradient)
-            assert found[key].stride() == dict(model.named_parameters())[key].stride()
+            assert found[key].stride() == parameters[key].stride()
     close(weighting.scales.grad, expected[1])
     close(weighting.seen[0].double(), torch.stack([g.norm() for g in flat]).double())
     close(weighting.seen[1], losses)
