@@ -26,6 +26,7 @@ WRAPPED = {
     "nash-mtl": 1,
     "ntkmtl": 1,
     "pcgrad": 1,
+    "pivrg": 1,
     "upgrad": 1,
 }
 FIRST, SECOND = [[3.0, 0.0], [0.0, 4.0]], [[4.0, 0.0], [0.0, 3.0]]
