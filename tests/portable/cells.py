@@ -24,6 +24,7 @@ APART = "apart"
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "constant": {"weights": [0.5, 0.3, 0.2]},
     "pivrg": {"references": [1.0, 0.5, 0.6]},
+    "samo": {"of": "fairgrad"},
 }
 #: Pictures whose sides no power of two divides, and batches that can be cut into thirds. All is tiny: an emulated
 #: processor does some ten million operations a second.
