@@ -157,7 +157,7 @@ def test_every_kind_of_need_works_in_bf16(toy, weighting):
 
 
 def test_every_gramian_method_has_the_choice_of_place():
-    closed = {"moco", "excessmtl", "db-mtl", "sdmgrad", "modo", "mgda-ub"}
+    closed = {"moco", "excessmtl", "db-mtl", "sdmgrad", "modo", "mgda-ub", "samo"}
     assert {name for name, _ in AT_REPRESENTATION} == set(SEEING) - closed
 
 
