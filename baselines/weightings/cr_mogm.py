@@ -1,24 +1,23 @@
 """CR-MOGM: the weights of another method, averaged over its past steps."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, ClassVar, cast
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from baselines.gramians import ON_ORIGIN
-from benchmark.errors import UsageError, unknown
-from benchmark.presence import Presence
+from baselines.wrapping import WrappingWeighting, build_wrapped
+from benchmark.errors import UsageError
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
-from benchmark.weighting import Card, GramianWeighting
+from benchmark.weighting import Card
 
 NAME = "cr-mogm"
 
 
 @WEIGHTINGS.register(NAME)
-class SmoothedWeights(GramianWeighting):
+class SmoothedWeights(WrappingWeighting):
     """Correlation-reduced stochastic multi-objective gradient manipulation, CR-MOGM (Zhou et al., NeurIPS 2022).
 
     Weights that depend on the step's gradients bias a stochastic direction, since both come from one batch. So the
@@ -64,7 +63,6 @@ class SmoothedWeights(GramianWeighting):
         "Gu, Jinjie and Zhu, Wenwu}, booktitle={Advances in Neural Information Processing Systems}, year={2022}}",
     )
 
-    minds_absent: ClassVar[bool] = True
     smoothed: Tensor  # (K,) float64, λ
     known: Tensor  # (K,) bool, whether λ is
 
@@ -75,31 +73,14 @@ class SmoothedWeights(GramianWeighting):
         if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha < 1:
             raise UsageError(f"'{NAME}' needs a number from 0 and below 1 as 'alpha', found {alpha!r}")
         self.alpha = float(alpha)
-        self.inner = _wrapped(of, self.tasks, on)
+        if of == NAME:
+            raise UsageError(
+                f"'{NAME}' averages another method's weights, not its own: raise 'alpha' for a longer average"
+            )
+        self.inner = build_wrapped(NAME, of, self.tasks, on, elsewhere=f"with {NAME}:on={{place}}")
         self.period = self.inner.period
         self.register_buffer("smoothed", torch.zeros(len(self.tasks), dtype=torch.float64))
         self.register_buffer("known", torch.zeros(len(self.tasks), dtype=torch.bool))
-
-    @property
-    def fallbacks(self) -> Tensor:
-        """() those of the wrapped method; an attribute error where it does not count any."""
-        return cast(Tensor, self.inner.fallbacks)
-
-    @classmethod
-    def wraps(cls, options: Mapping[str, Any]) -> str | None:
-        """See ``Weighting.wraps``."""
-        of = options.get("of")
-        return None if of is None else str(of)
-
-    @contextmanager
-    def facing(self, present: Presence) -> Iterator[Presence]:
-        """See ``Weighting.facing``; what the wrapped method is to be shown decides."""
-        with super().facing(present), self.inner.facing(present) as shown:
-            yield shown
-
-    def task_losses(self, losses: Sequence[Tensor]) -> list[Tensor]:
-        """K losses -> what the wrapped method differentiates."""
-        return self.inner.task_losses(losses)
 
     def from_gramian(self, gramian: Tensor, losses: Tensor) -> Tensor:
         """(K, K) Gramian -> (K,) averaged weights."""
@@ -113,53 +94,3 @@ class SmoothedWeights(GramianWeighting):
         self.present.write(self.smoothed, mixed)
         self.present.write(self.known, torch.ones_like(mixed, dtype=torch.bool))
         return mixed if part else self.present.spread(mixed)
-
-    def epoch_end(self, train_losses: Tensor) -> None:
-        """Tell the wrapped method."""
-        self.inner.epoch_end(train_losses)
-
-
-def _wrapped(name: str, tasks: Sequence[Task], on: str) -> GramianWeighting:
-    """The method to wrap.
-
-    Raises:
-        UsageError: it is unknown, sees something else than a Gramian, has an option without default, or is bound to one
-            place of gradients.
-    """
-    if not isinstance(name, str) or name not in WEIGHTINGS:
-        raise unknown(f"weighting to wrap ('of' of '{NAME}')", str(name), _candidates())
-    entry = WEIGHTINGS[name]
-    if name == NAME:
-        raise UsageError(f"'{NAME}' averages another method's weights, not its own: raise 'alpha' for a longer average")
-    if not _sees_a_gramian(name):
-        raise UsageError(
-            f"'{NAME}' averages weights that are a function of the Gramian, and those of '{name}' are not: choose one "
-            f"of {', '.join(sorted(_candidates()))} as 'of'"
-        )
-    if "on" in entry.preset:
-        place = entry.preset["on"]
-        raise UsageError(
-            f"'{NAME}' has an option 'on' of its own, and '{name}' fixes on={place}: wrap the method that leaves it "
-            f"open, with {NAME}:on={place}"
-        )
-    if entry.required:
-        raise UsageError(f"'{NAME}' wraps methods with their defaults, and '{name}' needs '{entry.required[0]}'")
-    options = {"on": on} if "on" in entry.defaults else {}
-    return cast(GramianWeighting, entry.build(tasks, **options))
-
-
-def _sees_a_gramian(name: str) -> bool:
-    factory = WEIGHTINGS[name].factory
-    return isinstance(factory, type) and issubclass(factory, GramianWeighting) and not factory.evaluates_again
-
-
-def _candidates() -> list[str]:
-    """The registered methods that can be wrapped."""
-    return [
-        name
-        for name in WEIGHTINGS
-        if _sees_a_gramian(name)
-        and name != NAME
-        and "on" not in WEIGHTINGS[name].preset
-        and not WEIGHTINGS[name].required
-    ]

@@ -20,10 +20,10 @@ from benchmark.training.evaluation import evaluate
 from benchmark.training.gradients import RepresentationGradients, Rows, TaskGradients
 from benchmark.training.graphs.proof import cuda_graphs, objection
 from benchmark.training.hardware import Hardware
-from benchmark.weighting import GradientWeighting, LookaheadWeighting, Weighting
+from benchmark.weighting import GradientWeighting, LookaheadWeighting, SharpnessWeighting, Weighting
 
 #: Classes of weightings by what decides the cost of their steps (``cost_class``).
-CLASSES = ("losses", "again", "lookahead", "representation", "gradients")
+CLASSES = ("losses", "again", "lookahead", "representation", "gradients", "sharpness")
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,8 @@ class Stepper:
 
 def cost_class(weighting: Weighting | None) -> str:
     """Which of ``CLASSES`` a weighting belongs to; without a weighting, ``losses``."""
+    if isinstance(weighting, SharpnessWeighting):
+        return "sharpness"
     if isinstance(weighting, GradientWeighting):
         return "representation" if weighting.on == "representation" else "gradients"
     if isinstance(weighting, LookaheadWeighting):
@@ -181,6 +183,7 @@ def step_forward_passes(kind: str, tasks: int) -> float:
         "lookahead": 11.0,  # the virtual step 3, the other batch 3, the central difference 2, the step 3
         "representation": 3.0,  # the K passes stop at the heads
         "gradients": 1.0 + 2 * tasks,
+        "sharpness": 3.0 + 5 * tasks,  # the gradient at θ 3; for each task the two sides 2, its gradient 3
     }[kind]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from benchmark.errors import UsageError
 from benchmark.weighting import (
     Direction,
     GradientWeighting,
@@ -13,6 +14,7 @@ from benchmark.weighting import (
     MatrixWeighting,
     NormWeighting,
     SampledWeighting,
+    SharpnessWeighting,
     Weighting,
 )
 
@@ -89,6 +91,11 @@ class ExactSteps:
         self, weighting: GradientWeighting, losses: Tensor, gradients: Tensor, feature: Tensor | None
     ) -> Tensor:
         """(P,) the direction of a weighting that looks at gradients."""
+        if isinstance(weighting, SharpnessWeighting):
+            raise UsageError(
+                f"{type(weighting).__name__} takes each gradient where its task's loss is higher, which training alone "
+                "can compute: leave it out here"
+            )
         rows = self._slopes(weighting, losses)[:, None] * gradients
         if isinstance(weighting, MatrixWeighting):
             return self._matrix(weighting, rows, losses, feature).vector

@@ -113,6 +113,11 @@ class TaskGradients:
             rows.fill(k, task_pass(loss, self.shared, own, self.learned, retain=retain, part=part))
         return rows.matrix
 
+    def collect_one(self, k: int, loss: Tensor) -> None:
+        """The same for one task's loss alone, whose graph is freed."""
+        alive = loss if loss.requires_grad else None
+        self.buffer.fill(k, task_pass(alive, self.shared, self.own[k], self.learned))
+
     def set_sum(self, losses: Sequence[Tensor], weights: Tensor, *, part: float) -> None:
         """Set the shared parameters' gradients to Σ w_k g_k without the g_k: one pass of the sum for all shared ones.
 

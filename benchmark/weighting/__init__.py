@@ -9,6 +9,7 @@ from benchmark.weighting.gradients import (
     GramianWeighting,
     MatrixWeighting,
     SampledWeighting,
+    SharpnessWeighting,
 )
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "MatrixWeighting",
     "NormWeighting",
     "SampledWeighting",
+    "SharpnessWeighting",
     "Weighting",
     "aggregate",
     "build_weighting",

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 from warnings import warn
 
+import torch
 from torch import Tensor
 
 from benchmark.errors import UsageError, unknown
@@ -93,6 +94,52 @@ class GramianWeighting(GradientWeighting):
         Returns:
             (K,) weights in float64, on the CPU.
         """
+
+
+class SharpnessWeighting(GramianWeighting):
+    """Weights from gradients that are taken where each task's loss is higher: at points of its own, a radius away.
+
+    In a step the engine moves, for one task after another, the shared parameters and the task's own to θ + ε_k, takes
+    the task's gradient there, and goes back. With G the gradient of the losses' sum at θ, the shared parameters move
+    along (1−β) G + β ‖G‖ ẑ_k, layer by layer (a layer being a parameter, ‖·‖ its length), and the task's own along G;
+    either move has the length ρ. ẑ_k is the unit vector along a random z_k or against it, to the side on which the
+    task's loss is higher, as two forward passes at θ ± μ z_k tell. ``from_gramian`` is shown the losses at θ and the
+    products of the gradients at the θ + ε_k, which move the parameters.
+
+    All passes of a step see the same batch in training mode and draw the same random numbers, such as dropout's; the
+    first alone changes batch-norm statistics and other buffers. The others are in full precision, in which such small
+    moves are not rounded away. Of the losses' gradients at θ itself the rule sees nothing. Where gradients are given
+    and no network is there (``aggregate``), they count as those at the θ + ε_k.
+
+    Attributes:
+        radius: ρ; 0 takes every gradient at θ.
+        local: β, from 0 to 1.
+        reach: μ.
+        position: () integer that the z_k are drawn from; each step has one.
+    """
+
+    radius: float
+    local: float
+    reach: float
+    position: Tensor
+
+    _sees = "K×K inner products of the gradients, each at a point where its task's loss is higher,"
+
+    def __init__(self, tasks: Sequence[Task], *, radius: float, local: float, reach: float) -> None:
+        super().__init__(tasks)
+        self.radius, self.local, self.reach = radius, local, reach
+        self.register_buffer("position", torch.randint(2**62, (), device="cpu"))
+
+    def draw(self) -> int:
+        """For the engine: the step's position, once a step."""
+        found = int(self.position)
+        self.position.add_(1)
+        return found
+
+    @classmethod
+    def cost(cls, options: Mapping[str, Any]) -> str:
+        """See ``Weighting.cost``."""
+        return "1 forward, 1 backward, and for each task 3 forward, 1 backward"
 
 
 class Direction(NamedTuple):

@@ -11,10 +11,10 @@ from benchmark.registry import WEIGHTINGS
 from benchmark.weighting import GradientWeighting, LookaheadWeighting, NormWeighting, direction
 
 NAMES = [n for n in WEIGHTINGS if WEIGHTINGS[n].factory.__module__.startswith("baselines.")]
-REQUIRED = {"constant": {"weights": [0.5, 0.3, 0.2]}}
+REQUIRED = {"constant": {"weights": [0.5, 0.3, 0.2]}, "samo": {"of": "fairgrad"}}
 KINDS = ("segmentation", "depth", "normals")
-#: One rule on another place: the same direction where the gradients are the same.
-SAME = {frozenset({"mgda", "mgda-ub"})}
+#: One rule on gradients of another place: the same direction where the gradients are the same.
+SAME = {frozenset({"mgda", "mgda-ub"}), frozenset({"samo", "fairgrad"})}
 
 
 def build(name, count=3, **options):

@@ -29,9 +29,9 @@ pytestmark = pytest.mark.slow
 PATTERNS = list(FIRST)
 NAMES = [n for n in WEIGHTINGS if WEIGHTINGS[n].factory.__module__.startswith("baselines.")]
 #: Options without a default.
-REQUIRED = {"constant": {"weights": [0.5, 0.3, 0.2]}}
+REQUIRED = {"constant": {"weights": [0.5, 0.3, 0.2]}, "samo": {"of": "fairgrad"}}
 #: One weighting for each kind of step. What a step does with a model depends on its kind alone.
-KINDS = ("equal", "uncertainty", "famo", "gradnorm", "auto-lambda", "mgda", "graddrop", "modo", "mgda-ub")
+KINDS = ("equal", "uncertainty", "famo", "gradnorm", "auto-lambda", "mgda", "graddrop", "modo", "mgda-ub", "samo")
 PAIRS = [*((a, w) for a in PATTERNS for w in KINDS), *(("split", w) for w in NAMES if w not in KINDS)]
 SEEING = [n for n in NAMES if issubclass(WEIGHTINGS[n].factory, GradientWeighting)]
 #: The same weightings at the other place, where it is an option.
@@ -157,7 +157,7 @@ def test_every_kind_of_need_works_in_bf16(toy, weighting):
 
 
 def test_every_gramian_method_has_the_choice_of_place():
-    closed = {"moco", "excessmtl", "db-mtl", "sdmgrad", "modo", "mgda-ub"}
+    closed = {"moco", "excessmtl", "db-mtl", "sdmgrad", "modo", "mgda-ub", "samo"}
     assert {name for name, _ in AT_REPRESENTATION} == set(SEEING) - closed
 
 

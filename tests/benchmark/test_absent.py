@@ -30,7 +30,7 @@ NAMES = [n for n in WEIGHTINGS if WEIGHTINGS[n].factory.__module__.startswith("b
 PLACES = [n for n in NAMES if "on" in WEIGHTINGS[n].defaults]
 CASES = [(n, {}) for n in NAMES] + [(n, {"on": "representation"}) for n in PLACES]
 #: With the weight 1 for each task, however many there are.
-EVEN = {"constant": lambda count: {"weights": [1 / count] * count}}
+EVEN = {"constant": lambda count: {"weights": [1 / count] * count}, "samo": lambda count: {"of": "fairgrad"}}
 
 
 def built(name, tasks, options):

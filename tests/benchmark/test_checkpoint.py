@@ -168,6 +168,20 @@ def test_every_weighting_goes_on_where_it_was(storage, tmp_path, weighting):
     assert (notes, epochs) == ([], [2])
 
 
+@pytest.mark.parametrize("inner", ["mgda", "pcgrad"])
+def test_gradients_at_other_points_go_on_where_they_were(storage, tmp_path, inner):
+    """With dropout: what the passes of a step draw is drawn once."""
+    samo = Component.from_registry(WEIGHTINGS, "samo", {"of": inner})
+    small = Component.from_registry(ARCHITECTURES, "split", {**SMALL, "dropout": 0.3})
+    run = small_spec("split", None, batch_size=12).model_copy(update={"weighting": samo, "architecture": small})
+    whole = execute(run, storage=storage, hardware=CPU)
+    assert whole.record.status == "ok"
+    stopped(run, storage, tmp_path, 3)
+    outcome, notes, epochs = resumed(run, storage, tmp_path)
+    same(outcome, whole)
+    assert (notes, epochs) == ([], [2, 3])
+
+
 @pytest.mark.parametrize("architecture", ["mtan", "cross-stitch", "stan", "dense", "ltb"])
 def test_every_pattern_goes_on_where_it_was(storage, tmp_path, architecture):
     run = small_spec(architecture, None if architecture == "stan" else "uncertainty", epochs=2)

@@ -136,6 +136,7 @@ def test_the_code_of_a_wrapped_method_is_part_of_the_run(tmp_path, plugin, monke
     code = hashlib.sha256((tmp_path / "lengths.py").read_bytes()).hexdigest()
     record = run_of("cr-mogm", weighting_options={"of": "lengths-of-mine"})
     assert record.code == {"weighting": code}
+    assert run_of("samo", weighting_options={"of": "lengths-of-mine"}).code == {"weighting": code}
     assert run_of("cr-mogm").code == {}
     assert (other_code(record.spec, record.code), built_in(record.spec, record.code)) == ({}, {})
     change(monkeypatch, "lengths-of-mine")

@@ -92,7 +92,7 @@ def bits(model):
     return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
 
-OPTIONS = {"constant": {"weights": [0.5, 0.3, 0.2]}}
+OPTIONS = {"constant": {"weights": [0.5, 0.3, 0.2]}, "samo": {"of": "fairgrad"}}
 #: A weighting of each kind of step.
 STEPS = [
     (None, {}),

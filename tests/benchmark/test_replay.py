@@ -31,7 +31,7 @@ COUNT = 6
 #: Of pictures, and of those for networks that halve them five times.
 SIZE, LARGE = 16, 32
 #: ``constant`` is nothing without its weights.
-OPTIONS = {"constant": {"weights": [0.2, 0.3, 0.5]}}
+OPTIONS = {"constant": {"weights": [0.2, 0.3, 0.5]}, "samo": {"of": "fairgrad"}}
 #: What needs a number on the host before the device's next work is known, and what brings one from there.
 WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "equal", "lift_fresh"}
 

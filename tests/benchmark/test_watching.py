@@ -29,7 +29,7 @@ BATCH, STEPS, EPOCHS = 6, 2, 2
 SIZE, LARGE = 16, 32
 NEVER, EVERY, SOME = 0, 1, 3
 #: ``constant`` is nothing without its weights.
-OPTIONS = {"constant": {"weights": [0.2, 0.3, 0.5]}}
+OPTIONS = {"constant": {"weights": [0.2, 0.3, 0.5]}, "samo": {"of": "fairgrad"}}
 OURS = [name for name in WEIGHTINGS if WEIGHTINGS[name].factory.__module__.startswith("baselines.")]
 #: One weighting for each kind of step.
 KINDS = ("equal", "uncertainty", "famo", "gradnorm", "auto-lambda", "mgda", "graddrop", "modo")

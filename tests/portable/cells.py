@@ -20,8 +20,12 @@ from tests.portable.runs import CPU, record, spec_of, trainer_of
 
 #: What stands before the name of a function that is known to differ: it is looked at and decides nothing.
 APART = "apart"
-#: Options without a default.
-REQUIRED: Mapping[str, Mapping[str, Any]] = {"constant": {"weights": [0.5, 0.3, 0.2]}}
+#: Options of the plain cells: those without a default, and those with which an epoch's end changes weights.
+OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "constant": {"weights": [0.5, 0.3, 0.2]},
+    "pivrg": {"references": [1.0, 0.5, 0.6]},
+    "samo": {"of": "fairgrad"},
+}
 #: Pictures whose sides no power of two divides, and batches that can be cut into thirds. All is tiny: an emulated
 #: processor does some ten million operations a second.
 DENSE = {"size": 36, "train": 3, "val": 3, "test": 2}
@@ -188,7 +192,7 @@ def _weightings(storage: Storage) -> Iterator[Cell]:
     for name in of_the_suite(WEIGHTINGS):
         places = [{}, {"on": "representation"}] if "on" in WEIGHTINGS[name].defaults else [{}]
         for place in places:
-            options = {**REQUIRED.get(name, {}), **place}
+            options = {**OPTIONS.get(name, {}), **place}
 
             def steps(name: str = name, options: Mapping[str, Any] = options) -> dict[str, str]:
                 entry = WEIGHTINGS[name]

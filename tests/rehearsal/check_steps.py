@@ -21,6 +21,8 @@ ALLOWED = tomllib.loads((Path(__file__).parent / "waits.toml").read_text())
 GPU = Hardware(DEVICE, "fp32", 1)
 #: Of losses, lengths, a look ahead, a Gramian, gradients themselves, and parts of the batch.
 KINDS = ("equal", "gradnorm", "auto-lambda", "mgda", "excessmtl", "modo")
+#: Of those that have one without a default.
+OPTIONS = {"constant": {"weights": [0.2, 0.3, 0.5]}, "samo": {"of": "fairgrad"}}
 CELLS = [
     *(
         (network, kind)
@@ -61,7 +63,7 @@ def both_ways(architecture, weighting, record_property, precision="fp32"):
     """A cell's waits; its bits are compared."""
     before = device.memory(0)["allocations"]
     cell = f"{architecture} · {weighting or '–'} · {precision}"
-    options = {"weights": [0.2, 0.3, 0.5]} if weighting == "constant" else {}
+    options = OPTIONS.get(weighting, {})
     plain = Hardware(DEVICE, precision, 1)
     seen, kept, waits = told(trainer(architecture, weighting, plain, options=options), cell, record_property)
     replayed = trainer(architecture, weighting, replace(plain, graphs=True), options=options)

@@ -8,6 +8,7 @@ from benchmark.training.hardware import Hardware
 from benchmark.training.ownership import check_declaration
 from benchmark.training.steps.gradients import GramianStep, MatrixStep, RepresentationStep, SampledStep
 from benchmark.training.steps.losses import LookaheadStep, LossStep, NormStep, SumStep
+from benchmark.training.steps.sharpness import SharpnessStep
 from benchmark.training.steps.step import Step, StepContext
 from benchmark.weighting import (
     GradientWeighting,
@@ -16,6 +17,7 @@ from benchmark.weighting import (
     MatrixWeighting,
     NormWeighting,
     SampledWeighting,
+    SharpnessWeighting,
     Weighting,
 )
 
@@ -36,6 +38,8 @@ def choose_step(
             return SumStep(model, None, hardware, context)
         case GradientWeighting() if weighting.on == "representation":
             return RepresentationStep(model, weighting, hardware, context)
+        case SharpnessWeighting():
+            return SharpnessStep(model, weighting, hardware, context)
         case GramianWeighting():
             return GramianStep(model, weighting, hardware, context)
         case MatrixWeighting():

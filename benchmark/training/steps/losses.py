@@ -1,12 +1,11 @@
 """Steps of methods that see losses: one backward pass of their weighted sum."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark.exact import sqrt
 from benchmark.model import MultiTaskModel, trained
@@ -19,6 +18,7 @@ from benchmark.training.gradients import backward_weighted_sum
 from benchmark.training.hardware import Hardware
 from benchmark.training.isolation import kept_buffers
 from benchmark.training.layer import LayerGradients
+from benchmark.training.steps.shift import gradients_at, shifted
 from benchmark.training.steps.step import Result, Step, StepContext, W, learned_by_task, loss_values
 from benchmark.weighting import (
     LookaheadWeighting,
@@ -165,36 +165,16 @@ class LookaheadStep(LossStep[LookaheadWeighting]):
         weights = shown.spread(found.detach().clone())
         present.blank(weights)
         total = (weights * losses).sum()
-        ahead = _gradients(total if regulariser is None else total + regulariser, parameters)
+        ahead = gradients_at(total if regulariser is None else total + regulariser, parameters)
         rate = self.context.learning_rate()
-        with _shifted(parameters, ahead, -rate):
+        with shifted(parameters, ahead, -rate):
             other = self.context.other(self.weighting.split)
-            aim = _gradients(torch.stack(self.forward_losses(other)).sum(), parameters)
+            aim = gradients_at(torch.stack(self.forward_losses(other)).sum(), parameters)
         length = sqrt(torch.stack([g.double().square().sum() for g in aim]).sum())
         reach = self.REACH / length.clamp(min=1e-30)
         sides = []
         for sign in (1, -1):
             # Half precision would round the parameters' small move away.
-            with torch.no_grad(), _shifted(parameters, aim, sign * reach), self.hardware.full_precision():
+            with torch.no_grad(), shifted(parameters, aim, sign * reach), self.hardware.full_precision():
                 sides.append(torch.stack(self.compute_losses(predict(self.model, batch.images), batch)).double())
         return ((sides[0] - sides[1]) / (2 * reach)).to(losses)
-
-
-def _gradients(value: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-    found = torch.autograd.grad(value, parameters, allow_unused=True)
-    return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
-
-
-@contextmanager
-def _shifted(parameters: Sequence[nn.Parameter], along: Sequence[Tensor], by: float | Tensor) -> Iterator[None]:
-    """Inside, the parameters are at θ + by · along; afterwards they have the very bits that they had."""
-    before = [p.detach().clone() for p in parameters]
-    data = [p.data for p in parameters]
-    try:
-        if isinstance(by, Tensor) and by.device.type != "cpu":  # its value is not values here, and nobody waits for it
-            torch._foreach_add_(data, torch._foreach_mul(list(along), by))
-        else:
-            torch._foreach_add_(data, list(along), alpha=float(by))
-        yield
-    finally:
-        torch._foreach_copy_(data, before)
