@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from baselines.gramians import ON_ORIGIN
-from baselines.weightings.solvers import SolvedWeighting, UnitRows, checked_number, clipped, fair_point
+from baselines.weightings.solvers import SolvedWeighting, UnitRows, checked_number, clipped, fair_weights
 from baselines.weightings.solvers.gramian import Array
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
@@ -74,7 +74,4 @@ class FairGrad(SolvedWeighting):
     def solve(self, rows: UnitRows, losses: Array) -> tuple[Array, bool]:
         """(K,) weights that satisfy the equation."""
         power = 1 / self.alpha
-        unit = rows.lengths.max()
-        coefficients, solved = fair_point(rows.cosines, (rows.lengths / unit) ** (power - 1), power)
-        # w scales as the Gramian's −1/(1 + 1/α)-th power; ``weights`` divides by the lengths and thus by their unit.
-        return rows.weights(coefficients * unit ** (1 - 2 / (1 + power)), 0.0), solved
+        return fair_weights(rows, (rows.lengths / rows.lengths.max()) ** (power - 1), power)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from baselines.gramians import ON_ORIGIN
 from baselines.losses import shares
-from baselines.weightings.solvers import SolvedWeighting, UnitRows, checked_number, clipped, fair_point
+from baselines.weightings.solvers import SolvedWeighting, UnitRows, checked_number, clipped, fair_weights
 from baselines.weightings.solvers.gramian import Array
 from benchmark.errors import UsageError
 from benchmark.registry import WEIGHTINGS
@@ -140,10 +140,8 @@ class PIVRG(SolvedWeighting):
     def solve(self, rows: UnitRows, losses: Array) -> tuple[Array, bool]:
         """(K,) weights that satisfy the equation."""
         priorities = self.priorities().numpy()[rows.present]
-        # Of the unit gradients' coefficients x = w ‖g‖ it is U x = (ω/(‖g‖ x))^½; see FairGrad for the unit.
-        unit = rows.lengths.max()
-        coefficients, solved = fair_point(rows.cosines, np.sqrt(priorities * unit / rows.lengths), POWER)
-        return rows.weights(coefficients * unit ** (1 - 2 / (1 + POWER)), 0.0), solved
+        # Of the unit gradients' coefficients x = w ‖g‖ it is U x = (ω/(‖g‖ x))^½.
+        return fair_weights(rows, np.sqrt(priorities * rows.lengths.max() / rows.lengths), POWER)
 
 
 def _checked_references(given: Sequence[float] | None, tasks: Sequence[Task]) -> list[float]:

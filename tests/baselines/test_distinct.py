@@ -9,9 +9,9 @@ import benchmark
 from benchmark.errors import UsageError
 from benchmark.registry import WEIGHTINGS
 from benchmark.weighting import GradientWeighting, LookaheadWeighting, NormWeighting, direction
+from tests.options import REQUIRED
 
 NAMES = [n for n in WEIGHTINGS if WEIGHTINGS[n].factory.__module__.startswith("baselines.")]
-REQUIRED = {"constant": {"weights": [0.5, 0.3, 0.2]}, "samo": {"of": "fairgrad"}}
 KINDS = ("segmentation", "depth", "normals")
 #: One rule on gradients of another place: the same direction where the gradients are the same.
 SAME = {frozenset({"mgda", "mgda-ub"}), frozenset({"samo", "fairgrad"})}

@@ -23,13 +23,12 @@ from benchmark.training.steps.gradients import RepresentationStep
 from benchmark.training.unkept import Unkept
 from benchmark.weighting import GradientWeighting
 from tests.architectures import FIRST
+from tests.options import REQUIRED
 
 pytestmark = pytest.mark.slow
 
 PATTERNS = list(FIRST)
 NAMES = [n for n in WEIGHTINGS if WEIGHTINGS[n].factory.__module__.startswith("baselines.")]
-#: Options without a default.
-REQUIRED = {"constant": {"weights": [0.5, 0.3, 0.2]}, "samo": {"of": "fairgrad"}}
 #: One weighting for each kind of step. What a step does with a model depends on its kind alone.
 KINDS = ("equal", "uncertainty", "famo", "gradnorm", "auto-lambda", "mgda", "graddrop", "modo", "mgda-ub", "samo")
 PAIRS = [*((a, w) for a in PATTERNS for w in KINDS), *(("split", w) for w in NAMES if w not in KINDS)]

@@ -36,6 +36,7 @@ from tests.benchmark.test_steps import (
     plain_losses,
     take,
 )
+from tests.options import REQUIRED
 
 SPEC = RunSpec(
     dataset=Component(name="workload", version=1, options={}),
@@ -92,7 +93,6 @@ def bits(model):
     return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
 
-OPTIONS = {"constant": {"weights": [0.5, 0.3, 0.2]}, "samo": {"of": "fairgrad"}}
 #: A weighting of each kind of step.
 STEPS = [
     (None, {}),
@@ -132,7 +132,7 @@ def test_what_requires_gradients_is_trained_and_nothing_else(name, options, name
 @pytest.mark.parametrize("name", sorted(WEIGHTINGS))
 def test_every_weighting_trains_a_network_that_is_frozen_in_part(name):
     names = FROZEN["layer and head"]
-    check_training(frozen(names), built(name, **OPTIONS.get(name, {})), names)
+    check_training(frozen(names), built(name, **REQUIRED.get(name, {})), names)
 
 
 @pytest.mark.parametrize("names", FROZEN.values(), ids=FROZEN)

@@ -22,6 +22,7 @@ from benchmark.training.graphs.proof import cuda_graphs, objection
 from benchmark.training.graphs.replay import Replays
 from benchmark.training.hardware import Hardware
 from benchmark.weighting import Weighting, build_weighting
+from tests.options import REQUIRED
 
 pytestmark = pytest.mark.slow
 
@@ -30,8 +31,6 @@ CPU = Hardware("cpu", "fp32", 1)
 COUNT = 6
 #: Of pictures, and of those for networks that halve them five times.
 SIZE, LARGE = 16, 32
-#: ``constant`` is nothing without its weights.
-OPTIONS = {"constant": {"weights": [0.2, 0.3, 0.5]}, "samo": {"of": "fairgrad"}}
 #: What needs a number on the host before the device's next work is known, and what brings one from there.
 WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "equal", "lift_fresh"}
 
@@ -158,7 +157,7 @@ def a_trainer(weighting=None, architecture=None, change=None, hardware=CPU, buil
         torch.manual_seed(3)
         small = Small(TASKS, change) if change else Small(TASKS)
         model = build_model(architecture, TASKS, backbone=backbone, width=2) if architecture else small
-        options = OPTIONS.get(weighting, {})
+        options = REQUIRED.get(weighting, {})
         built = build_weighting(weighting, TASKS, **options) if weighting else built
     spec = RunSpec(
         dataset=Component(name="made-up", version=1, options={}),

@@ -325,8 +325,7 @@ class Still(Uphill):
 
 
 @pytest.fixture
-def still(monkeypatch):
-    monkeypatch.setattr(WEIGHTINGS, "_entries", dict(WEIGHTINGS._entries))
+def still(own_methods):
     WEIGHTINGS.register("still")(Still)
 
 
@@ -335,13 +334,14 @@ def storage(toy):
     return Storage.default()
 
 
+TOY = ("toy", {"size": 36, "train": 6, "val": 3, "test": 2})
 CELLS = {
-    "dropout": (("toy", {"size": 36, "train": 6, "val": 3, "test": 2}), "split", {"dropout": 0.3}),
-    "mtan": (("toy", {"size": 36, "train": 6, "val": 3, "test": 2}), "mtan", {}),
-    "a regulariser": (("toy", {"size": 36, "train": 6, "val": 3, "test": 2}), "dselect-k", {}),
-    "auxiliary predictions": (("toy", {"size": 36, "train": 6, "val": 3, "test": 2}), "pad-net", {}),
+    "dropout": (TOY, "split", {"dropout": 0.3}),
+    "mtan": (TOY, "mtan", {}),
+    "a regulariser": (TOY, "dselect-k", {}),
+    "auxiliary predictions": (TOY, "pad-net", {}),
     "pictures of their own": (("toy-pair", {}), "split", {}),
-    "nothing shared": (("toy", {"size": 36, "train": 6, "val": 3, "test": 2}), "single-task", {}),
+    "nothing shared": (TOY, "single-task", {}),
 }
 
 

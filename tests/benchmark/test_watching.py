@@ -19,6 +19,7 @@ from benchmark.training.per_task_input import PerTaskInputModel
 from benchmark.training.progress import Watcher
 from benchmark.training.run import execute
 from benchmark.weighting import Direction, GramianWeighting, MatrixWeighting, build_weighting
+from tests.options import REQUIRED
 
 pytestmark = pytest.mark.slow
 
@@ -28,8 +29,6 @@ BATCH, STEPS, EPOCHS = 6, 2, 2
 #: Of pictures, and of those for networks that halve them five times.
 SIZE, LARGE = 16, 32
 NEVER, EVERY, SOME = 0, 1, 3
-#: ``constant`` is nothing without its weights.
-OPTIONS = {"constant": {"weights": [0.2, 0.3, 0.5]}, "samo": {"of": "fairgrad"}}
 OURS = [name for name in WEIGHTINGS if WEIGHTINGS[name].factory.__module__.startswith("baselines.")]
 #: One weighting for each kind of step.
 KINDS = ("equal", "uncertainty", "famo", "gradnorm", "auto-lambda", "mgda", "graddrop", "modo")
@@ -188,7 +187,7 @@ def check_unseen(build, weigh, splits, monkeypatch, hardware=CPU, batch=BATCH):
 def test_a_sampled_step_is_as_any_other_whatever_the_weighting(monkeypatch, weighting):
     check_unseen(
         lambda: Plugged(TASKS, plain),
-        lambda: build_weighting(weighting, TASKS, **OPTIONS.get(weighting, {})),
+        lambda: build_weighting(weighting, TASKS, **REQUIRED.get(weighting, {})),
         made_up(),
         monkeypatch,
     )

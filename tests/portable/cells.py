@@ -14,6 +14,7 @@ from benchmark.registry import ARCHITECTURES, WEIGHTINGS, Registry
 from benchmark.runs.spec import Protocol
 from benchmark.training.engine import Trainer
 from benchmark.training.evaluation import decide, evaluate
+from tests.options import REQUIRED
 from tests.portable import functions
 from tests.portable.digest import digest
 from tests.portable.runs import CPU, record, spec_of, trainer_of
@@ -22,9 +23,8 @@ from tests.portable.runs import CPU, record, spec_of, trainer_of
 APART = "apart"
 #: Options of the plain cells: those without a default, and those with which an epoch's end changes weights.
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "constant": {"weights": [0.5, 0.3, 0.2]},
+    **REQUIRED,
     "pivrg": {"references": [1.0, 0.5, 0.6]},
-    "samo": {"of": "fairgrad"},
 }
 #: Pictures whose sides no power of two divides, and batches that can be cut into thirds. All is tiny: an emulated
 #: processor does some ten million operations a second.

@@ -14,6 +14,7 @@ from benchmark.training.graphs.proof import cuda_graphs, objection
 from benchmark.training.hardware import Hardware
 from benchmark.weighting import build_weighting
 from tests.architectures import FIRST, LATER
+from tests.options import REQUIRED
 from tests.rehearsal.cells import DENSE, DEVICE, trainer
 from tests.rehearsal.pretending import Waits, device
 
@@ -21,8 +22,6 @@ ALLOWED = tomllib.loads((Path(__file__).parent / "waits.toml").read_text())
 GPU = Hardware(DEVICE, "fp32", 1)
 #: Of losses, lengths, a look ahead, a Gramian, gradients themselves, and parts of the batch.
 KINDS = ("equal", "gradnorm", "auto-lambda", "mgda", "excessmtl", "modo")
-#: Of those that have one without a default.
-OPTIONS = {"constant": {"weights": [0.2, 0.3, 0.5]}, "samo": {"of": "fairgrad"}}
 CELLS = [
     *(
         (network, kind)
@@ -63,7 +62,7 @@ def both_ways(architecture, weighting, record_property, precision="fp32"):
     """A cell's waits; its bits are compared."""
     before = device.memory(0)["allocations"]
     cell = f"{architecture} · {weighting or '–'} · {precision}"
-    options = OPTIONS.get(weighting, {})
+    options = REQUIRED.get(weighting, {})
     plain = Hardware(DEVICE, precision, 1)
     seen, kept, waits = told(trainer(architecture, weighting, plain, options=options), cell, record_property)
     replayed = trainer(architecture, weighting, replace(plain, graphs=True), options=options)

@@ -1,6 +1,6 @@
 """What the weightings that solve a small problem on the Gramian share: unit rows, and the solvers themselves."""
 
-from baselines.weightings.solvers.fairness import fair_point
+from baselines.weightings.solvers.fairness import fair_point, fair_weights
 from baselines.weightings.solvers.gramian import SolvedWeighting, UnitRows, checked_number, clipped
 from baselines.weightings.solvers.quadratic import Minimum, minimise, stationary
 
@@ -11,6 +11,7 @@ __all__ = [
     "checked_number",
     "clipped",
     "fair_point",
+    "fair_weights",
     "minimise",
     "stationary",
 ]

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from baselines.weightings.solvers.gramian import UnitRows
+
 Array = NDArray[np.float64]
 
 # Added to the diagonal where no solution exists; opposite gradients then get coefficients of order 1e3 to 1e4, which
@@ -33,6 +35,13 @@ def fair_point(cosines: Array, targets: Array, power: float) -> tuple[Array, boo
         return exact, True
     damped = _newton(cosines + RIDGE * np.eye(len(targets)), targets, power, alone)
     return (alone if damped is None else damped), False
+
+
+def fair_weights(rows: UnitRows, targets: Array, power: float) -> tuple[Array, bool]:
+    """(K,) weights w = x/‖g‖ with x of ``fair_point``, where ``targets`` take the longest gradient as the unit."""
+    coefficients, solved = fair_point(rows.cosines, targets, power)
+    # w scales as the Gramian's −1/(1 + r)-th power; ``rows.weights`` divides by the lengths and thus by their unit.
+    return rows.weights(coefficients * rows.lengths.max() ** (1 - 2 / (1 + power)), 0.0), solved
 
 
 def _newton(matrix: Array, targets: Array, power: float, alone: Array) -> Array | None:

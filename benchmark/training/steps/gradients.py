@@ -122,12 +122,17 @@ class GramianStep(GradientStep[GramianWeighting]):
         """See ``Step``."""
         values, gramian, extra = self.on_device("gradients", self._look, batch)
         present = batch.presence(self.model.tasks)
+        weights = self.combine(present, gramian, values, extra)
+        sampled = diagnose and self.gradients.shared
+        return Result(values, weights, present, self.plain(gramian, values) if sampled else None)
+
+    def combine(self, present: Presence, gramian: Tensor, values: Tensor, extra: Gradients) -> Tensor:
+        """(K,) weights; sets the gradients to what they make of the rows whose Gramian is given."""
         self.leave_out(present, self.gradients.buffer, self.gradients.own)
         weights = self.weights("from_gramian", present, gramian, values)
         self.gradients.set_combination(weights)
         self.regularise(extra)
-        sampled = diagnose and self.gradients.shared
-        return Result(values, weights, present, self.plain(gramian, values) if sampled else None)
+        return weights
 
     def _look(self, batch: Batch) -> tuple[Tensor, Tensor, Gradients]:
         losses, regulariser = self.forward_pass(batch)

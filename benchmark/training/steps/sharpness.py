@@ -8,30 +8,23 @@ import torch
 from torch import Tensor
 
 from benchmark.exact import sqrt
-from benchmark.model import MultiTaskModel
 from benchmark.runs.spec import derive_seed
 from benchmark.training.batch import Batch
 from benchmark.training.forward import predict
-from benchmark.training.gradients import TaskGradients
-from benchmark.training.hardware import Hardware
 from benchmark.training.isolation import kept_buffers
-from benchmark.training.steps.gradients import Gradients, GradientStep
+from benchmark.training.steps.gradients import Gradients, GramianStep
 from benchmark.training.steps.shift import gradients_at, shifted
-from benchmark.training.steps.step import Result, StepContext, loss_values
+from benchmark.training.steps.step import Result, loss_values
 from benchmark.weighting import SharpnessWeighting
 
 #: One for each shared parameter, and by task one for each of its own.
 Uphill = tuple[list[Tensor], list[list[Tensor]]]
 
 
-class SharpnessStep(GradientStep[SharpnessWeighting]):
+class SharpnessStep(GramianStep):
     """Weights from inner products of gradients over the shared parameters, each task's at a point of its own."""
 
-    def __init__(
-        self, model: MultiTaskModel, weighting: SharpnessWeighting, hardware: Hardware, context: StepContext
-    ) -> None:
-        super().__init__(model, weighting, hardware, context)
-        self.gradients = TaskGradients(model, list(weighting.parameters()))
+    weighting: SharpnessWeighting
 
     def __call__(self, batch: Batch, diagnose: bool) -> Result:
         """See ``Step``."""
@@ -47,11 +40,7 @@ class SharpnessStep(GradientStep[SharpnessWeighting]):
             self._collect(k, batch, uphill, position, last=k == present.places[-1])
         for k in present.absent:
             self.gradients.collect_one(k, values[k])  # without graph: zero
-        products = self.gradients.gramian()
-        self.leave_out(present, self.gradients.buffer, self.gradients.own)
-        weights = self.weights("from_gramian", present, products, values)
-        self.gradients.set_combination(weights)
-        self.regularise(extra)
+        weights = self.combine(present, self.gradients.gramian(), values, extra)
         return Result(values, weights, present, gramian)
 
     def _forward(self, batch: Batch) -> tuple[list[Tensor], Tensor, Tensor | None]:
