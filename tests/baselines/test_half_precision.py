@@ -81,7 +81,7 @@ def test_bf16_moves_segnet_no_more_than_rounded_pictures_do(name):
 
 
 SEEDS = range(3)
-CELL = ("mtan", "uncertainty")
+CELL = ("split", "uncertainty")
 
 
 def final(architecture, weighting, seed, precision):
