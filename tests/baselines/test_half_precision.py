@@ -1,4 +1,4 @@
-"""bf16 against fp32: each network's outputs and gradients, and what a grid's final metrics make of the difference."""
+"""bf16 against fp32: each network's outputs and gradients, and what a run's final metrics make of the difference."""
 
 import numpy as np
 import pytest
@@ -85,7 +85,7 @@ CELL = ("split", "uncertainty")
 
 
 def final(architecture, weighting, seed, precision):
-    """Test metrics of the last epoch of a cell of the quick grid, half as wide and on fewer and smaller rooms.
+    """Test metrics of the last epoch of a small SegNet on few small rooms.
 
     Where a processor has no bf16 of its own, torch's stand-in takes many times as long for every pixel and channel.
     """
@@ -105,7 +105,7 @@ def final(architecture, weighting, seed, precision):
     return {(t, m): v for t, values in metrics.items() for m, v in values.items() if not m.startswith("legacy")}
 
 
-def test_final_metrics_of_the_quick_grid_agree_within_the_seeds_noise():
+def test_final_metrics_agree_within_the_seeds_noise():
     """In the median metric, bf16 differs from fp32 at the same seed by no more than another seed does in fp32.
 
     Two seeds differ by √2 times their standard deviation in the root mean square. And the median metric is not better

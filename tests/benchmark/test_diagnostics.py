@@ -102,17 +102,7 @@ def curves(architecture, weighting, toy_splits, tasks):
 @pytest.mark.parametrize(
     ("architecture", "weighting"),
     [
-        ("mtan", "equal"),
         ("split", "uncertainty"),
-        ("split", "rlw"),
-        ("split", "gradnorm"),
-        ("cross-stitch", "mgda"),
-        ("split", "mgda-ub"),
-        ("split", "pcgrad"),
-        ("split", "graddrop"),
-        ("split", "imtl"),
-        ("split", "db-mtl"),
-        ("split", "sdmgrad"),
         ("stan", None),
     ],
 )

@@ -19,7 +19,7 @@ from benchmark.toyproblem import STARTS, Settings
 pytestmark = pytest.mark.slow
 
 #: Short paths, for what does not depend on where they end.
-SHORT = Settings(learning_rate=0.02, steps=40, epoch=10)
+SHORT = Settings(learning_rate=0.02, steps=20, epoch=10)
 #: Steps of fifty times the usual length: a path in less time, close enough to show where it leads.
 COARSE = Settings(learning_rate=0.05, steps=2_000, epoch=50)
 
@@ -72,8 +72,8 @@ def test_the_front_is_the_non_dominated_set_of_the_plane():
 
 
 def test_equal_weighting_gets_stuck_from_two_starts():
-    # Not in coarse steps, which are longer than what it is stuck in; twice the usual ones are not.
-    paths = toyproblem.solve("equal", settings=Settings(learning_rate=2e-3, steps=10_000)).paths
+    # Not in coarse steps, which are longer than what it is stuck in; four times the usual ones are not.
+    paths = toyproblem.solve("equal", settings=Settings(learning_rate=4e-3, steps=5_000)).paths
     assert [path.reached for path in paths] == [False, True, False, True, True]
     assert all(path.gap > 5 and path.points[-1][1] > 1 for path in paths if not path.reached)
     assert all(path.points[-1][:2] == pytest.approx((0, -8.36), abs=0.2) for path in paths if path.reached)
