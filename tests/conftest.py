@@ -63,8 +63,9 @@ def _threads():
 
     torch.set_num_threads(1)
     if not torch.cuda.is_available():
-        # torch.manual_seed keeps the stack of its caller for the day when CUDA begins; pytest's stacks are deep.
-        torch.cuda.manual_seed_all = torch.xpu.manual_seed_all = lambda seed: None
+        # torch.manual_seed keeps the stack of its caller for the day when a device begins; pytest's stacks are deep.
+        for device in (torch.cuda, torch.xpu, torch.mtia):
+            device.manual_seed_all = lambda seed: None
 
 
 @pytest.fixture

@@ -191,6 +191,31 @@ class Tiny(MultiTaskModel):
 ARCHITECTURES.register("tiny")(Tiny)
 
 
+@ARCHITECTURES.register("trunk")
+class Trunk(Tiny):
+    """Two shared convolutions with batch statistics between them, after which weightings may look at gradients."""
+
+    has_representation = True
+
+    def __init__(self, tasks: Sequence[Task], *, width: int = 4) -> None:
+        super().__init__(tasks, width=width)
+        self.shared = nn.Sequential(
+            nn.Conv2d(3, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)
+        )
+
+    def representation(self, images: Tensor) -> Tensor:
+        return torch.relu(self.shared(images))
+
+    def predict(self, representation: Tensor, tasks: Any = None) -> dict[str, Tensor]:
+        return {task.name: task.finish(self.heads[task.name](representation)) for task in self.tasks}
+
+    def forward(self, images: Tensor, tasks: Any = None) -> dict[str, Tensor]:
+        return self.predict(self.representation(images))
+
+    def last_shared_parameters(self) -> list[nn.Parameter]:
+        return list(self.shared[-1].parameters())
+
+
 @ARCHITECTURES.register("explosive")
 class Explosive(Tiny):
     """Raises in its third forward pass in training mode."""

@@ -159,7 +159,7 @@ EVERY = sorted(
 @pytest.mark.parametrize("weighting", [*EVERY, "dice", None])
 def test_every_weighting_goes_on_where_it_was(storage, tmp_path, weighting):
     # Two epochs of two steps; what an epoch's losses say to later ones (dwa) is stopped after every step above.
-    run = small_spec("split" if weighting else "single-task", weighting, batch_size=12, epochs=2)
+    run = spec("trunk", weighting, batch_size=6, epochs=2) if weighting else small_spec("single-task", None, epochs=2)
     whole = execute(run, storage=storage, hardware=CPU)
     assert whole.record.status == "ok"
     stopped(run, storage, tmp_path, 3)
