@@ -17,7 +17,7 @@ from benchmark.training import layout
 from benchmark.training.evaluation import evaluate
 from benchmark.training.hardware import Hardware
 from benchmark.training.layout import lay_out, memory_format
-from tests.architectures import shapes_only
+from tests.architectures import LATER, shapes_only
 
 LAST, FIRST = torch.channels_last, torch.contiguous_format
 TASKS = (Task("semantic", "segmentation", 13), Task("depth", "depth", 1), Task("normals", "normals", 3))
@@ -117,7 +117,8 @@ def test_pictures_lie_as_the_network_does(channels, forced):
 
 
 def stepper(name, weighting, hardware=FP32):
-    network = Component.from_registry(ARCHITECTURES, name, {"width": 4})
+    small = {"backbone": "unet-1-1-2"} if name in LATER else {}  # unpooling, of three times the layers, in the others
+    network = Component.from_registry(ARCHITECTURES, name, {"width": 4, **small})
     weights = Component.from_registry(WEIGHTINGS, weighting) if ARCHITECTURES[name].factory.shares else None
     return Stepper(network, weights, Workload(TASKS, (3, 32, 32), 3, hardware, arithmetic="portable"))
 

@@ -307,7 +307,7 @@ def check_equal(one, other):
         assert np.array_equal(value, other[2][name]), name
 
 
-NETWORKS = [("mtan", {"backbone": "segnet", "width": 2}), ("forgetful", {}), ("restless", {})]
+NETWORKS = [("mtan", {"backbone": "unet-1-2", "width": 2}), ("forgetful", {}), ("restless", {})]
 
 
 @pytest.mark.parametrize(("architecture", "options"), NETWORKS[1:])
