@@ -51,6 +51,12 @@ def pytest_collection_finish(session):
     gc.enable()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _heap():
+    """Runs, which collect garbage before they begin, need not look through what earlier files imported and left."""
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory):
     """A data cache that only this test session uses."""
