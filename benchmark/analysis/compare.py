@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 ROW = ["architecture", "weighting"]
 #: Chance of one or more false alarms in a whole family of comparisons.
@@ -56,9 +56,9 @@ def compare(
     largest = np.nanmax(np.abs(values), axis=1, initial=0.0)
     n, mean, error, t = _t(differences.T, np.maximum(largest[first], largest[second]))
     with np.errstate(all="ignore"):
-        half = np.where(n > 1, stats.t.ppf(0.975, np.maximum(n - 1, 1)) * error, np.nan)
+        half = np.where(n > 1, stdtrit(np.maximum(n - 1, 1), 0.975) * error, np.nan)
     if test == "t":
-        p = np.where(np.isinf(t), 2.0 ** (1 - n), 2 * stats.t.sf(np.abs(t), np.maximum(n - 1, 1)))
+        p = np.where(np.isinf(t), 2.0 ** (1 - n), 2 * stdtr(np.maximum(n - 1, 1), -np.abs(t)))
     elif test == "wilcoxon":
         p = np.array([_wilcoxon(row) for row in differences], dtype=float)
     else:
@@ -134,7 +134,7 @@ def _wilcoxon(differences: np.ndarray) -> float:
         return 1.0
     # Twice the ranks, which are whole numbers also where ties share them; by how many choices of signs each sum of
     # those of positive differences comes about.
-    ranks = np.rint(2 * stats.rankdata(np.abs(known))).astype(int)
+    ranks = np.rint(2 * pd.Series(np.abs(known)).rank().to_numpy()).astype(int)
     ways = np.ones(1)
     for rank in ranks:
         ways = np.concatenate([ways, np.zeros(rank)]) + np.concatenate([np.zeros(rank), ways])

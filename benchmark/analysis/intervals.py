@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from benchmark.analysis.bootstrap import FEWEST, half_widths
 
@@ -108,7 +108,7 @@ def _intervals(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         mean = values.mean(axis=1)
         if n < 2:
             return mean, np.full(len(values), np.nan), np.full(len(values), "", dtype=object)
-        half = t.ppf((1 + CONFIDENCE) / 2, n - 1) * values.std(axis=1, ddof=1) / np.sqrt(n)
+        half = stdtrit(n - 1, (1 + CONFIDENCE) / 2) * values.std(axis=1, ddof=1) / np.sqrt(n)
         method = np.full(len(values), "student-t", dtype=object)
         if n >= FEWEST:
             boot = half_widths(values, CONFIDENCE)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import inf, sqrt
 
 import numpy as np
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from benchmark.analysis.boards import boards
 from benchmark.analysis.kinds import kinds_of
@@ -93,7 +93,7 @@ def within_noise(record: RunRecord, again: RunRecord, others: Sequence[RunRecord
         if spread is None:
             few = f"too few seeds of its row or its board are known here to tell the noise of {' '.join(name)}"
             return RerunResult(False, f"cannot be judged: other bits, as native arithmetic allows, and {few}")
-        limit = float(t.ppf(1 - ALPHA / (2 * len(before)), spread.freedom)) * sqrt(2) * spread.deviation
+        limit = float(stdtrit(spread.freedom, 1 - ALPHA / (2 * len(before)))) * sqrt(2) * spread.deviation
         excess[name] = _excess(before[name], after[name], limit)
     worst = max(excess, key=lambda name: excess[name])
     far = f"{' '.join(worst)} {before[worst]} → {after[worst]} is {excess[worst]:.2g} of the difference allowed"
