@@ -48,7 +48,7 @@ TESTS = (
     "tests/benchmark/test_replay.py::test_cuda_graphs_change_no_step",
     "tests/benchmark/test_training.py::test_a_run_on_cuda_agrees_with_the_cpu",
     "tests/benchmark/data/test_scenes.py::test_cpu_and_gpu_agree",
-    "tests/baselines/test_loss_weightings.py",
+    "tests/baselines/test_loss_weighting_properties.py",
     "tests/benchmark/test_hardware.py",
 )
 #: What is learnt first where time is short.
