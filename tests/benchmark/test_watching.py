@@ -142,8 +142,8 @@ def made_up(size=SIZE):
     return {"train": Split(images, targets, np.arange(count)), "val": few, "test": few}
 
 
-def trained(interval, build, weigh, splits, monkeypatch, hardware=CPU, batch=BATCH):
-    """Epochs without what was sampled, and every tensor that training leaves, after ``EPOCHS`` epochs.
+def trained(interval, build, weigh, splits, monkeypatch, hardware=CPU, batch=BATCH, epochs=EPOCHS):
+    """Epochs without what was sampled, and every tensor that training leaves.
 
     Args:
         build, weigh: make the model and the weighting.
@@ -158,24 +158,24 @@ def trained(interval, build, weigh, splits, monkeypatch, hardware=CPU, batch=BAT
             architecture=Component(name="made-up", version=1, options={}),
             weighting=Component(name="made-up", version=1, options={}),
             seed=0,
-            protocol=Protocol(epochs=EPOCHS, batch_size=batch, learning_rate=1e-2, evaluate_every=EPOCHS),
+            protocol=Protocol(epochs=epochs, batch_size=batch, learning_rate=1e-2, evaluate_every=epochs),
         )
         trainer = Trainer(model, weighting, spec=spec, splits=splits, hardware=hardware)
         if interval == NEVER:
             monkeypatch.setattr(trainer.diagnostics, "due", lambda: False)
-        epochs = []
-        trainer.fit(epochs.append)
+        done = []
+        trainer.fit(done.append)
         left = torch.rand(4)  # what the generator would go on with
-    sampled = sum(epoch.gradients.steps for epoch in epochs if epoch.gradients)
+    sampled = sum(epoch.gradients.steps for epoch in done if epoch.gradients)
     state = {**model.state_dict(), **{f"weighting.{n}": v for n, v in weighting.state_dict().items()}, "left": left}
-    return sampled, [epoch.model_copy(update={"gradients": None}) for epoch in epochs], state
+    return sampled, [epoch.model_copy(update={"gradients": None}) for epoch in done], state
 
 
-def check_unseen(build, weigh, splits, monkeypatch, hardware=CPU, batch=BATCH):
-    never, expected, state = trained(NEVER, build, weigh, splits, monkeypatch, hardware, batch)
+def check_unseen(build, weigh, splits, monkeypatch, hardware=CPU, **options):
+    never, expected, state = trained(NEVER, build, weigh, splits, monkeypatch, hardware, **options)
     assert never == 0
     for interval in (EVERY, SOME):
-        sampled, epochs, found = trained(interval, build, weigh, splits, monkeypatch, hardware, batch)
+        sampled, epochs, found = trained(interval, build, weigh, splits, monkeypatch, hardware, **options)
         assert sampled > 0
         assert epochs == expected
         assert found.keys() == state.keys()
@@ -275,6 +275,7 @@ def test_a_sampled_step_is_as_any_other_where_tasks_have_their_own_pictures(toy,
         splits,
         monkeypatch,
         batch=12,  # two batches of one task's pictures, four of the other's
+        epochs=1,
     )
 
 
