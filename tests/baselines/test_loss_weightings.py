@@ -228,6 +228,7 @@ def test_rlw_draws_from_splitmix64():
     assert weighting.weights(torch.ones(3)).tolist() == pytest.approx([e / sum(normal) for e in normal])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distribution", ["normal", "dirichlet"])
 def test_rlw_has_the_distribution_that_it_names(distribution):
     torch.manual_seed(0)

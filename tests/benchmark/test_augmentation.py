@@ -92,6 +92,7 @@ def zoomed(rooms, camera):
 # Geometry.
 
 
+@pytest.mark.slow
 def test_the_measure_itself_agrees_with_the_renderer(rooms):
     found, flat = angles(rooms["normals"], rooms["depth"], SCENES.intrinsics)
     assert flat.float().mean() > 0.15
@@ -133,6 +134,7 @@ def test_consistent_normals_of_a_tilted_plane_by_hand():
     assert torch.allclose(found, expected.view(1, 3, 1, 1).expand_as(found), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_unknown_pixels_stay_unknown_and_known_ones_known(rooms):
     depth, normals, zoom = zoomed(rooms, SCENES.intrinsics)
     for name, values in (("depth", depth), ("normals", normals)):

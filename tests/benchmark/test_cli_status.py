@@ -114,6 +114,7 @@ def test_seeds_that_are_none_are_refused_at_once(mtbench, seeds):
     assert mtbench("status", "--seeds", seeds).exit_code == 2
 
 
+@pytest.mark.slow
 def test_a_dry_run_survives_a_network_that_cannot_be_built(mtbench):
     result = mtbench("run", "--dry-run", "--architecture", "stillborn", "--weighting", "equal")
     assert result.exit_code == 0
@@ -209,6 +210,7 @@ def test_a_run_that_somebody_does_is_shown_as_running(mtbench):
     assert "running" not in mtbench("status").output
 
 
+@pytest.mark.slow
 def test_a_dry_run_lists_every_run_and_writes_nothing(mtbench):
     result = mtbench("run", "--dry-run", "--workers", "auto")
     assert result.exit_code == 0

@@ -77,6 +77,7 @@ def test_the_rows_are_those_of_the_records(store):
     same(Index(store).runs(), store.scan()[0])
 
 
+@pytest.mark.slow
 def test_the_rows_of_the_committed_records(tmp_path):
     shutil.copytree(RESULTS, tmp_path / "results", ignore=shutil.ignore_patterns("*.npz", ".*"))
     store = Store(tmp_path / "results")
@@ -116,6 +117,7 @@ def same_index(found, expected):
     pd.testing.assert_frame_equal(found.runs(), expected.runs())
 
 
+@pytest.mark.slow
 def test_several_processes_read_what_one_does(many):
     packing.pack(many)  # a few stay files
     alone = Index(many)

@@ -10,6 +10,8 @@ from benchmark.errors import UsageError
 from benchmark.runs.store import Store
 from tests.benchmark.claimfiles import AT, DIFFERENCE, DWA, OPTIMIZERS, STAN, WIDTHS, ran, runs
 
+pytestmark = pytest.mark.slow
+
 
 def test_quantities_by_hand():
     # Rows a, b, c at 0, 3 and 5; each difference is known to ± 1.

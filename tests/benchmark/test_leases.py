@@ -46,6 +46,7 @@ def test_a_run_belongs_to_one(folder):
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_of_many_at_once_one_gets_it(folder):
     for run in map(str, range(20)):
         crowd = [Leases(folder) for _ in range(8)]
@@ -63,6 +64,7 @@ def test_of_many_at_once_one_gets_it(folder):
         assert sum(lease is not None for lease in got) == 1
 
 
+@pytest.mark.slow
 def test_of_many_who_see_a_dead_owner_one_gets_it(folder, monkeypatch):
     clock = Clock(monkeypatch)
     for run in map(str, range(20)):

@@ -54,6 +54,7 @@ def test_shapes_and_activations_of_a_network_worked_out_by_hand():
     assert more["trunk.0"].flops == parts["trunk.0"].flops
 
 
+@pytest.mark.slow
 def test_a_task_with_its_own_pictures_and_numbers_of_the_network_itself(monkeypatch):
     found = told("split", dataset="decathlon", options={}, backbone="wrn-10", width=4)
     assert found.tasks == tuple(task.name for task in build_dataset("decathlon").tasks)

@@ -120,6 +120,7 @@ def test_pictures_count_by_their_bits():
     assert "float32" in first_difference(run, run, pictures=(kept, wider)).after
 
 
+@pytest.mark.slow
 def test_what_an_older_schema_does_not_know_does_not_count():
     old = next(r for r in Store(Path("results")).scan()[0] if r.schema_version == 1 and r.status == "ok")
     info = MetricInfo(name="miou", title="mIoU", unit="%", higher_is_better=True)

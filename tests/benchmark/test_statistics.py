@@ -167,6 +167,7 @@ def test_noise_of_the_reference_by_hand():
     assert analysis.reference_noise(single[:3]).empty
 
 
+@pytest.mark.slow
 @given(arrays(float, (4, 3), elements=st.floats(1, 100)), arrays(float, (4, 3), elements=st.floats(1, 100)))
 def test_the_interval_of_delta_m_holds_the_noise_of_the_reference(values, single):
     runs = pd.concat([tidy("mtan", a, (b, c), seed) for seed, (a, b, c) in enumerate(values)])
@@ -340,6 +341,7 @@ def test_hypervolume_equals_a_count_of_a_grid(points):
 # Summary
 
 
+@pytest.mark.slow
 def test_a_summary_holds_every_number_of_a_board():
     (board,) = analysis.boards(made.grid((0, 1, 2)))
     found = analysis.summarise(board.records, board.labels)
@@ -381,6 +383,7 @@ def test_a_board_without_reference_has_no_delta():
     assert delta["n"].tolist() == [0]
 
 
+@pytest.mark.slow
 def test_a_summary_does_not_depend_on_how_many_records_are_in_memory(monkeypatch):
     (board,) = analysis.boards(made.grid((0, 1)))
     whole = analysis.summarise(board.records, board.labels)

@@ -12,6 +12,8 @@ from benchmark.runs.record import record_bytes
 from benchmark.runs.trust import Trust, trust_bytes
 from tests.benchmark import records as made
 
+pytestmark = pytest.mark.slow
+
 
 def submit(store, record, level, **more):
     digest = hashlib.sha256(record_bytes(record)).hexdigest()

@@ -75,6 +75,7 @@ def test_a_selection_without_any_defined_cell_says_why(toy, file):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("run", "--dry-run"), ("status",)])
 def test_commands_name_each_left_out_cell_once(toy, file, tmp_path, words):
     base = (*words, "--grid", file, "--plugin", toy, "--results", tmp_path / "results", "--dataset", "toy")

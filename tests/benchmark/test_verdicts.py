@@ -149,6 +149,7 @@ def test_swapping_a_row_and_its_baseline_mirrors_the_verdict(seed, scale, seeds)
     assert back["verdict"] == mirrored.get(there["verdict"], there["verdict"])
 
 
+@pytest.mark.slow
 @given(st.integers(0, 50), st.randoms(use_true_random=False))
 @settings(max_examples=15)
 def test_the_order_of_rows_and_seeds_does_not_matter(seed, random):
@@ -165,6 +166,7 @@ def test_numbers_of_another_unit_give_the_same_verdicts(seed):
     np.testing.assert_allclose(1000 * found.half, scaled.half)
 
 
+@pytest.mark.slow
 def test_more_rows_and_a_smaller_error_widen_the_intervals():
     seeds = np.arange(3, 60)
     widths = [critical(seeds, 20.0, rows) for rows in (1, 2, 10, 40, 400)]
@@ -326,6 +328,7 @@ NOISE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", NOISE)
 def test_boards_on_which_nothing_differs_are_rarely_told_otherwise_however_often_one_looks(noise):
     values = NOISE[noise](np.random.default_rng(0), (200, 21, 15))

@@ -86,6 +86,7 @@ def refused(name, folder, **options):
     return str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
 def test_what_is_prepared_is_found_sound(name, storage):
     dataset = build_dataset(name, **OPTIONS[name])

@@ -54,6 +54,7 @@ def many():
     return render(range(400), height=HEIGHT, width=WIDTH)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 3, 7])
 def test_batch_size_changes_no_byte(rooms, batch):
     parts = [SEEDS[i : i + batch] for i in range(0, len(SEEDS), batch)]
@@ -106,6 +107,7 @@ def test_cpu_and_gpu_agree(rooms):
     assert ((there["image"].int() - rooms["image"].int()).abs() <= 1).float().mean() >= 0.999
 
 
+@pytest.mark.slow
 def test_same_rooms_at_another_size(rooms):
     large = render(SEEDS, height=2 * HEIGHT, width=2 * WIDTH)
     small, shrunk = rooms["depth"].float(), large["depth"][..., ::2, ::2].float()
@@ -183,6 +185,7 @@ def pixel_rays(height, width):
     return torch.stack([x, y, torch.ones_like(x)])
 
 
+@pytest.mark.slow
 def test_normals_agree_with_the_gradient_of_depth():
     height, width = 96, 128
     rooms = render(range(70, 90), height=height, width=width)
@@ -210,6 +213,7 @@ def test_normals_agree_with_the_gradient_of_depth():
     assert angle.quantile(0.9) < 6
 
 
+@pytest.mark.slow
 def test_rooms_fit_the_renderer():
     for seed in range(200):
         scene = make_scene(seed)
