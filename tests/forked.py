@@ -16,13 +16,15 @@ class Forked:
 
     Args:
         folder: where it works, and where what it writes is kept.
-        work: what it does; its exit code is that of a program that does this and nothing else.
+        work: what it does; what it returns is printed, and its exit code is that of a program that does nothing else.
         given: arguments of ``work``.
         environment: variables besides those of this process.
     """
 
     def __init__(self, folder: Path, work: Callable[..., Any], *given: Any, **environment: str) -> None:
         self.out, self.err = (folder / f"{time.monotonic_ns()}.{name}" for name in ("out", "err"))
+        self.out.touch()
+        self.err.touch()
         with warnings.catch_warnings():
             # Python 3.12 and later: a process with threads forks. The child uses none of them.
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -41,7 +43,8 @@ class Forked:
             sys.stdout, sys.stderr = (path.open("w", buffering=1) for path in (self.out, self.err))
             for number, stream in enumerate((sys.stdout, sys.stderr), 1):
                 os.dup2(stream.fileno(), number)
-            work(*given)
+            if (result := work(*given)) is not None:
+                sys.stdout.write(f"{result}\n")
             code = 0
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
@@ -86,7 +89,8 @@ def command(*words: str) -> None:
     main()
 
 
-def without_suite() -> None:
-    """What is imported of the suite from now on is imported anew, as in a process that has not begun with it."""
+def anew(script: str) -> None:
+    """A script that imports the suite from its beginning, whatever of it this process has imported."""
     for name in [name for name in sys.modules if name.partition(".")[0] in ("benchmark", "baselines")]:
         del sys.modules[name]
+    exec(script, {"__name__": "__main__"})
