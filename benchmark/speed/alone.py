@@ -20,8 +20,6 @@ from benchmark.speed.plain import PlainStepper
 from benchmark.speed.workload import Stepper, Workload
 from benchmark.training.hardware import Hardware
 
-#: What the server imports before it forks; torch's optimisers would import the second at first use, in a second.
-PRELOADED = [__name__, "torch._dynamo"]
 #: Steps before those that count; the operations of the first are counted.
 WARM_UP = 2
 
@@ -92,7 +90,7 @@ class Alone:
         """
         if self._executor is None:
             context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload(PRELOADED)
+            context.set_forkserver_preload(["benchmark.speed.preload"])
             self._executor = ProcessPoolExecutor(
                 1, mp_context=context, initializer=_begin, initargs=(self.plugins,), max_tasks_per_child=1
             )
