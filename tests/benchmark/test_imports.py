@@ -50,6 +50,10 @@ def test_the_package_imports_its_public_names_when_they_are_used():
     imported_by(textwrap.dedent(when_used))
 
 
+def test_runs_are_begun_without_tables(tmp_path):
+    Forked(tmp_path, anew, "import sys; sys.modules['pandas'] = None; import benchmark.commands.run").printed()
+
+
 @pytest.mark.parametrize("registry", ["ARCHITECTURES", "DATASETS", "WEIGHTINGS"])
 def test_whoever_asks_a_registry_first_finds_everything(registry, tmp_path):
     found = Forked(tmp_path, anew, f"from benchmark import {registry}; print(len(list({registry})))").printed()

@@ -272,6 +272,7 @@ def test_a_map_without_depth_has_no_normals():
 
 # Memory.
 
+
 def kilobytes_after(folder):
     """The samples that are prepared of a folder's file, and the most memory that this process ever held."""
     storage = Storage(folder / "cache", {"nyuv2": folder})
