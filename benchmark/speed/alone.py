@@ -1,10 +1,10 @@
 """Steps in a new process each, so that the measured memory is that of one network alone."""
 
-import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 import torch
@@ -65,13 +65,12 @@ class JobResult:
 class Alone:
     """Does each job in a new process.
 
-    The processes are forked from one that has imported everything and computed nothing, so that none has to start from
-    nothing.
-
     Args:
+        context: of the processes, which have imported what they need when they start, and computed nothing.
         plugins: files that register what the jobs name.
     """
 
+    context: BaseContext
     plugins: tuple[Path, ...] = ()
     _executor: ProcessPoolExecutor | None = field(default=None, init=False)
 
@@ -89,10 +88,8 @@ class Alone:
             Exception: whatever the methods raise.
         """
         if self._executor is None:
-            context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload(["benchmark.speed.preload"])
             self._executor = ProcessPoolExecutor(
-                1, mp_context=context, initializer=_begin, initargs=(self.plugins,), max_tasks_per_child=1
+                1, mp_context=self.context, initializer=_begin, initargs=(self.plugins,), max_tasks_per_child=1
             )
         try:
             return self._executor.submit(measure, job).result()
