@@ -54,7 +54,7 @@ def rooms():
 @pytest.fixture(scope="module")
 def many():
     """Labels of enough rooms for statistics."""
-    return render(range(400), height=HEIGHT, width=WIDTH)
+    return render(range(200), height=HEIGHT, width=WIDTH)
 
 
 @pytest.mark.parametrize("batch", [1, 3, 7])
