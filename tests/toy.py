@@ -322,12 +322,12 @@ class Swelling(Tiny):
 
 @ARCHITECTURES.register("dawdling")
 class Dawdling(Tiny):
-    """Takes its time in training, after leaving word in the current folder."""
+    """Takes its time in training, MTBENCH_TEST_NAP seconds a step, after leaving word in the current folder."""
 
     def forward(self, images: Tensor, tasks: Any = None) -> dict[str, Tensor]:
         if self.training:
             Path("dawdling").touch()
-            time.sleep(0.3)
+            time.sleep(float(os.environ.get("MTBENCH_TEST_NAP", "0.3")))
         return super().forward(images, tasks)
 
 

@@ -17,6 +17,7 @@ from benchmark.commands.options import device_option, plugin_option, results_opt
 from benchmark.commands.tables import print_table
 from benchmark.errors import UserError
 from benchmark.execution.apart import call_in
+from benchmark.execution.local import RUN_PROCESSES
 from benchmark.registry import ARCHITECTURES, WEIGHTINGS, load_plugin_files
 from benchmark.runs.record import Provenance
 from benchmark.runs.spec import RunSpec
@@ -137,7 +138,7 @@ def calibrated(job: CalibrationJob) -> Calibration:
             provenance=origin,
         )
 
-    with Alone(job.plugins) as alone, console.status("") as status:
+    with Alone(RUN_PROCESSES, job.plugins) as alone, console.status("") as status:
         begun = lambda spec: status.update(f"timing {escape(named(spec.architecture, spec.weighting))}")  # noqa: E731
         load = Workload.from_run(baseline, hardware)
         for row in measure_rows(missing, baseline, load, steps=job.steps, alone=alone, begun=begun):

@@ -18,6 +18,7 @@ from benchmark.commands.selection import compute_options
 from benchmark.commands.tables import print_table
 from benchmark.data.workers import cores
 from benchmark.errors import UsageError, UserError
+from benchmark.execution.local import RUN_PROCESSES
 from benchmark.registry import ARCHITECTURES, WEIGHTINGS, load_plugin_files
 from benchmark.runs.record import TaskInfo
 from benchmark.runs.spec import Component, Protocol
@@ -148,7 +149,7 @@ def speed(
     started, git = datetime.now(UTC), git_state()
     origin = provenance(hardware, None, started, git, numerics=numerics(hardware, kind))
     record = SpeedRecord(conditions=conditions(load, steps), provenance=origin)
-    with Alone(plugins) as alone:
+    with Alone(RUN_PROCESSES, plugins) as alone:
         match mode:
             case "weightings":
                 record = _weightings(record, networks, chosen, load, alone)

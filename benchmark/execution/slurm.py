@@ -296,7 +296,7 @@ class SlurmExecutor:
 
     def _end(self, run: str, job: Any) -> RunEvent:
         try:
-            if self._queue and not job.paths.result_pickle.exists():
+            if not job.paths.result_pickle.exists():  # of which submitit would wait some more
                 raise FileNotFoundError(job.stderr() or "it left no word")
             said = job.result()
         except Exception as error:  # noqa: BLE001 - whatever ended a job elsewhere: submitit raises what it finds

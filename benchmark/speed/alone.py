@@ -1,10 +1,10 @@
 """Steps in a new process each, so that the measured memory is that of one network alone."""
 
-import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 import torch
@@ -20,8 +20,6 @@ from benchmark.speed.plain import PlainStepper
 from benchmark.speed.workload import Stepper, Workload
 from benchmark.training.hardware import Hardware
 
-#: What the server imports before it forks; torch's optimisers would import the second at first use, in a second.
-PRELOADED = [__name__, "torch._dynamo"]
 #: Steps before those that count; the operations of the first are counted.
 WARM_UP = 2
 
@@ -67,13 +65,12 @@ class JobResult:
 class Alone:
     """Does each job in a new process.
 
-    The processes are forked from one that has imported everything and computed nothing, so that none has to start from
-    nothing.
-
     Args:
+        context: of the processes, which have imported what they need when they start, and computed nothing.
         plugins: files that register what the jobs name.
     """
 
+    context: BaseContext
     plugins: tuple[Path, ...] = ()
     _executor: ProcessPoolExecutor | None = field(default=None, init=False)
 
@@ -91,10 +88,8 @@ class Alone:
             Exception: whatever the methods raise.
         """
         if self._executor is None:
-            context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload(PRELOADED)
             self._executor = ProcessPoolExecutor(
-                1, mp_context=context, initializer=_begin, initargs=(self.plugins,), max_tasks_per_child=1
+                1, mp_context=self.context, initializer=_begin, initargs=(self.plugins,), max_tasks_per_child=1
             )
         try:
             return self._executor.submit(measure, job).result()

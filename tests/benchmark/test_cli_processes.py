@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from benchmark import __main__ as program
 from benchmark.execution.inline import InlineExecutor
 from benchmark.runs.store import Store
 from tests.benchmark.shell import GRID, one_line
+from tests.forked import Forked, command, until
 
 
 @pytest.mark.slow
@@ -100,25 +99,14 @@ def test_a_command_gives_signals_back(mtbench):
 @pytest.mark.parametrize("ending", [signal.SIGHUP, signal.SIGKILL])  # SIGTERM is handled as SIGHUP is
 def test_no_worker_outlives_the_command(mtbench, ending, tmp_path):
     # Epochs far longer than the test: workers must not wait for the end of one.
-    grid = GRID.replace('"tiny"', '"slow"')
-    (mtbench.folder / "slow.toml").write_text(grid)
-    mark = f"MTBENCH_TEST_MARK={tmp_path.name}"
-    program = [sys.executable, "-c", "from benchmark.cli import main; main()", "run", "--grid", "slow.toml"]
-    process = subprocess.Popen(
-        [*program, "--plugin", str(mtbench.plugin), "--weighting", "equal", "--grace", "1"],
-        cwd=mtbench.folder,
-        env={**os.environ, "MTBENCH_TEST_MARK": tmp_path.name},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: [signal.signal(s, signal.SIG_DFL) for s in (signal.SIGTERM, signal.SIGHUP)],
-    )
-    deadline = time.monotonic() + 300
-    while not (mtbench.folder / "asleep").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    (mtbench.folder / "slow.toml").write_text(GRID.replace('"tiny"', '"slow"'))
+    mark = f"MTBENCH_TEST_MARK={tmp_path.name}"  # of the server that the command starts, and of all that it forks
+    words = ("--grid", "slow.toml", "--plugin", str(mtbench.plugin), "--weighting", "equal", "--grace", "1")
+    process = Forked(mtbench.folder, command, "run", *words, MTBENCH_TEST_MARK=tmp_path.name)
+    until((mtbench.folder / "asleep").exists)
     assert len(marked(mark)) > 1
-    process.send_signal(ending)
-    _, stderr = process.communicate(timeout=60)
+    os.kill(process.pid, ending)
+    code = process.wait()
     deadline = time.monotonic() + 60
     while marked(mark) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -126,32 +114,23 @@ def test_no_worker_outlives_the_command(mtbench, ending, tmp_path):
     for number in left:
         os.kill(number, signal.SIGKILL)
     assert not left
-    if ending != signal.SIGKILL:
-        assert process.returncode == 128 + ending
+    if ending == signal.SIGKILL:
+        assert code == -ending
+    else:
+        stderr = process.err.read_text()
+        assert code == 128 + ending
         assert "Traceback" not in stderr
         assert "same command goes on" in stderr
 
 
 @pytest.mark.slow
 def test_an_interrupted_grid_keeps_what_is_finished_and_goes_on(request, mtbench):
-    words = ["run", "--seeds", "0-19", "--weighting", "equal"]
-    program = [sys.executable, "-c", "from benchmark.cli import main; main()"]
-    full = [*program, "run", "--grid", "grid.toml", "--plugin", str(mtbench.plugin), *words[1:]]
-    process = subprocess.Popen(
-        full,
-        cwd=mtbench.folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell starts its background jobs with Ctrl-C ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    deadline = time.monotonic() + 300
-    while len(mtbench.records) < 3 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
+    words = ("--grid", "grid.toml", "--plugin", str(mtbench.plugin), "--seeds", "0-19", "--weighting", "equal")
+    process = Forked(mtbench.folder, command, "run", *words)
+    until(lambda: len(mtbench.records) >= 3)
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait() == 130
+    stderr = process.err.read_text()
     assert "Interrupted" in stderr
     assert "Traceback" not in stderr
     kept = mtbench.records
@@ -182,6 +161,7 @@ def test_a_budget_ends_the_command_and_the_same_command_goes_on(mtbench, monkeyp
     assert "--budget 1h" in stopped.output
     assert list(mtbench.folder.glob("results/.mtbench/checkpoints/*.ckpt"))
     assert len(mtbench.records) == 1
+    monkeypatch.setenv("MTBENCH_TEST_NAP", "0")
     again = mtbench(*words)
     assert "1 of 1 run went well" in again.output
     assert "Time is up" not in again.output

@@ -25,6 +25,7 @@ from benchmark.runs.spec import Component, Protocol
 from benchmark.runs.store import Store
 from benchmark.training.run import execute
 from tests import harness
+from tests.forked import Forked, command, until
 
 #: 50 in `make faults`.
 INSTANTS = int(os.environ.get("MTBENCH_FAULTS", "6"))
@@ -133,10 +134,18 @@ def full(*_):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize("after", [1, 4, 9])
-def test_a_full_disk_ends_the_command_in_one_line_and_loses_nothing(undisturbed, tmp_path, monkeypatch, after):
-    ground, left, fsync = harness.Ground(tmp_path / "results"), [after], os.fsync
+@pytest.fixture
+def impatient(monkeypatch):
+    """Nobody waits for room."""
     monkeypatch.setattr("benchmark.execution.scheduler.WAIT_FOR_ROOM", 0.0)
+    monkeypatch.setattr("benchmark.execution.scheduler.RETRY_INTERVAL", 0.0)
+
+
+@pytest.mark.parametrize("after", [1, 4, 9])
+def test_a_full_disk_ends_the_command_in_one_line_and_loses_nothing(
+    undisturbed, impatient, tmp_path, monkeypatch, after
+):
+    ground, left, fsync = harness.Ground(tmp_path / "results"), [after], os.fsync
 
     def filling(handle):
         left[0] -= 1
@@ -154,8 +163,7 @@ def test_a_full_disk_ends_the_command_in_one_line_and_loses_nothing(undisturbed,
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
-def test_a_full_file_system_loses_nothing(undisturbed, tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmark.execution.scheduler.WAIT_FOR_ROOM", 0.0)
+def test_a_full_file_system_loses_nothing(undisturbed, impatient, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     place = tmp_path / "small"
     place.mkdir()
@@ -240,7 +248,7 @@ learning_rate = 1e-2
 """
 
 
-def test_preemption_leaves_a_checkpoint_and_the_same_command_goes_on(undisturbed, here, toy, tmp_path, monkeypatch):
+def test_preemption_leaves_a_checkpoint_and_the_same_command_goes_on(request, undisturbed, toy, tmp_path, monkeypatch):
     (tmp_path / "grid.toml").write_text(GRID)
     words = ["run", "--grid", "grid.toml", "--plugin", str(toy), "--weighting", "dice", "--workers", "2"]
     words += [
@@ -249,27 +257,18 @@ def test_preemption_leaves_a_checkpoint_and_the_same_command_goes_on(undisturbed
         "--precision",
         "fp32",
     ]  # in which a resumed run is promised to be the same, bit for bit
-    command = [sys.executable, "-c", "from benchmark.cli import main; main()", *words]
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL),
-    )
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "dawdling").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM
-    assert "same command goes on" in stderr
+    process = Forked(tmp_path, command, *words)
+    until((tmp_path / "dawdling").exists)
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait() == 128 + signal.SIGTERM
+    assert "same command goes on" in process.err.read_text()
     run = spec("dawdling", "dice", epochs=4)
     store = Store(tmp_path / "results")
     checkpoint = store.private / "checkpoints" / f"{run.id}.ckpt"
     assert checkpoint.exists()
     assert store.get(run) is None
+    request.getfixturevalue("here")
+    monkeypatch.setenv("MTBENCH_TEST_NAP", "0")
     monkeypatch.chdir(tmp_path)  # where the network leaves its word
     again = CliRunner().invoke(main, words)
     assert again.exit_code == 0, again.output

@@ -1,7 +1,5 @@
 """Static figures: what is drawn is what the frames say, names do not cover one another, bytes repeat."""
 
-import subprocess
-import sys
 from itertools import combinations
 
 import numpy as np
@@ -19,6 +17,7 @@ from benchmark.figures import FORMATS, Palette, baseline_on, curves, drawings, f
 from benchmark.figures.style import text_width
 from benchmark.figures.words import row_names, seeds, signed
 from tests.benchmark.records import fill, grid, record
+from tests.forked import Forked, anew
 
 pytestmark = pytest.mark.slow
 
@@ -370,11 +369,13 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     assert "name another folder with --out" in result.stderr
 
 
-def test_no_other_command_loads_the_drawing_libraries():
+def test_no_other_command_loads_the_drawing_libraries(tmp_path):
     code = (
-        "import sys, click; from benchmark.cli import COMMANDS, main\n"
+        "import sys\n"
+        "drawing = [name for name in sys.modules if name.partition('.')[0] in ('matplotlib', 'seaborn')]\n"
+        "for name in drawing: del sys.modules[name]\n"
+        "import click; from benchmark.cli import COMMANDS, main\n"
         "for name in COMMANDS: main.get_command(click.Context(main), name)\n"
         "print([m for m in ('matplotlib.figure', 'seaborn') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert Forked(tmp_path, anew, code).printed().strip() == "[]"

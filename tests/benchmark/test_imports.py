@@ -11,6 +11,7 @@ import benchmark
 from benchmark.cli import main
 from benchmark.commands.lazy import LazyGroup
 from benchmark.renamed import MOVED, RENAMED
+from tests.forked import Forked, anew
 
 #: What takes seconds to import.
 HEAVY = ("torch", "pandas", "matplotlib", "scipy", "jinja2", "rich.console", "pydantic", "baselines")
@@ -36,15 +37,27 @@ def test_help_imports_no_more_than_it_shows():
 def test_the_package_imports_its_public_names_when_they_are_used():
     assert imported_by("import benchmark; dir(benchmark); benchmark.__version__") == []
     assert imported_by("from benchmark import LATER") == []
-    assert "torch" in imported_by("from benchmark import Weighting")
+    when_used = """
+        import sys
+        sys.modules["torch"] = None  # to import it is an error, and no wait
+        try:
+            from benchmark import Weighting
+        except ImportError as error:
+            assert error.name == "torch"
+        else:
+            raise AssertionError("it does without torch")
+    """
+    imported_by(textwrap.dedent(when_used))
 
 
-@pytest.mark.slow
+def test_runs_are_begun_without_tables(tmp_path):
+    Forked(tmp_path, anew, "import sys; sys.modules['pandas'] = None; import benchmark.commands.run").printed()
+
+
 @pytest.mark.parametrize("registry", ["ARCHITECTURES", "DATASETS", "WEIGHTINGS"])
-def test_whoever_asks_a_registry_first_finds_everything(registry):
-    code = f"from benchmark import {registry}; print(len(list({registry})))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(done.stdout) > 5
+def test_whoever_asks_a_registry_first_finds_everything(registry, tmp_path):
+    found = Forked(tmp_path, anew, f"from benchmark import {registry}; print(len(list({registry})))").printed()
+    assert int(found) > 5
 
 
 @pytest.mark.parametrize("name", benchmark.__all__)
@@ -115,10 +128,17 @@ def test_what_the_module_of_grids_had_can_be_taken_from_it(name):
     assert hasattr(importlib.import_module("benchmark.runs.grid"), name)
 
 
-@pytest.mark.slow
 def test_a_plugin_that_takes_an_old_name_is_told_where(tmp_path):
     plugin = tmp_path / "old.py"
     plugin.write_text("from benchmark.spec import derive_seed\n")
-    code = f"from benchmark import load_plugin_file; import pathlib; load_plugin_file(pathlib.Path({str(plugin)!r}))"
-    done = subprocess.run([sys.executable, "-W", "default", "-c", code], capture_output=True, text=True, check=True)
-    assert "old.py:1: DeprecationWarning: 'benchmark.spec' is now 'benchmark.runs.spec'" in done.stderr
+    code = f"""
+        import pathlib, warnings
+        from benchmark import load_plugin_file
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            load_plugin_file(pathlib.Path({str(plugin)!r}))
+        for one in caught:
+            print(warnings.formatwarning(one.message, one.category, one.filename, one.lineno))
+    """
+    told = Forked(tmp_path, anew, textwrap.dedent(code)).printed()
+    assert "old.py:1: DeprecationWarning: 'benchmark.spec' is now 'benchmark.runs.spec'" in told

@@ -1,8 +1,6 @@
 """Names and options: what is registered, what is wrong, and plugins."""
 
 import hashlib
-import subprocess
-import sys
 
 import pytest
 
@@ -17,6 +15,7 @@ from benchmark.registry import (
     load_plugin_file,
 )
 from benchmark.tasks import KINDS
+from tests.forked import Forked, anew
 
 
 @pytest.fixture
@@ -108,10 +107,9 @@ def test_an_entry_says_what_it_is(cakes):
     assert (cakes["plain"].version, cakes["large"].version) == (3, 1)
 
 
-@pytest.mark.slow
-def test_installed_methods_are_found_without_being_imported_by_name():
+def test_installed_methods_are_found_without_being_imported_by_name(tmp_path):
     script = "from benchmark import WEIGHTINGS, ARCHITECTURES; print(sorted(WEIGHTINGS)); print(len(ARCHITECTURES) > 0)"
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    found = Forked(tmp_path, anew, script).printed()
     assert all(f"'{name}'" in found for name in ("dwa", "equal", "uncertainty"))
     assert found.endswith("True\n")
 
@@ -200,6 +198,7 @@ def test_a_mended_plugin_file_can_be_loaded(plugin):
 def test_a_plugin_file_that_failed_half_way_leaves_nothing_behind(plugin):
     kind = """
 from benchmark.tasks import KINDS
+from tests.forked import Forked, anew
 from benchmark.tasks.depth import Depth
 from benchmark.tasks import register_kind
 
@@ -232,20 +231,19 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         assert str(path) in str(caught.value)
 
 
-@pytest.mark.slow
 def test_a_name_that_a_plugin_file_steals_is_the_files_fault(tmp_path):
     # Also as the very first thing that a process does, before the installed methods are there.
     file = tmp_path / "thief.py"
     file.write_text(ONE.replace("one-hundred", "equal"))
     script = (
-        "import sys, pathlib\n"
+        "import pathlib\n"
         "from benchmark.errors import UserError\n"
         "from benchmark.registry import load_plugin_file\n"
         "try:\n"
-        "    load_plugin_file(pathlib.Path(sys.argv[1]))\n"
+        f"    load_plugin_file(pathlib.Path({str(file)!r}))\n"
         "except UserError as error:\n"
         "    print(error)\n"
     )
-    said = subprocess.run([sys.executable, "-c", script, file], capture_output=True, text=True, check=True).stdout
+    said = Forked(tmp_path, anew, script).printed()
     assert str(file) in said
     assert "'equal' is registered already" in said

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from benchmark import ARCHITECTURES, WEIGHTINGS, speed
 from benchmark.cli import main
 from benchmark.errors import UserError
+from benchmark.execution.local import RUN_PROCESSES
 from benchmark.runs.expansion import expand
 from benchmark.runs.filters import Filters
 from benchmark.runs.grid import Grid
@@ -209,7 +210,7 @@ def test_networks_are_set_beside_their_plain_selves(tmp_path, small_operations):
 
 def test_a_steps_operations_by_hand():
     """Every convolution multiplies forward, and backward for its weights and its input."""
-    with speed.Alone() as alone:
+    with speed.Alone(RUN_PROCESSES) as alone:
         found = alone.run(speed.Job(network(width=4), None, LOAD, plain=True, count=True))
         own = alone.run(speed.Job(network(width=4), None, LOAD, count=True))
     sizes = {}
@@ -231,7 +232,7 @@ def test_memory_is_that_of_the_network_alone():
     About: kernels have scratch memory of their own, by processor (one with AVX2 alone held 2.7 times as much).
     """
     held = []
-    with speed.Alone() as alone:
+    with speed.Alone(RUN_PROCESSES) as alone:
         for batch in (8, 16, 32):
             load = Workload(TASKS, (3, 64, 64), batch, CPU)
             held.append(alone.run(speed.Job(network(width=8), weighting("equal"), load)).peak_bytes)
@@ -240,7 +241,7 @@ def test_memory_is_that_of_the_network_alone():
 
 
 def test_a_process_that_is_killed_is_told_and_the_next_one_works(toy):
-    with speed.Alone((toy,)) as alone:
+    with speed.Alone(RUN_PROCESSES, (toy,)) as alone:
         with pytest.raises(UserError, match="the process was killed, as the kernel does when memory runs out"):
             alone.run(speed.Job(Component.from_registry(ARCHITECTURES, "suicidal", {}), None, LOAD))
         assert alone.run(speed.Job(network(), None, LOAD, steps=2)).seconds

@@ -88,7 +88,8 @@ def test_a_portable_record_comes_back_in_a_worker_of_its_own(toy, tmp_path):
     """Made by one worker, done again by another, and its first steps by a third; the store stays as it was."""
     (tmp_path / "grid.toml").write_text(
         'description = "toy"\nseeds = [0]\narchitectures = ["forgetful"]\nweightings = ["equal"]\n[architecture]\n'
-        "width = 4\n[protocol]\nepochs = 1\nbatch_size = 4\nlearning_rate = 1e-2\n[datasets.toy]\n"
+        'width = 4\nbackbone = "unet-1-1-2"\n[protocol]\nepochs = 1\nbatch_size = 4\nlearning_rate = 1e-2\n'
+        "[datasets.toy]\n"
     )
     results = tmp_path / "results"
     words = ["--grid", tmp_path / "grid.toml", "--results", results, "--plugin", toy, "--arithmetic", "portable"]

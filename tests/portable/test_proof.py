@@ -1,11 +1,13 @@
 """The proof notices what differs and says what differs first; this machine computes what is committed."""
 
+import subprocess
 import sys
 
 import pytest
 
 from benchmark.errors import UserError
-from tests.portable import golden, processors
+from benchmark.execution.apart import call_in
+from tests.portable import compute, golden, processors
 from tests.portable.compare import differing, joined, table, verdict
 from tests.portable.processors import NATIVE, Unfinished, Unsuited, command, computed
 
@@ -107,7 +109,20 @@ def test_a_process_that_breaks_is_no_proof(monkeypatch):
     assert "| weighting equal | 1 | MISSING |" in table(sides)
 
 
-def test_this_machine_computes_what_is_committed():
+def proved(words):
+    """The computation of the proof in this process."""
+    sys.argv = ["compute", *words]
+    compute.main()
+
+
+def test_this_machine_computes_what_is_committed(monkeypatch):
+    def run(words, **_):
+        """As a new interpreter does, but in a process of the server that workers come from, which others start, too."""
+        assert words[1:3] == ["-m", "tests.portable.compute"]
+        call_in("portable", (), proved, words[3:])
+        return subprocess.CompletedProcess(words, 0)
+
+    monkeypatch.setattr(processors.subprocess, "run", run)
     committed = golden.read()
     try:
         found = computed(NATIVE, short=True)

@@ -14,8 +14,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from benchmark.errors import UserError
 from benchmark.runs.files import write_atomically
@@ -24,6 +23,9 @@ from benchmark.runs.index.rows import COLUMNS
 from benchmark.runs.layout import is_record
 from benchmark.runs.record import RunRecord
 from benchmark.runs.store import PACKED_INODE, Problem, Stamp, Store, packed_stamp
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROWS = "index.sqlite"
 #: What earlier indices wrote beside themselves.
@@ -71,12 +73,14 @@ class Index:
         with without_collector():
             self.read = self._refresh()
 
-    def runs(self, **wanted: Wanted) -> pd.DataFrame:
+    def runs(self, **wanted: Wanted) -> "pd.DataFrame":
         """One row per usable record, ordered by file: columns ``COLUMNS``.
 
         Args:
             wanted: by column of ``CHOOSABLE`` the values that are meant, such as ``status=["ok"]``.
         """
+        import pandas as pd  # takes half a second, which commands that do runs need not wait for
+
         text, values = _condition(wanted)
         table = pd.read_sql_query(f"SELECT {', '.join(COLUMNS)} FROM files {text}", self._base, params=values)
         table["reference"] = table["reference"].astype(bool)

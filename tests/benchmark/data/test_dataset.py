@@ -4,8 +4,6 @@ import inspect
 import json
 import re
 import shutil
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +19,7 @@ from benchmark.data.dataset import DataSet, register_dataset
 from benchmark.data.prepared import scratch_prefix
 from benchmark.errors import UsageError, UserError
 from benchmark.registry import DATASETS, LATER, Registry
+from tests.forked import Forked
 
 
 @pytest.fixture
@@ -182,23 +181,13 @@ def test_two_at_once_both_succeed(toy, storage):
     assert len(left_in(storage)) == 1
 
 
-PREPARE = """
-import sys, pathlib, benchmark
-from benchmark.data import Storage
-benchmark.load_plugin_file(pathlib.Path(sys.argv[1]))
-dataset, storage = benchmark.build_dataset("toy", size=20), Storage(pathlib.Path(sys.argv[2]))
-dataset.prepare(storage)
-print(dataset.content_hash(storage))
-"""
+def test_processes_agree(dataset, storage, tmp_path):
+    def prepared():
+        dataset.prepare(storage)
+        return dataset.content_hash(storage)
 
-
-@pytest.mark.slow
-def test_processes_agree(toy, storage):
-    command = [sys.executable, "-c", PREPARE, toy, storage.cache]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    outputs = [process.communicate()[0] for process in running]
-    assert [process.returncode for process in running] == [0, 0]
-    assert len(set(outputs)) == 1
+    running = [Forked(tmp_path, prepared) for _ in range(2)]
+    assert len({process.printed() for process in running}) == 1
     assert len(left_in(storage)) == 1
 
 
@@ -396,13 +385,9 @@ def test_an_option_that_was_added_later_names_no_new_folder(dataset, storage, mo
     assert registry["toy"].build(**options, tint=1).folder(storage) != before
 
 
-@pytest.mark.slow
 def test_a_killed_preparation_leaves_nothing_for_long(toy, tmp_path):
     """Its folder goes with the next preparation; that of one that goes on, and of another machine's, stays."""
-    gone = subprocess.run(
-        [sys.executable, "-c", "from benchmark.data.prepared import *; print(scratch_prefix('toy'))"],
-        capture_output=True, text=True, check=True,
-    ).stdout.strip()  # fmt: skip
+    gone = Forked(tmp_path, scratch_prefix, "toy").printed().strip()
     names = [f"{gone}abc", f"{scratch_prefix('other')}abc", gone.replace(gone.split("-")[1], "0" * 8) + "abc", ".toy-x"]
     for name in names:
         (tmp_path / name / "within").mkdir(parents=True)

@@ -1,9 +1,9 @@
 """NYUv2 from files in the official format: rooms whose truth is known, the split, and broken files."""
 
 import csv
+import re
 import shutil
-import subprocess
-import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -17,9 +17,11 @@ from benchmark.data.nyuv2.classes import TABLES, class_names, class_table, offic
 from benchmark.data.plane_normals import Camera, plane_normals
 from benchmark.data.scenes import CLASSES, FOCAL, render
 from benchmark.errors import UsageError, UserError
+from benchmark.execution.apart import call_in
 
 pytestmark = pytest.mark.slow
 
+STATUS = Path("/proc/self/status")
 COUNT = 8
 #: Two frames of each scene.
 SCENES = [f"kitchen_{number // 2:04}" for number in range(COUNT)]
@@ -270,15 +272,13 @@ def test_a_map_without_depth_has_no_normals():
 
 # Memory.
 
-MEASURED = """
-import re, sys, pathlib, benchmark
-from benchmark.data import Storage
-folder = pathlib.Path(sys.argv[1])
-dataset = benchmark.build_dataset("nyuv2", limit=int(sys.argv[2]))
-dataset.prepare(Storage(folder / "cache", {"nyuv2": folder}))
-print(dataset.manifest(Storage(folder / "cache"))["samples"])
-print(re.search(r"VmHWM:\\s+(\\d+) kB", pathlib.Path("/proc/self/status").read_text())[1])
-"""
+
+def kilobytes_after(folder):
+    """The samples that are prepared of a folder's file, and the most memory that this process ever held."""
+    storage = Storage(folder / "cache", {"nyuv2": folder})
+    dataset = build_dataset("nyuv2", limit=1)
+    dataset.prepare(storage)
+    return dataset.manifest(storage)["samples"], int(re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text())[1])
 
 
 def write_sparse(folder, frames=1449):
@@ -297,11 +297,10 @@ def write_sparse(folder, frames=1449):
 
 def test_a_file_of_full_size_is_never_in_memory(tmp_path):
     write_sparse(tmp_path)
-    command = [sys.executable, "-c", MEASURED, tmp_path, "3"]
-    # Not the resource module's figure, which a child inherits from this process and its rendered rooms.
-    samples, kilobytes = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert samples == "{'train': 3, 'val': 3, 'test': 3}"
-    assert int(kilobytes) < 1_000_000
+    # In a process of a server: one that is forked from this one begins with its rendered rooms.
+    samples, kilobytes = call_in("portable", (), kilobytes_after, tmp_path)
+    assert samples == {"train": 1, "val": 1, "test": 1}
+    assert kilobytes < 1_000_000
 
 
 # Broken files.

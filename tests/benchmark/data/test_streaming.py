@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from benchmark.data import Storage, build_dataset, prepared, streaming, workers
 from benchmark.data.dataset import SPLITS
 from benchmark.errors import UserError
 from benchmark.registry import load_plugin_file
+from tests.forked import Forked, until
 
 PLUGIN = Path(__file__).parent / "numbers_plugin.py"
 
@@ -189,39 +191,31 @@ def test_changed_sources_start_it_again(dataset, storage, source, made):
     assert dataset.load("train", storage).images[0, 0, 0, 0] == 77
 
 
-KILLED = """
-import sys, time, pathlib, benchmark
-from benchmark.data import Storage
-benchmark.load_plugin_file(pathlib.Path(sys.argv[1]))
-dataset = benchmark.build_dataset("numbers")
-def progress(split, done, total):
-    if split == "train" and done >= 4:
-        print("here", flush=True)
-        time.sleep(60)
-dataset.prepare(Storage(pathlib.Path(sys.argv[2]), {"numbers": pathlib.Path(sys.argv[3])}), progress)
-"""
+def resting(seconds):
+    """A ``Progress`` that rests once four training samples are made, after it has said so."""
+
+    def progress(split, done, total):
+        if split == "train" and done >= 4:
+            sys.stdout.write("here\n")
+            time.sleep(seconds)
+
+    return progress
 
 
-@pytest.mark.slow
-def test_a_killed_preparation_leaves_no_lock_and_goes_on(dataset, storage, source, made):
-    command = [sys.executable, "-c", KILLED, PLUGIN, storage.cache, source]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "here\n"
-        os.kill(process.pid, signal.SIGKILL)
+def test_a_killed_preparation_leaves_no_lock_and_goes_on(dataset, storage, source, made, tmp_path):
+    process = Forked(tmp_path, dataset.prepare, storage, resting(60))
+    until(lambda: "here" in process.out.read_text())
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
     dataset.prepare(storage)
     assert made[0] == "04"
 
 
-PREPARE = KILLED.replace("time.sleep(60)", "time.sleep(1)")
-
-
-@pytest.mark.slow
-def test_a_second_process_waits_for_the_first(dataset, storage, source, made):
-    command = [sys.executable, "-c", PREPARE, PLUGIN, storage.cache, source]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "here\n"
-        dataset.prepare(storage)
-        assert process.wait() == 0
+def test_a_second_process_waits_for_the_first(dataset, storage, source, made, tmp_path):
+    process = Forked(tmp_path, dataset.prepare, storage, resting(0.2))
+    until(lambda: "here" in process.out.read_text())
+    dataset.prepare(storage)
+    assert process.wait() == 0
     assert made == []
     assert left_in(storage) == [dataset.folder(storage).name]
 
