@@ -74,7 +74,7 @@ def kinds(tmp_path_factory):
 
 
 def shortened(tables):
-    """Published tables with claims, of which a board here has the same tasks and none has, and one open and one folded."""
+    """Of published tables: two with claims, whose tasks a board has and none has; one that is open, one folded."""
     known = {table.key: table for table in tables}
     short, long = known["libmtl-segnet"], known["libmtl-resnet"]
     failed = [record for record in long.records if record.status != "ok"]
