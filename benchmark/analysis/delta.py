@@ -114,11 +114,13 @@ def mean_over_tasks(gains: pd.DataFrame) -> pd.Series:
 
 
 def _wide(data: pd.DataFrame, index: list[str]) -> pd.DataFrame:
-    if data.duplicated([*index, "task", "metric"]).any():
+    try:
+        wide = data.pivot(index=index, columns=["task", "metric"], values="value")
+    except ValueError as error:
         raise ValueError(
             f"more than one value per {', '.join(index)}, task and metric: select a split and an epoch first"
-        )
-    return data.pivot(index=index, columns=["task", "metric"], values="value").sort_index()
+        ) from error
+    return wide.sort_index()
 
 
 def _directions(*frames: pd.DataFrame) -> dict[Any, int]:
