@@ -102,10 +102,9 @@ def _reports():
     with pytest.MonkeyPatch.context() as patch:
         if "benchmark.report.pages" in sys.modules:
             patch.setattr("benchmark.report.pages.Environment", partial(Environment, bytecode_cache=Compiled()))
-            for name in ("_lines", "published.claims", "published.standings"):
-                patch.setattr(
-                    f"benchmark.report.reported.{name}", once(resolve_name(f"benchmark.report.reported.{name}"))
-                )
+            for part in ("_lines", "published.claims", "published.standings"):
+                name = f"benchmark.report.reported.{part}"
+                patch.setattr(name, once(resolve_name(name)))
         yield
 
 
