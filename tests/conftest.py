@@ -102,14 +102,15 @@ class Compiled(BytecodeCache):
 
 @pytest.fixture(scope="session", autouse=True)
 def _reports():
-    """Reports share what no record changes: compiled templates, and the lines and claims of published tables.
+    """Reports share what no record changes: compiled templates, and what is computed of published tables.
 
     Both are half of the time that a small report takes, and one process makes one report outside of tests.
     """
     with pytest.MonkeyPatch.context() as patch:
         if "benchmark.report.pages" in sys.modules:
             patch.setattr("benchmark.report.pages.Environment", partial(Environment, bytecode_cache=Compiled()))
-            for name in ("benchmark.report.reported._lines", "benchmark.report.reported.published.claims"):
+            for part in ("_lines", "published.claims", "published.standings"):
+                name = f"benchmark.report.reported.{part}"
                 patch.setattr(name, once(resolve_name(name)))
         yield
 

@@ -31,7 +31,7 @@ from benchmark.analysis.definitions import DEFINITIONS, of_definition
 from benchmark.analysis.delta import delta_flat, delta_m, reference_noise
 from benchmark.analysis.frames import COSTS, costs, frame, weights
 from benchmark.analysis.fronts import Fronts, fronts
-from benchmark.analysis.intervals import METHODS, Estimate, estimate, estimates
+from benchmark.analysis.intervals import METHODS, Estimate, estimate, estimates, estimates_of
 from benchmark.analysis.noise import judge, within_noise
 from benchmark.analysis.pareto import corners, hypervolume, non_dominated
 from benchmark.analysis.ranks import mean_ranks
@@ -79,6 +79,7 @@ __all__ = [
     "delta_m",
     "estimate",
     "estimates",
+    "estimates_of",
     "first_difference",
     "frame",
     "fronts",

@@ -13,7 +13,7 @@ from benchmark.analysis.boards import Row, backbone_of, boards, row_of
 from benchmark.analysis.frames import frame
 from benchmark.analysis.race import Family, RaceState
 from benchmark.analysis.selection import select
-from benchmark.analysis.verdicts import DELTA, REFERENCE, Baseline, delta_verdicts, diverged_rows, gains, verdicts
+from benchmark.analysis.verdicts import DELTA, REFERENCE, Baseline, diverged_rows, gains, verdicts
 from benchmark.errors import UsageError
 from benchmark.registry import ARCHITECTURES, WEIGHTINGS
 from benchmark.runs.axes import Setting, words_of
@@ -186,8 +186,7 @@ class Contest:
         if named is None or self.test.empty:
             return verdicts(self.test.iloc[:0])
         diverged = diverged_rows(self.records, self.labels)
-        found = verdicts(self.test, named, margin=margin, rows=len(pairs), diverged=diverged)
-        return delta_verdicts(found).reset_index(drop=True)
+        return verdicts(self.test, named, margin=margin, rows=len(pairs), diverged=diverged, metrics=False)
 
     def families(self, baselines: Sequence[Baseline]) -> list[Family]:
         """The comparisons, as places among ``specs``."""

@@ -38,8 +38,7 @@ def delta_m(data: pd.DataFrame, reference: pd.DataFrame, *, definition: str = "p
         ValueError: a run has two values of one metric, or a seed two references.
         UsageError: the definition is unknown.
     """
-    gains = _gains(data, reference, definition)
-    return mean_over_tasks(gains).rename(named("delta_m", definition)).reset_index()
+    return _delta_m(_gains(data, reference, definition), definition)
 
 
 def delta_flat(data: pd.DataFrame, reference: pd.DataFrame, *, definition: str = "pooled") -> pd.DataFrame:
@@ -49,7 +48,22 @@ def delta_flat(data: pd.DataFrame, reference: pd.DataFrame, *, definition: str =
     Navon et al., *Multi-task learning as a bargaining game*, ICML 2022.) Arguments, gaps and errors as in ``delta_m``;
     the column is ``delta_flat``.
     """
+    return _delta_flat(_gains(data, reference, definition), definition)
+
+
+def both_deltas(
+    data: pd.DataFrame, reference: pd.DataFrame, *, definition: str = "pooled"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """``delta_m`` and ``delta_flat`` of the same runs."""
     gains = _gains(data, reference, definition)
+    return _delta_m(gains, definition), _delta_flat(gains, definition)
+
+
+def _delta_m(gains: pd.DataFrame, definition: str) -> pd.DataFrame:
+    return mean_over_tasks(gains).rename(named("delta_m", definition)).reset_index()
+
+
+def _delta_flat(gains: pd.DataFrame, definition: str) -> pd.DataFrame:
     # In one order, so that a run's last bit does not hang on how many runs are in the frame.
     values = np.ascontiguousarray(gains, dtype=float) if gains.shape[1] else np.full((len(gains), 1), np.nan)
     flat = pd.Series(-values.mean(axis=1), index=gains.index)
@@ -114,11 +128,13 @@ def mean_over_tasks(gains: pd.DataFrame) -> pd.Series:
 
 
 def _wide(data: pd.DataFrame, index: list[str]) -> pd.DataFrame:
-    if data.duplicated([*index, "task", "metric"]).any():
+    try:
+        wide = data.pivot(index=index, columns=["task", "metric"], values="value")
+    except ValueError as error:
         raise ValueError(
             f"more than one value per {', '.join(index)}, task and metric: select a split and an epoch first"
-        )
-    return data.pivot(index=index, columns=["task", "metric"], values="value").sort_index()
+        ) from error
+    return wide.sort_index()
 
 
 def _directions(*frames: pd.DataFrame) -> dict[Any, int]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -54,11 +54,16 @@ class Estimate:
 
 def estimate(values: Iterable[float]) -> Estimate:
     """Mean and 95 % interval of the finite ones among ``values``; see ``estimates`` for how."""
-    rows = estimates(pd.DataFrame({"value": np.asarray(list(values), dtype=float)}), [])
-    if rows.empty:
-        return Estimate(np.nan, None, 0)
-    found: dict[Any, Any] = rows.iloc[0].to_dict()
-    return Estimate(found["mean"], found["half"] if found["method"] else None, int(found["n"]), found["method"])
+    return estimates_of([values])[0]
+
+
+def estimates_of(samples: Iterable[Iterable[float]]) -> list[Estimate]:
+    """``estimate`` of each of several samples, at once."""
+    known = [np.asarray(list(values), dtype=float) for values in samples]
+    number = np.repeat(np.arange(len(known)), [len(values) for values in known])
+    found = _of_groups(number, np.concatenate([np.zeros(0), *known]), len(known))
+    columns = (found[name].tolist() for name in ("mean", "half", "n", "method"))
+    return [Estimate(mean, half if method else None, n, method) for mean, half, n, method in zip(*columns, strict=True)]
 
 
 def estimates(data: pd.DataFrame, by: Sequence[str], value: str = "value") -> pd.DataFrame:
@@ -81,15 +86,19 @@ def estimates(data: pd.DataFrame, by: Sequence[str], value: str = "value") -> pd
     by = list(by)
     keys = data[by].drop_duplicates().sort_values(by) if by else pd.DataFrame(index=[0] if len(data) else [])
     number = data.groupby(by, sort=True).ngroup().to_numpy() if by else np.zeros(len(data), dtype=int)
-    given = data[value].to_numpy(dtype=float)
+    return keys.reset_index(drop=True).assign(**_of_groups(number, data[value].to_numpy(dtype=float), len(keys)))
+
+
+def _of_groups(number: np.ndarray, given: np.ndarray, groups: int) -> dict[str, np.ndarray]:
+    """The columns of ``estimates``, an entry per group; ``number`` is the place of each value's group."""
     finite = np.isfinite(given)
     number, given = number[finite], given[finite]
     order = np.argsort(number, kind="stable")
     number, given = number[order], given[order]
-    counts = np.bincount(number, minlength=len(keys))
+    counts = np.bincount(number, minlength=groups)
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(int)
-    mean, half = np.full(len(keys), np.nan), np.full(len(keys), np.nan)
-    method = np.full(len(keys), "", dtype=object)
+    mean, half = np.full(groups, np.nan), np.full(groups, np.nan)
+    method = np.full(groups, "", dtype=object)
     for n in np.unique(counts[counts > 0]):
         rows = np.flatnonzero(counts == n)
         # In order of size: the same values in another order of seeds have the same mean, to the last bit.
@@ -97,8 +106,7 @@ def estimates(data: pd.DataFrame, by: Sequence[str], value: str = "value") -> pd
         mean[rows], half[rows], method[rows] = _intervals(same_size)
     lost = ~np.isfinite(mean) | ((method != "") & ~np.isfinite(half))  # too large to add or square
     mean[lost], half[lost], method[lost], counts[lost] = np.nan, np.nan, "", 0
-    columns = {"mean": mean, "half": half, "low": mean - half, "high": mean + half, "n": counts, "method": method}
-    return keys.reset_index(drop=True).assign(**columns)
+    return {"mean": mean, "half": half, "low": mean - half, "high": mean + half, "n": counts, "method": method}
 
 
 def _intervals(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

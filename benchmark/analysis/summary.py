@@ -7,7 +7,7 @@ import pandas as pd
 
 from benchmark.analysis.compare import ROW
 from benchmark.analysis.definitions import named, of_definition
-from benchmark.analysis.delta import CELL, delta_flat, delta_m
+from benchmark.analysis.delta import CELL, both_deltas
 from benchmark.analysis.frames import COSTS, Labels, costs, frame
 from benchmark.analysis.intervals import estimates
 from benchmark.analysis.selection import AGAINST, references, select
@@ -136,10 +136,11 @@ def deltas(shown: pd.DataFrame, single: pd.DataFrame, definition: str) -> pd.Dat
     """
     runs = shown.groupby(CELL)[["reference", "rule"]].first().reset_index()
     found = []
-    for make, name, higher in ((delta_m, "delta_m", True), (delta_flat, "delta_flat", False)):
+    both = both_deltas(shown, single, definition=definition)
+    for delta, name, higher in zip(both, ("delta_m", "delta_flat"), (True, False), strict=True):
         metric = named(name, definition)
-        delta = make(shown, single, definition=definition).rename(columns={metric: "value"})
-        found.append(delta.merge(runs, on=CELL).assign(task="", metric=metric, higher_is_better=higher))
+        values = delta.rename(columns={metric: "value"}).merge(runs, on=CELL)
+        found.append(values.assign(task="", metric=metric, higher_is_better=higher))
     return pd.concat(found, ignore_index=True)[VALUE_COLUMNS]
 
 

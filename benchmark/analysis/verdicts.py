@@ -102,6 +102,7 @@ def verdicts(
     rows: int | None = None,
     definition: str = "pooled",
     diverged: Collection[Pair] = (),
+    metrics: bool = True,
 ) -> pd.DataFrame:
     """Judge every row of a board that has a baseline: better, worse, equivalent or undecided.
 
@@ -127,6 +128,7 @@ def verdicts(
         rows: how many rows are, or are going to be, compared with the baseline, where those of ``data`` are not all.
         definition: of the metrics.
         diverged: rows of which some seed diverged.
+        metrics: whether single metrics are judged beside Δm.
 
     Returns:
         One line per row and quantity, Δm first (``task`` empty, ``metric`` ``delta_m``): ``VERDICT_COLUMNS``, where
@@ -141,8 +143,35 @@ def verdicts(
         UsageError: the definition is unknown.
     """
     table = gains(data, definition=definition)
+    return gain_verdicts(
+        table if metrics else table[[DELTA]],
+        reference_row(data),
+        baseline,
+        margin=margin,
+        share=share,
+        rows=rows,
+        diverged=diverged,
+    )
+
+
+def gain_verdicts(
+    table: pd.DataFrame,
+    reference: Pair | None,
+    baseline: Baseline,
+    *,
+    margin: float = MARGIN,
+    share: float = MARGIN,
+    rows: int | None = None,
+    diverged: Collection[Pair] = (),
+) -> pd.DataFrame:
+    """The same from ``gains``, for those who hold them against several baselines; each column is judged for itself.
+
+    Args:
+        table: the columns of ``gains`` that are judged.
+        reference: ``reference_row`` of the numbers.
+        baseline: and all others: see ``verdicts``.
+    """
     known = ((architecture, weighting) for architecture, weighting, _ in table.index)
-    reference = reference_row(data)
     pairs = list(baseline.pairs(known, reference).items())
     if not pairs:
         return pd.DataFrame(columns=VERDICT_COLUMNS).astype(dict.fromkeys(NUMBERS, float))

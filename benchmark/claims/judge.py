@@ -117,6 +117,11 @@ class Settings:
         """That against whose single-task networks rows of two settings are compared."""
         return next(iter(self.contests.values()))
 
+    @property
+    def has_records(self) -> bool:
+        """Whether there is any record beside the rows."""
+        return any(contest.records for contest in self.contests.values())
+
     def spec(self, place: Place) -> RunSpec:
         """A run of a row."""
         return self._contest(place).cells[place[0], place[1]]
@@ -188,12 +193,15 @@ def judge(claim: Claim, records: Iterable[RunRecord]) -> ClaimResult:
     return judge_all([claim], records)[0]
 
 
-def judge_all(claims: Sequence[Claim], records: Iterable[RunRecord]) -> list[ClaimResult]:
+def judge_all(claims: Sequence[Claim], records: Iterable[RunRecord], *, begun: bool = False) -> list[ClaimResult]:
     """Hold claims against records.
 
     The differences that its quantities are made of are one family over all of its data sets: with the criterion's error
     rate, all of their intervals hold together, however often one looks (``contrasts``). A row of which a seed diverged
     has no interval: what the others give is the best that may be said of it.
+
+    Args:
+        begun: leave out claims of which no quantity has a run.
 
     Raises:
         UsageError: a claim does not fit its grid: see ``Claim.settings``; or a rule names what is not there, its rows
@@ -204,7 +212,11 @@ def judge_all(claims: Sequence[Claim], records: Iterable[RunRecord]) -> list[Cla
     for claim in claims:
         if (claim.grid, claim.datasets) not in known:
             known[claim.grid, claim.datasets] = _settings(claim, own)
-    return [_judged(claim, known[claim.grid, claim.datasets]) for claim in claims]
+    if not begun:
+        return [_judged(claim, known[claim.grid, claim.datasets]) for claim in claims]
+    there = [claim for claim in claims if any(own.has_records for own in known[claim.grid, claim.datasets])]
+    results = (_judged(claim, known[claim.grid, claim.datasets]) for claim in there)
+    return [result for result in results if result.begun]
 
 
 def _settings(claim: Claim, records: Sequence[RunRecord]) -> list[Settings]:

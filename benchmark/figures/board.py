@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from benchmark import analysis
 from benchmark.analysis import DELTA, REFERENCE, Baseline, Board
 from benchmark.analysis.kinds import Kinds
-from benchmark.analysis.verdicts import MARGIN, delta_verdicts, diverged_rows
+from benchmark.analysis.verdicts import MARGIN, diverged_rows
 from benchmark.errors import UsageError
 from benchmark.figures.curves import curves
 from benchmark.figures.forest import forest
@@ -140,8 +140,9 @@ class _Numbers:
         # Rows of which no run finished are a part of the family, as on the report's pages.
         compared = baseline.pairs(self.board.labels.values(), analysis.reference_row(self.test))
         diverged = diverged_rows(self.board.records, self.board.labels)
-        every = analysis.verdicts(self.test, baseline, margin=self.margin, rows=len(compared), diverged=diverged)
-        found = delta_verdicts(every)
+        found = analysis.verdicts(
+            self.test, baseline, margin=self.margin, rows=len(compared), diverged=diverged, metrics=False
+        )
         held = zip(found["baseline_architecture"], found["baseline_weighting"], strict=True)
         proven = np.array([pair not in self.board.unproven_rows for pair in held], dtype=bool)
         return found[np.isfinite(found["difference"]) & proven]

@@ -16,11 +16,10 @@ from benchmark.analysis.verdicts import (
     VERDICTS,
     Baseline,
     Pair,
-    delta_verdicts,
+    gain_verdicts,
     gains,
     reference_row,
     smallest_difference,
-    verdicts,
 )
 from benchmark.registry import ARCHITECTURES, WEIGHTINGS
 from benchmark.wording import counted
@@ -204,7 +203,8 @@ def judged(
     if not test["reference"].any():
         return []
     architecture, weighting = ARCHITECTURES.baseline, WEIGHTINGS.baseline
-    wide = gains(test, definition=definition)[DELTA].unstack("seed")
+    table = gains(test, definition=definition)[[DELTA]]
+    wide = table[DELTA].unstack("seed")
     deltas = dict(zip(((str(a), str(w)) for a, w in wide.index), wide.to_numpy(dtype=float), strict=True))
     shown = []
     for key, name, question, baseline in (
@@ -219,8 +219,7 @@ def judged(
         pairs = {row: other for row, other in pairs.items() if other not in unproven}
         if not pairs:
             continue
-        every = verdicts(test, named[0], margin=margin, rows=len(pairs), definition=definition, diverged=diverged)
-        found = delta_verdicts(every)
+        found = gain_verdicts(table, reference, named[0], margin=margin, rows=len(pairs), diverged=diverged)
         found = found[[pair in pairs for pair in zip(found["architecture"], found["weighting"], strict=True)]]
         lines = {(line["architecture"], line["weighting"]): line for line in found.to_dict("records")}
         by_row = {row: _compared(row, other, lines.get(row), deltas) for row, other in pairs.items()}

@@ -47,10 +47,9 @@ class Links:
 def row_link(row: Row) -> str:
     """The page of a row. It keeps its address as seeds come and other rows appear."""
     first = row.records[0]
-    spec = {name: value for name, value in first.spec.identity().items() if name != "seed"}
     # Of rows that can hardly be told apart, the label says which: see ``Board.labels``.
     apart = first.id if row.architecture.endswith(f"[{first.id}]") else ""
-    text = json.dumps([row.board, spec, apart], sort_keys=True)
+    text = f"[{json.dumps(row.board)}, {row.identity}, {json.dumps(apart)}]"
     digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:DIGITS]
     words = [first.spec.dataset.name, row.board[:SHORT], *(name for name in row.kind if name != "none")]
     return f"{ROWS}/{'-'.join([*(slug(word) for word in words), digest])}.html"

@@ -249,7 +249,7 @@ def _claims(boards: Sequence[Board]) -> Iterator[ClaimResult]:
     records = [record for board in boards for record in board.records if record.id not in board.unproven]
     present = {record.spec.dataset.name for record in records}
     asked = [claim for claim in map(claim_named, claim_names()) if present.intersection(claim.datasets)]
-    found = [result for result in judge_all(asked, records) if result.begun]
+    found = judge_all(asked, records, begun=True)
     yield from sorted(found, key=lambda result: (result.verdict == "undecided", result.claim.title))
 
 

@@ -165,9 +165,11 @@ def _points(front: pd.DataFrame) -> list[tuple[float, float]]:
 
 def _here(table: ReportedTable, boards: Sequence[Numbers]) -> BoardComparison | None:
     """The paper's architectures that boards of the same kinds of task have too."""
+    alike = [i for i, numbers in enumerate(boards) if _alike(table, numbers.board)]
+    if not alike:
+        return None
     standings: list[dict[Any, Any]] = published.standings(table).to_dict("records")
     same = {r.architecture: r.same_architecture for r in table.records}
-    alike = [i for i, numbers in enumerate(boards) if _alike(table, numbers.board)]
     found: list[tuple[str, str, list[str]]] = []
     for row in standings:
         name = same.get(str(row["architecture"]))

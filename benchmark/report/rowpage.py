@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-import pandas as pd
-
 from benchmark import analysis
 from benchmark.analysis import Estimate
 from benchmark.analysis.kinds import kinds_of
@@ -14,7 +12,7 @@ from benchmark.report.charts.rowcurves import Panel, gradients, losses, metrics,
 from benchmark.report.columns import COSTS, DELTA, RELATIVE, Column, score_columns, task_columns
 from benchmark.report.origins import Origins, origins
 from benchmark.report.reproduce import grid_file
-from benchmark.report.rows import NOTHING, Row, number
+from benchmark.report.rows import Row, number
 from benchmark.report.table import DASH, formatter, scaled, written
 from benchmark.runs.record import EpochRecord, RunRecord
 from benchmark.runs.trust import Standing
@@ -128,7 +126,7 @@ def _metric(epoch: EpochRecord | None, split: str, task: str, name: str) -> floa
 def _lines(row: Row, columns: Sequence[Column], values: Mapping[object, Sequence[Values]]) -> Iterator[MetricLine]:
     others = _estimates({(c.id, i): values[c.key][i] for c in columns for i in range(1, len(READINGS))})
     for column in columns:
-        found = [row.estimate(column.key), *(others.get((column.id, i), NOTHING) for i in range(1, len(READINGS)))]
+        found = [row.estimate(column.key), *(others[column.id, i] for i in range(1, len(READINGS)))]
         n = found[0].n
         note = f"{n} of {len(row.finished)} seeds" if 0 < n < len(row.finished) else ""
         if any(each.n for each in found):
@@ -137,14 +135,8 @@ def _lines(row: Row, columns: Sequence[Column], values: Mapping[object, Sequence
 
 def _estimates(values: Mapping[tuple[str, int], Values]) -> dict[tuple[str, int], Estimate]:
     """Means and intervals over seeds."""
-    table = [(*key, value) for key, by_seed in values.items() for value in by_seed.values()]
-    found = analysis.estimates(pd.DataFrame(table, columns=["column", "reading", "value"]), ["column", "reading"])
-    return {
-        (column, reading): Estimate(mean, half if method else None, n, method)
-        for column, reading, mean, half, n, method in zip(
-            *(found[name].tolist() for name in ("column", "reading", "mean", "half", "n", "method")), strict=True
-        )
-    }
+    found = analysis.estimates_of(by_seed.values() for by_seed in values.values())
+    return dict(zip(values, found, strict=True))
 
 
 def _seeds(row: Row, columns: Sequence[Column], values: Mapping[object, Sequence[Values]]) -> Iterator[SeedTable]:

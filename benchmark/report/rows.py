@@ -1,5 +1,6 @@
 """The numbers of one board: one row per architecture and weighting, under each way of choosing and measuring."""
 
+import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -76,6 +77,12 @@ class Row:
     epochs: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
     rules: frozenset[str] = frozenset()
     board: str = ""
+
+    @cached_property
+    def identity(self) -> str:
+        """What the row's runs have in common, seeds apart."""
+        spec = {name: value for name, value in self.records[0].spec.identity().items() if name != "seed"}
+        return json.dumps(spec, sort_keys=True)
 
     @cached_property
     def reference(self) -> bool:

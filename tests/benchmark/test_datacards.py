@@ -257,7 +257,7 @@ def page_of(store, out, name="scenes"):
 
 
 def test_a_page_shows_shares_histograms_and_samples(tmp_path):
-    store = made.fill(tmp_path / "results", made.grid())
+    store = made.fill(tmp_path / "results", made.grid()[:3])
     made.keep_card(store)
     text = page_of(store, tmp_path / "reports")
     section = text[text.index("What the data hold") :]
@@ -278,7 +278,7 @@ def test_a_page_shows_shares_histograms_and_samples(tmp_path):
 
 @pytest.mark.parametrize("state", ["no card", "no pictures", "lost pictures", "a damaged card", "no hash"])
 def test_what_is_missing_is_said(tmp_path, state):
-    records = made.grid(epochs=1)[:4]
+    records = made.grid(epochs=1)[:2]
     if state == "no hash":
         records = [
             r.model_copy(update={"provenance": r.provenance.model_copy(update={"data_hash": None})}) for r in records
@@ -344,7 +344,7 @@ def test_many_classes_are_a_curve(tmp_path):
 
 
 def test_classes_of_pictures_are_words(tmp_path):
-    store = made.fill(tmp_path / "results", made.fashion())
+    store = made.fill(tmp_path / "results", made.fashion()[:2])
     made.keep_card(store, tasks=made.FASHION, dataset="multi-fashion")
     text = page_of(store, tmp_path / "reports", "multi-fashion")
     assert '<span class="said">trouser</span>' in text

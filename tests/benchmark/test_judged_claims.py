@@ -4,7 +4,7 @@ import pytest
 
 import baselines  # noqa: F401 - registers the methods
 from benchmark.analysis.contest import Contest, baseline_of
-from benchmark.claims import check, judge
+from benchmark.claims import check, judge, judge_all
 from benchmark.claims.quantities import Combination, Interval, Less, RowDifference, beyond, spread
 from benchmark.errors import UsageError
 from benchmark.runs.store import Store
@@ -82,6 +82,16 @@ def test_rows_without_runs_or_with_a_diverged_seed_leave_a_claim_undecided(writt
     diverged = [r.model_copy(update={"status": "diverged", "curves": ()}) if r is last else r for r in records]
     assert judge(claim, diverged).verdict == "undecided"
     assert not judge(claim, []).begun
+
+
+def test_claims_without_runs_can_be_left_out(written):
+    claim = written(DWA)
+    records = runs(claim, {})
+    assert judge_all([claim], records, begun=True) == judge_all([claim], records)
+    assert judge_all([claim], [], begun=True) == []
+    alone = [record for record in records if record.reference]
+    assert alone
+    assert judge_all([claim], alone, begun=True) == []
 
 
 def test_fixed_weights_and_means_are_told_apart(written):

@@ -82,6 +82,14 @@ def test_equal_values_have_an_interval_of_no_width():
     assert analysis.estimate([3.0] * 6).half == 0.0
 
 
+def test_samples_together_have_the_estimates_of_each_alone():
+    samples = [[], [2.0], [1.0, 4.0, 2.5], [float("nan"), 3.0], [5.0, 1.0, 2.0, 8.0, 3.0], [float("inf")], [1e308] * 3]
+    together = analysis.estimates_of(samples)
+    assert [found.n for found in together] == [0, 1, 3, 1, 5, 0, 0]
+    assert list(map(repr, together)) == [repr(analysis.estimate(values)) for values in samples]
+    assert together[2].half == pytest.approx(stats.t.ppf(0.975, 2) * stats.sem(samples[2]))
+
+
 def coverage(draw, n, runs=3000):
     """How often the interval of n values holds the true mean, 0."""
     values = draw(made.noise("coverage", n), (runs, n))

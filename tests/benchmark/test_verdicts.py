@@ -378,6 +378,9 @@ def test_a_run_without_a_reference_of_its_seed_chooses_its_epoch_against_the_mea
 def test_a_board_of_records_has_a_verdict_for_every_row():
     board = boards(grid(seeds=(0, 1, 2, 3)))[0]
     chosen = select(frame(board.records, board.labels), against="mean")
-    found = delta_verdicts(verdicts(chosen[chosen["split"] == "test"]))
+    test = chosen[chosen["split"] == "test"]
+    found = delta_verdicts(verdicts(test))
     assert len(found) == 16
     assert np.isfinite(found["low"]).all()
+    pd.testing.assert_frame_equal(delta_verdicts(verdicts(test, metrics=False)), found)
+    assert set(verdicts(test, metrics=False)["metric"]) == {"delta_m"}

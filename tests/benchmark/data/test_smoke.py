@@ -30,21 +30,29 @@ pytestmark = pytest.mark.slow
 
 LOADERS = ("nyuv2", "nyuv2-npy", "cityscapes", "cityscapes-npy")
 COUNT = 14
-PHOTOGRAPHS = ("grocery-store", "celeba", "camvid", "office", "pascal-context")
+#: Their networks here, of a third of the layers of the grid's.
+PHOTOGRAPHS = {
+    "grocery-store": "wrn-10",
+    "celeba": "wrn-10",
+    "camvid": "unet-1-1-2",
+    "office": "wrn-10",
+    "pascal-context": "unet-1-1-2",
+}
 
 
 def write_sources(folder, labeled, cityscapes, arrays):
     draw = np.random.default_rng(0)
 
     def blocks(high, count, height, width, side, *channels):
-        array = draw.integers(0, high, (count, height // side, width // side, *channels))
+        kind = np.uint8 if high <= 256 else np.uint16
+        array = draw.integers(0, high, (count, height // side, width // side, *channels), dtype=kind)
         return array.repeat(side, 1).repeat(side, 2)
 
     depth = (1 + blocks(800, COUNT, 480, 640, 80) / 100).astype(np.float32)
     labeled(
         folder / "nyuv2",
-        blocks(256, COUNT, 480, 640, 16, 3).astype(np.uint8),
-        blocks(895, COUNT, 480, 640, 40).astype(np.uint16),
+        blocks(256, COUNT, 480, 640, 16, 3),
+        blocks(895, COUNT, 480, 640, 40),
         depth,
         depth * (blocks(8, COUNT, 480, 640, 16) > 0),
         [f"office_{number // 2:04}" for number in range(COUNT)],
@@ -52,9 +60,9 @@ def write_sources(folder, labeled, cityscapes, arrays):
     names = [("train", f"{town}_000001_{i:06}_000019") for town in ("bremen", "jena", "ulm") for i in range(4)]
     names += [("val", f"lindau_000001_{i:06}_000019") for i in range(3)]
     pictures = zip(
-        blocks(256, len(names), 1024, 2048, 64, 3).astype(np.uint8),
-        blocks(34, len(names), 1024, 2048, 64).astype(np.uint8),
-        blocks(32000, len(names), 1024, 2048, 64).astype(np.uint16),
+        blocks(256, len(names), 1024, 2048, 64, 3),
+        blocks(34, len(names), 1024, 2048, 64),
+        blocks(32000, len(names), 1024, 2048, 64),
         strict=True,
     )
     cityscapes(folder / "cityscapes", dict(zip(names, pictures, strict=True)))
@@ -76,6 +84,7 @@ def finished(tmp_path_factory, labeled_writer, cityscapes_writer, arrays_writer,
     folder = tmp_path_factory.mktemp("smoke")
     write_sources(folder, labeled_writer, cityscapes_writer, arrays_writer)
     words = ["run", "--grid", "nyuv2", "--smoke", "--architecture", "split-wide", "--weighting", "equal"]
+    words += ["--set", "architecture.backbone=unet-1-1-2"]  # a third of the layers
     for name in LOADERS:
         words += ["--dataset", name, "--source", f"{name}={folder / name}"]
     previous, cache = Path.cwd(), os.environ["MTBENCH_CACHE"]
@@ -122,8 +131,9 @@ def test_photographs_from_their_files_to_boards(here, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ["run", "--grid", "real", "--smoke", "--architecture", "split", "--weighting", "equal", "--workers", "1"]
     words += ["--set", "datasets.celeba.options.attributes=Male,Smiling,Young"]
-    for name in PHOTOGRAPHS:
+    for name, backbone in PHOTOGRAPHS.items():
         words += ["--dataset", name, "--source", f"{name}={tmp_path / name}"]
+        words += ["--set", f"datasets.{name}.architecture.backbone={backbone}"]
     for command in (words, ["report"], ["data", "check"]):
         result = CliRunner().invoke(main, command, catch_exceptions=False)
         assert result.exit_code == 0, result.output
