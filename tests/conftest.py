@@ -53,7 +53,11 @@ def pytest_collection_finish(session):
 
 @pytest.fixture(scope="module", autouse=True)
 def _heap():
-    """Runs, which collect garbage before they begin, need not look through what earlier files imported and left."""
+    """Runs, which collect garbage before they begin, need not look through what earlier files imported and left.
+
+    What earlier files left as garbage goes first: frozen, it would stay, and its finalisers would never complain.
+    """
+    gc.collect()
     gc.freeze()
 
 

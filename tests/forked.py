@@ -51,9 +51,11 @@ class Forked:
         except BaseException:  # noqa: BLE001 - a child of the test must never return into it
             traceback.print_exc()
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+            try:
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                os._exit(code)
 
     def wait(self, seconds: float = 60.0) -> int:
         """Its exit code, or the negative number of the signal that ended it."""

@@ -198,7 +198,6 @@ def test_a_mended_plugin_file_can_be_loaded(plugin):
 def test_a_plugin_file_that_failed_half_way_leaves_nothing_behind(plugin):
     kind = """
 from benchmark.tasks import KINDS
-from tests.forked import Forked, anew
 from benchmark.tasks.depth import Depth
 from benchmark.tasks import register_kind
 
