@@ -169,7 +169,7 @@ def gain_verdicts(
     Args:
         table: the columns of ``gains`` that are judged.
         reference: ``reference_row`` of the numbers.
-        baseline: and all others: see ``verdicts``.
+        baseline, margin, share, rows, diverged: see ``verdicts``, as for what is returned.
     """
     known = ((architecture, weighting) for architecture, weighting, _ in table.index)
     pairs = list(baseline.pairs(known, reference).items())

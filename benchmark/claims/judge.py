@@ -204,8 +204,8 @@ def judge_all(claims: Sequence[Claim], records: Iterable[RunRecord], *, begun: b
         begun: leave out claims of which no quantity has a run.
 
     Raises:
-        UsageError: a claim does not fit its grid: see ``Claim.settings``; or a rule names what is not there, its rows
-            make no quantity, or a data set has single-task networks of several backbones.
+        UsageError: a claim does not fit its grid: see ``Claim.settings``; or, of one that is not left out, a rule names
+            what is not there, its rows make no quantity, or a data set has single-task networks of several backbones.
     """
     own = list(records)
     known: dict[tuple[str, tuple[str, ...]], list[Settings]] = {}  # claims on the same runs share what is made of them

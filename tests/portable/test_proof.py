@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from benchmark.arithmetic import portable_environment
 from benchmark.errors import UserError
 from benchmark.execution.apart import call_in
 from tests.portable import compute, golden, processors
@@ -111,14 +112,19 @@ def test_a_process_that_breaks_is_no_proof(monkeypatch):
 
 def proved(words):
     """The computation of the proof in this process."""
-    sys.argv = ["compute", *words]
-    compute.main()
+    before, sys.argv = sys.argv, ["compute", *words]
+    try:
+        compute.main()
+    finally:
+        sys.argv = before
 
 
 def test_this_machine_computes_what_is_committed(monkeypatch):
-    def run(words, **_):
+    def run(words, *, cwd, env, check):
         """As a new interpreter does, but in a process of the server that workers come from, which others start, too."""
         assert words[1:3] == ["-m", "tests.portable.compute"]
+        assert portable_environment().items() <= env.items()
+        assert (cwd, env["OMP_NUM_THREADS"], env["OPENBLAS_NUM_THREADS"], check) == (processors.ROOT, "1", "1", False)
         call_in("portable", (), proved, words[3:])
         return subprocess.CompletedProcess(words, 0)
 
