@@ -5,17 +5,15 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from baselines.simplex import nearest_on_simplex, part_of_point
 from baselines.weightings.solvers import checked_number
+from baselines.weightings.solvers.gramian import Array
 from benchmark.errors import UsageError
 from benchmark.registry import WEIGHTINGS
 from benchmark.tasks import Task
 from benchmark.weighting import Card, SampledWeighting
-
-Array = NDArray[np.float64]
 
 
 @WEIGHTINGS.register("sdmgrad", version=2)

@@ -13,7 +13,16 @@ from benchmark.analysis.boards import Row, backbone_of, boards, row_of
 from benchmark.analysis.frames import frame
 from benchmark.analysis.race import Family, RaceState
 from benchmark.analysis.selection import select
-from benchmark.analysis.verdicts import DELTA, REFERENCE, Baseline, diverged_rows, gains, verdicts
+from benchmark.analysis.verdicts import (
+    DELTA,
+    REFERENCE,
+    Baseline,
+    diverged_rows,
+    gain_verdicts,
+    gains,
+    reference_row,
+    verdicts,
+)
 from benchmark.errors import UsageError
 from benchmark.registry import ARCHITECTURES, WEIGHTINGS
 from benchmark.runs.axes import Setting, words_of
@@ -160,6 +169,11 @@ class Contest:
         """Test numbers of the chosen epochs."""
         return self.chosen[self.chosen["split"] == "test"]
 
+    @cached_property
+    def deltas(self) -> pd.DataFrame:
+        """Δm of each run: that column of ``gains``."""
+        return gains(self.test)[[DELTA]]
+
     def named(self, baseline: Baseline) -> Baseline | None:
         """A baseline with rows' names in place of methods'; None where no row has the method.
 
@@ -186,7 +200,8 @@ class Contest:
         if named is None or self.test.empty:
             return verdicts(self.test.iloc[:0])
         diverged = diverged_rows(self.records, self.labels)
-        return verdicts(self.test, named, margin=margin, rows=len(pairs), diverged=diverged, metrics=False)
+        reference = reference_row(self.test)
+        return gain_verdicts(self.deltas, reference, named, margin=margin, rows=len(pairs), diverged=diverged)
 
     def families(self, baselines: Sequence[Baseline]) -> list[Family]:
         """The comparisons, as places among ``specs``."""
@@ -210,7 +225,7 @@ class Contest:
         shape = (len(place), most)
         values, tried, pending = np.full(shape, np.nan), np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
         if not self.test.empty:
-            deltas = gains(self.test)[DELTA]
+            deltas = self.deltas[DELTA]
             for name, value in zip(deltas.index, deltas.to_numpy(dtype=float), strict=True):
                 *row, seed = name
                 if seed < most:

@@ -102,7 +102,6 @@ def verdicts(
     rows: int | None = None,
     definition: str = "pooled",
     diverged: Collection[Pair] = (),
-    metrics: bool = True,
 ) -> pd.DataFrame:
     """Judge every row of a board that has a baseline: better, worse, equivalent or undecided.
 
@@ -128,7 +127,6 @@ def verdicts(
         rows: how many rows are, or are going to be, compared with the baseline, where those of ``data`` are not all.
         definition: of the metrics.
         diverged: rows of which some seed diverged.
-        metrics: whether single metrics are judged beside Δm.
 
     Returns:
         One line per row and quantity, Δm first (``task`` empty, ``metric`` ``delta_m``): ``VERDICT_COLUMNS``, where
@@ -142,16 +140,8 @@ def verdicts(
         ValueError: a run has two values of one metric.
         UsageError: the definition is unknown.
     """
-    table = gains(data, definition=definition)
-    return gain_verdicts(
-        table if metrics else table[[DELTA]],
-        reference_row(data),
-        baseline,
-        margin=margin,
-        share=share,
-        rows=rows,
-        diverged=diverged,
-    )
+    table, reference = gains(data, definition=definition), reference_row(data)
+    return gain_verdicts(table, reference, baseline, margin=margin, share=share, rows=rows, diverged=diverged)
 
 
 def gain_verdicts(

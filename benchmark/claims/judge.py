@@ -212,11 +212,9 @@ def judge_all(claims: Sequence[Claim], records: Iterable[RunRecord], *, begun: b
     for claim in claims:
         if (claim.grid, claim.datasets) not in known:
             known[claim.grid, claim.datasets] = _settings(claim, own)
-    if not begun:
-        return [_judged(claim, known[claim.grid, claim.datasets]) for claim in claims]
-    there = [claim for claim in claims if any(own.has_records for own in known[claim.grid, claim.datasets])]
-    results = (_judged(claim, known[claim.grid, claim.datasets]) for claim in there)
-    return [result for result in results if result.begun]
+    pairs = ((claim, known[claim.grid, claim.datasets]) for claim in claims)
+    results = (_judged(claim, its) for claim, its in pairs if not begun or any(each.has_records for each in its))
+    return [result for result in results if not begun or result.begun]
 
 
 def _settings(claim: Claim, records: Sequence[RunRecord]) -> list[Settings]:

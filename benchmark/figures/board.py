@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from benchmark import analysis
 from benchmark.analysis import DELTA, REFERENCE, Baseline, Board
 from benchmark.analysis.kinds import Kinds
-from benchmark.analysis.verdicts import MARGIN, diverged_rows
+from benchmark.analysis.verdicts import MARGIN, diverged_rows, gain_verdicts
 from benchmark.errors import UsageError
 from benchmark.figures.curves import curves
 from benchmark.figures.forest import forest
@@ -126,11 +126,16 @@ class _Numbers:
         return chosen[chosen["split"] == "test"]
 
     @cached_property
+    def deltas(self) -> pd.DataFrame:
+        """Δm of each run: that column of ``analysis.gains``."""
+        return analysis.gains(self.test)[[DELTA]]
+
+    @cached_property
     def gains(self) -> pd.DataFrame:
         """Δm of each run, where it has one."""
         if self.test.empty:
             return pd.DataFrame(columns=[*ROW, "seed", "gain"])
-        found = analysis.gains(self.test)[DELTA].rename("gain").reset_index()
+        found = self.deltas[DELTA].rename("gain").reset_index()
         return found[np.isfinite(found["gain"])]
 
     def verdicts(self, baseline: Baseline) -> pd.DataFrame:
@@ -138,10 +143,11 @@ class _Numbers:
         if self.gains.empty:
             return pd.DataFrame(columns=[*ROW, "verdict"])
         # Rows of which no run finished are a part of the family, as on the report's pages.
-        compared = baseline.pairs(self.board.labels.values(), analysis.reference_row(self.test))
+        reference = analysis.reference_row(self.test)
+        compared = baseline.pairs(self.board.labels.values(), reference)
         diverged = diverged_rows(self.board.records, self.board.labels)
-        found = analysis.verdicts(
-            self.test, baseline, margin=self.margin, rows=len(compared), diverged=diverged, metrics=False
+        found = gain_verdicts(
+            self.deltas, reference, baseline, margin=self.margin, rows=len(compared), diverged=diverged
         )
         held = zip(found["baseline_architecture"], found["baseline_weighting"], strict=True)
         proven = np.array([pair not in self.board.unproven_rows for pair in held], dtype=bool)

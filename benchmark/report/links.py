@@ -49,7 +49,7 @@ def row_link(row: Row) -> str:
     first = row.records[0]
     # Of rows that can hardly be told apart, the label says which: see ``Board.labels``.
     apart = first.id if row.architecture.endswith(f"[{first.id}]") else ""
-    text = f"[{json.dumps(row.board)}, {row.identity}, {json.dumps(apart)}]"
+    text = json.dumps([row.board, row.identity, apart], sort_keys=True)
     digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:DIGITS]
     words = [first.spec.dataset.name, row.board[:SHORT], *(name for name in row.kind if name != "none")]
     return f"{ROWS}/{'-'.join([*(slug(word) for word in words), digest])}.html"

@@ -1,6 +1,5 @@
 """The numbers of one board: one row per architecture and weighting, under each way of choosing and measuring."""
 
-import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -79,10 +78,9 @@ class Row:
     board: str = ""
 
     @cached_property
-    def identity(self) -> str:
+    def identity(self) -> dict[str, Any]:
         """What the row's runs have in common, seeds apart."""
-        spec = {name: value for name, value in self.records[0].spec.identity().items() if name != "seed"}
-        return json.dumps(spec, sort_keys=True)
+        return {name: value for name, value in self.records[0].spec.identity().items() if name != "seed"}
 
     @cached_property
     def reference(self) -> bool:

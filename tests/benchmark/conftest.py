@@ -13,6 +13,13 @@ def mtbench(tmp_path, toy):
 
 
 @pytest.fixture
+def impatient(monkeypatch):
+    """Nobody waits for room."""
+    monkeypatch.setattr("benchmark.execution.scheduler.WAIT_FOR_ROOM", 0.0)
+    monkeypatch.setattr("benchmark.execution.scheduler.RETRY_INTERVAL", 0.0)
+
+
+@pytest.fixture
 def written(tmp_path):
     """Makes a claim of a small grid."""
     from tests.benchmark.claimfiles import write_claim  # imports the judge, which most tests do without

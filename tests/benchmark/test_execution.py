@@ -271,9 +271,7 @@ def test_a_run_that_cannot_be_written_is_written_when_there_is_room(outcome, tmp
     assert "its numbers are kept" in note
 
 
-def test_where_no_room_is_made_all_that_is_finished_is_elsewhere(outcome, tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmark.execution.scheduler.WAIT_FOR_ROOM", 0.0)
-    monkeypatch.setattr("benchmark.execution.scheduler.RETRY_INTERVAL", 0.0)
+def test_where_no_room_is_made_all_that_is_finished_is_elsewhere(outcome, impatient, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     one, two = seeds(2)
     ends = outcomes(outcome, [one, two])

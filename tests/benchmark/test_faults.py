@@ -134,13 +134,6 @@ def full(*_):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.fixture
-def impatient(monkeypatch):
-    """Nobody waits for room."""
-    monkeypatch.setattr("benchmark.execution.scheduler.WAIT_FOR_ROOM", 0.0)
-    monkeypatch.setattr("benchmark.execution.scheduler.RETRY_INTERVAL", 0.0)
-
-
 @pytest.mark.parametrize("after", [1, 4, 9])
 def test_a_full_disk_ends_the_command_in_one_line_and_loses_nothing(
     undisturbed, impatient, tmp_path, monkeypatch, after

@@ -27,6 +27,7 @@ from benchmark.analysis import (
 )
 from benchmark.analysis.looks import FIRST, boundary_of, critical, spent
 from benchmark.analysis.moderation import MOST, moderate
+from benchmark.analysis.verdicts import gain_verdicts, reference_row
 from benchmark.errors import UsageError
 from tests.benchmark.records import grid, record
 
@@ -382,5 +383,6 @@ def test_a_board_of_records_has_a_verdict_for_every_row():
     found = delta_verdicts(verdicts(test))
     assert len(found) == 16
     assert np.isfinite(found["low"]).all()
-    pd.testing.assert_frame_equal(delta_verdicts(verdicts(test, metrics=False)), found)
-    assert set(verdicts(test, metrics=False)["metric"]) == {"delta_m"}
+    alone = gain_verdicts(gains(test)[[DELTA]], reference_row(test), REFERENCE)
+    pd.testing.assert_frame_equal(delta_verdicts(alone), found)
+    assert set(alone["metric"]) == {"delta_m"}

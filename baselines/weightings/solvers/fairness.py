@@ -1,11 +1,8 @@
 """The proportional conditions of bargaining and of alpha-fairness, solved by a damped Newton method."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from baselines.weightings.solvers.gramian import UnitRows
-
-Array = NDArray[np.float64]
+from baselines.weightings.solvers.gramian import Array, UnitRows
 
 # Added to the diagonal where no solution exists; opposite gradients then get coefficients of order 1e3 to 1e4, which
 # float32 gradients can still bear.
